@@ -1,0 +1,197 @@
+/* kernels: pure functions on pointers and sizes. No tensors, no allocation, no threads, no errors.
+ *
+ * One table of function pointers is filled with the scalar versions and overlaid ISA by ISA, once (xc_kernels()). Callers
+ * never test CPU flags. XC_CPU=scalar|avx2|avxvnni|avx512vnni|neon limits the overlay; "XC_CPU=avx512vnni,-vnni" masks.
+ *
+ * Numerics (version 1). Every ISA gives the same bits as scalar/:
+ *   - integer products are exact, so their order does not matter;
+ *   - a float reduction over C elements uses 16 virtual lanes: lane l sums elements l, l+16, ... in ascending order, then
+ *     lanes fold as l += l+8, l += l+4, l += l+2, l += l+1;
+ *   - an f32 GEMM output is one chain of fused multiply-adds over k ascending, started from 0; the bias is added last;
+ *   - exp, erf, tanh are the polynomials of scalar/math.h, the same fused operations everywhere; no reciprocal estimates;
+ *   - float to integer rounds to nearest even.
+ *
+ * Layouts.
+ *   rows     row-major, leading dimension given in elements.
+ *   panel16  a weight W (N outputs, K inputs) for GEMM: int8 as [N/16][K/4][16][4], f32 as [N/16][K][16]; N is padded to a
+ *            multiple of 16 and K (int8) to a multiple of 4 with zeros. One zmm, two ymm or four NEON registers per step.
+ * Legend: R rows, N outputs, K inputs, D head dimension, C columns. */
+#ifndef XC_RUNTIME_KERNELS_KERNELS_H
+#define XC_RUNTIME_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define XC_NUMERICS_VERSION 1
+#define XC_KEY_BLOCK 128 /* keys per attention block: probabilities are scaled to their own block's maximum */
+#define XC_P_MAX 127     /* int8 attention: a block's largest probability; 7 bits so that u8 x s8 pairs never saturate */
+
+/* Elementwise functions that a GEMM epilogue and the unary op share. */
+enum xc_act {
+    XC_ACT_NONE = 0,
+    XC_ACT_RELU,
+    XC_ACT_GELU,      /* x * Phi(x), by erf */
+    XC_ACT_GELU_TANH, /* the tanh form: gelu_new, gelu_pytorch_tanh */
+    XC_ACT_TANH,
+    XC_ACT_SIGMOID,
+    XC_ACT_SILU,
+    XC_ACT_COUNT
+};
+
+/* How a finished accumulator becomes an output:
+ *   int8: t = (float)acc * row_scale[r];  y = fmaf(t, col_scale[n], bias[n])
+ *   f32:  y = acc + bias[n]
+ * then y = act(y), then y += residual[r][n] when there is one, then out[r][n] = y. */
+struct xc_epilogue {
+    const float *row_scale; /* (R); int8 only */
+    const float *col_scale; /* (N padded to 16); int8 only */
+    const float *bias;      /* (N padded to 16); NULL = zeros */
+    enum xc_act act;
+    const float *residual;  /* NULL, or (R, ld_residual) */
+    int64_t ld_residual;
+    float *out;
+    int64_t ld_out;
+};
+
+/* y = act(x W^T + b) on rows [row0,row1) and outputs [col0,col1); col0 is a multiple of 16, col1 too or equal to N. */
+struct xc_gemm_s8 {
+    const int8_t *x;       /* (R, ldx), values in [-127,127]; columns K..round_up(K,4) are zero */
+    int64_t ldx;           /* bytes; a multiple of 4 */
+    const int32_t *x_sum;  /* (R) sum of each row's K values (quantize_rows_s8 makes it) */
+    const int8_t *w;       /* panel16, values in [-127,127] */
+    bool w_sum16;          /* the weight obeys the pair-sum rule below */
+    int64_t N, K;
+    struct xc_epilogue ep;
+};
+/* Pair-sum rule (XC_SUM16_MAX): for every output and every aligned group of 8 inputs, |w0|+|w1|+|w4|+|w5| <= 258 and
+ * |w2|+|w3|+|w6|+|w7| <= 258, so that two vpmaddubsw results of |x| <= 127 can be added in 16 bits: 127*258 = 32766. Ordinary
+ * weights break it in about one group in ten thousand; quantization clamps those. Kernels that do not need it ignore it. */
+#define XC_SUM16_MAX 258
+
+struct xc_gemm_f32 {
+    const float *x; /* (R, ldx) */
+    int64_t ldx;
+    const float *w; /* panel16 */
+    int64_t N, K;
+    struct xc_epilogue ep;
+};
+
+/* Weighted attention of one head over one sequence, on query rows [row0,row1):
+ *   s_ij = scale * q_i . k_j (+ bias_ij);  causal: j <= i + n_k - n_q;  out_i = sum_j softmax(s_i)_j v_j */
+struct xc_attn_s8 {
+    const int8_t *q;        /* (n_q, ldq), in [-127,127], columns D..round_up(D,4) zero */
+    int64_t ldq;
+    const float *q_scale;   /* (n_q), stride 1 */
+    const int8_t *k;        /* panel16 with N = n_k keys, K = D */
+    const float *k_scale;   /* (n_k padded to 16) */
+    const int8_t *v;        /* per key block b: panel16 with N = D, K = XC_KEY_BLOCK keys; the last block is zero-padded */
+    const float *v_scale;   /* (blocks, D padded to 16): per channel, per key block */
+    const float *bias;      /* NULL, or (n_q, ld_bias) added to the scaled scores */
+    int64_t ld_bias;
+    int64_t n_q, n_k, D;
+    float scale;
+    bool causal;
+    float *out;             /* (n_q, ld_out) */
+    int64_t ld_out;
+    void *scratch;          /* xc_attn_scratch_bytes(), 64-byte aligned, one per thread */
+};
+size_t xc_attn_scratch_bytes(int64_t D); /* for both precisions, at most 64 KB for D <= 128; no term in n */
+
+struct xc_attn_f32 {
+    const float *q, *k, *v; /* (n_q, ldq) (n_k, ldk) (n_k, ldv), D columns each */
+    int64_t ldq, ldk, ldv;
+    const float *bias;
+    int64_t ld_bias;
+    int64_t n_q, n_k, D;
+    float scale;
+    bool causal;
+    float *out;
+    int64_t ld_out;
+    void *scratch;
+};
+
+/* Layer norm of x (+ residual), optionally quantized in the same pass. Biased variance, as PyTorch. */
+struct xc_norm {
+    const float *x;         /* (R, ldx) */
+    int64_t ldx;
+    const float *residual;  /* NULL, or (R, ld_residual): x + residual is normalised */
+    int64_t ld_residual;
+    const float *gain;      /* (C) */
+    const float *bias;      /* (C); NULL = zeros */
+    int64_t C;
+    float eps;
+    bool rms;               /* RMS norm: no mean, no bias */
+    float *out;             /* (R, ld_out); may alias x */
+    int64_t ld_out;
+    float *stat;            /* NULL, or (R,2) = mean, rstd */
+    int8_t *q;              /* NULL, or (R, ldq): the result quantized as by quantize_rows_s8 */
+    int64_t ldq;
+    float *q_scale;         /* (R) */
+    int32_t *q_sum;         /* (R) */
+    float static_scale;     /* 0 = dynamic per row */
+};
+
+/* A table of rows to gather from; dtype says how a row is stored. */
+struct xc_table {
+    const void *rows; /* (n, C): f32, f16, bf16 or int8, row-major */
+    const float *scale; /* (n) for int8 */
+    int64_t n, C;
+    int bits; /* XC_TABLE_* */
+};
+enum { XC_TABLE_F32, XC_TABLE_F16, XC_TABLE_BF16, XC_TABLE_S8 };
+
+struct xc_kernels {
+    const char *isa; /* "scalar", "avx2", ...: the widest overlay in force */
+
+    /* Compute. Row ranges let callers split work; results do not depend on the split. */
+    void (*gemm_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    void (*attn_s8)(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
+    void (*attn_f32)(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
+    void (*norm_f32)(const struct xc_norm *n, int64_t row0, int64_t row1);
+
+    /* q = rint(x * (127 / absmax)), scale = absmax / 127, sum = sum of q; columns C..round_up(C,4) of q become zero.
+     * A zero row gives scale 0. static_scale > 0 is used instead of the row's own, and clamps to [-127,127]. */
+    void (*quantize_rows_s8)(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C,
+                             float static_scale);
+    /* Quantizes and packs one head's keys (n_k, ldx; D columns) for attn_s8: k panel16 and k_scale (padded lanes zero). */
+    void (*pack_keys_s8)(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
+    /* The same for values: per key block of XC_KEY_BLOCK rows counted from the sequence start, per channel. */
+    void (*pack_values_s8)(int8_t *v, float *v_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
+
+    void (*act_f32)(float *y, const float *x, int64_t n, enum xc_act act);
+    void (*add_f32)(float *y, const float *a, const float *b, int64_t n);
+    void (*mul_f32)(float *y, const float *a, const float *b, int64_t n);
+    /* y (R,C) += or = table[ids[r]]; ids are checked by the caller. */
+    void (*gather_rows)(float *y, int64_t ldy, const struct xc_table *t, const int32_t *ids, int64_t R, bool accumulate);
+    void (*softmax_rows)(float *y, const float *x, int64_t R, int64_t C);
+    /* y (C) = mean over R rows, summed in ascending row order, then multiplied by 1/R; R >= 1. */
+    void (*mean_rows)(float *y, const float *x, int64_t ldx, int64_t R, int64_t C);
+    void (*max_rows)(float *y, const float *x, int64_t ldx, int64_t R, int64_t C);
+    /* y = x / max(|x|_2, eps) */
+    void (*l2_normalize_rows)(float *y, const float *x, int64_t R, int64_t C, float eps);
+    /* exact widening to f32 */
+    void (*f16_to_f32)(float *y, const uint16_t *x, int64_t n);
+    void (*bf16_to_f32)(float *y, const uint16_t *x, int64_t n);
+};
+
+/* The table for this machine and XC_CPU; built once, thread-safe. Unknown words in XC_CPU are ignored here; the CLI checks them
+ * with xc_kernels_parse. */
+const struct xc_kernels *xc_kernels(void);
+
+/* A table for one level, for tests and selftest: "scalar", "avx2", ...; NULL when this machine or build lacks it. */
+const struct xc_kernels *xc_kernels_for(const char *level);
+
+/* The levels of this build, weakest first, NULL-terminated. */
+const char *const *xc_kernels_levels(void);
+
+/* Packing (portable, not performance critical; weights at compression time). src row-major (N, K). dst sizes from the *_bytes. */
+size_t xc_panel_s8_bytes(int64_t N, int64_t K);  /* 0 on overflow */
+size_t xc_panel_f32_bytes(int64_t N, int64_t K);
+void xc_pack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
+void xc_unpack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
+void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
+void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
+
+#endif
