@@ -1,0 +1,66 @@
+/* run: what one execution of a graph needs: row offsets of every space, values, scratch, states. The unfused executor lives here
+ * (xc_run_graph), the meaning against which session plans are checked; session/ executes the same nodes fused.
+ *
+ * A run object belongs to one thread at a time. Memory is kept from run to run: nothing is allocated once the largest batch has
+ * been seen. */
+#ifndef XC_RUNTIME_GRAPH_RUN_H
+#define XC_RUNTIME_GRAPH_RUN_H
+
+#include "runtime/graph/op.h"
+
+/* A bump allocator over blocks that are merged into one when it is reset, so that the second run of a size needs no allocation. */
+struct xc_scratch {
+    uint8_t *block;        /* XC_ALIGN-aligned */
+    size_t size, used;
+    void *overflow;        /* blocks added since the last reset */
+    size_t overflow_bytes;
+};
+void *xc_scratch_alloc(struct xc_scratch *s, size_t bytes); /* XC_ALIGN-aligned; NULL when out of memory */
+enum xc_status xc_scratch_reset(struct xc_scratch *s, struct xc_err *err); /* merges; everything handed out is gone */
+void xc_scratch_release(struct xc_scratch *s);
+/* Marks and rewinds, for scratch that lives for one node. */
+struct xc_scratch_mark { size_t used; void *overflow; };
+struct xc_scratch_mark xc_scratch_save(const struct xc_scratch *s);
+void xc_scratch_restore(struct xc_scratch *s, struct xc_scratch_mark mark);
+
+/* The rows of one state, per sequence, kept between runs of a session. Rows of all sequences are stored sequence by sequence in
+ * growable per-sequence blocks; `gathered` is the contiguous view a node sees. */
+struct xc_state_store {
+    const struct xc_state *decl;
+    struct xc_state_seq { void *rows; int64_t n, cap; } *seq;
+    int32_t n_seq, cap_seq;
+};
+
+struct xc_run {
+    const struct xc_model *model;
+    const struct xc_kernels *kern;
+    struct xc_pool *pool;
+    struct xc_scratch node;   /* xc_run_scratch: reset after each node */
+    struct xc_scratch values; /* value buffers: reset at the start of each run */
+    struct xc_state_store *states; /* model->n_states */
+    struct xc_ragged *spaces;      /* of the graph being run */
+    struct xc_view *views;         /* of the graph being run, by value id */
+    int32_t cap_spaces, cap_views;
+};
+
+/* pool NULL = the calling thread alone; kern NULL = xc_kernels(). The model must outlive the run. */
+enum xc_status xc_run_new(struct xc_run **out, const struct xc_model *model, const struct xc_kernels *kern, struct xc_pool *pool,
+                          struct xc_err *err);
+void xc_run_free(struct xc_run **run);
+void xc_run_clear_states(struct xc_run *run);
+
+/* Computes run->spaces for `graph` from the offsets of its input spaces (spaces with XC_MAP_INPUT, in order of their ids), which
+ * all have n_seq sequences. Every sequence may be empty. XC_E_RANGE when rows pass INT32_MAX. */
+enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *graph, const struct xc_ragged *inputs, int32_t n_inputs,
+                              struct xc_err *err);
+
+/* Runs all nodes, one after the other. `in` are the graph's inputs in order (data, rows, cols; rag is filled here), `spaces` the
+ * offsets of its input spaces. On return out[i] views output i; valid until the next run. Ids out of range are errors that
+ * name the node, the row and the id. */
+enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *graph, const struct xc_view *in, const struct xc_ragged *spaces,
+                            int32_t n_spaces, struct xc_view *out, struct xc_err *err);
+
+/* Runs one node on run->views (inputs bound, outputs allocated by this call): what a plan uses for nodes it does not fuse. */
+enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *graph, const struct xc_node *node, struct xc_err *err);
+
+#endif
