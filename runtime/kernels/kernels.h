@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "xcompress/status.h"
+
 #define XC_NUMERICS_VERSION 1
 #define XC_KEY_BLOCK 128 /* keys per attention block: probabilities are scaled to their own block's maximum */
 #define XC_P_MAX 127     /* int8 attention: a block's largest probability; 7 bits so that u8 x s8 pairs never saturate */
@@ -180,6 +182,9 @@ struct xc_kernels {
  * with xc_kernels_parse. */
 const struct xc_kernels *xc_kernels(void);
 
+/* Checks the words of an XC_CPU value; the message names the first one that is unknown. */
+enum xc_status xc_kernels_parse(const char *spec, struct xc_err *err);
+
 /* A table for one level, for tests and selftest: "scalar", "avx2", ...; NULL when this machine or build lacks it. */
 const struct xc_kernels *xc_kernels_for(const char *level);
 
@@ -191,6 +196,7 @@ size_t xc_panel_s8_bytes(int64_t N, int64_t K);  /* 0 on overflow */
 size_t xc_panel_f32_bytes(int64_t N, int64_t K);
 void xc_pack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
 void xc_unpack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
+bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the pair-sum rule? */
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
 void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
 

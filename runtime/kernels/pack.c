@@ -1,0 +1,79 @@
+/* pack: weights to and from panel16 (kernels.h, Layouts), and the sizes of panels and of attention scratch. Portable; not a hot path. */
+#include <string.h>
+
+#include "runtime/base/base.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/kernels/levels.h"
+
+static size_t panel_bytes(int64_t N, int64_t K, size_t k_multiple, size_t element)
+{
+    size_t rows, cols, bytes;
+
+    if (N < 0 || K < 0 || !xc_round_up_ok(&rows, (size_t)N, 16) || !xc_round_up_ok(&cols, (size_t)K, k_multiple)) return 0;
+    if (!xc_mul_ok(&bytes, rows, cols) || !xc_mul_ok(&bytes, bytes, element)) return 0;
+    return bytes;
+}
+
+size_t xc_panel_s8_bytes(int64_t N, int64_t K) { return panel_bytes(N, K, 4, 1); }
+size_t xc_panel_f32_bytes(int64_t N, int64_t K) { return panel_bytes(N, K, 1, sizeof(float)); }
+
+/* Where weight (n, k) lies in [N/16][K/4][16][4]. */
+static int64_t at_s8(int64_t n, int64_t k, int64_t K4) { return n / 16 * 16 * K4 + k / 4 * 64 + n % 16 * 4 + k % 4; }
+
+void xc_pack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K)
+{
+    const int64_t K4 = xc_round_up(K, 4);
+
+    memset(dst, 0, (size_t)(xc_round_up(N, 16) * K4));
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++) dst[at_s8(n, k, K4)] = src[n * K + k];
+}
+
+void xc_unpack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K)
+{
+    const int64_t K4 = xc_round_up(K, 4);
+
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++) dst[n * K + k] = src[at_s8(n, k, K4)];
+}
+
+void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)
+{
+    for (int64_t n = 0; n < xc_round_up(N, 16); n++)
+        for (int64_t k = 0; k < K; k++) dst[(n / 16 * K + k) * 16 + n % 16] = n < N ? src[n * K + k] : 0.0f;
+}
+
+void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)
+{
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++) dst[n * K + k] = src[(n / 16 * K + k) * 16 + n % 16];
+}
+
+bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K)
+{
+    const int64_t K4 = xc_round_up(K, 4);
+
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k0 = 0; k0 < K; k0 += 8)
+            for (int64_t half = 0; half < 4; half += 2) {
+                int sum = 0;
+
+                for (int64_t i = 0; i < 4; i++) {
+                    const int64_t k = k0 + half + i / 2 * 4 + i % 2;
+                    const int v = k < K4 ? w[at_s8(n, k, K4)] : 0;
+
+                    sum += v < 0 ? -v : v;
+                }
+                if (sum > XC_SUM16_MAX) return false;
+            }
+    return true;
+}
+
+/* For each of XC_ATTN_ROWS query rows: scores and probabilities of one key block, a running output in f32 and one in int32; and one
+ * group of 16 keys transposed to f32. */
+size_t xc_attn_scratch_bytes(int64_t D)
+{
+    const size_t d = (size_t)xc_round_up(D, 16);
+
+    return XC_ATTN_ROWS * (XC_KEY_BLOCK * (sizeof(float) + 1) + d * (sizeof(float) + sizeof(int32_t))) + 16 * d * sizeof(float);
+}

@@ -1,0 +1,52 @@
+/* gemm: y = act(x W^T + b) + residual from panel16 weights, int8 and f32, with the epilogue of kernels.h. */
+#include "runtime/base/base.h"
+#include "runtime/kernels/scalar/math.h"
+#include "runtime/kernels/scalar/scalar.h"
+
+/* The part of the epilogue that both precisions share: y has its bias. */
+static void finish(const struct xc_epilogue *ep, float y, int64_t r, int64_t n)
+{
+    y = xc_act_one__scalar(y, ep->act);
+    if (ep->residual) y += ep->residual[r * ep->ld_residual + n];
+    ep->out[r * ep->ld_out + n] = y;
+}
+
+void xc_gemm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    const int64_t K4 = xc_round_up(g->K, 4);
+
+    for (int64_t r = row0; r < row1; r++) {
+        const int8_t *x = g->x + r * g->ldx;
+
+        for (int64_t n0 = col0; n0 < col1; n0 += 16) {
+            const int8_t *w = g->w + n0 * K4; /* [K/4][16][4] */
+            int32_t acc[16] = {0};
+
+            for (int64_t k = 0; k < K4; k += 4, w += 64)
+                for (int64_t l = 0; l < 16; l++)
+                    for (int64_t i = 0; i < 4; i++) acc[l] += x[k + i] * w[l * 4 + i];
+            for (int64_t l = 0; l < 16 && n0 + l < col1; l++) {
+                const float t = (float)acc[l] * g->ep.row_scale[r];
+
+                finish(&g->ep, fmaf(t, g->ep.col_scale[n0 + l], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
+            }
+        }
+    }
+}
+
+void xc_gemm_f32__scalar(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    for (int64_t r = row0; r < row1; r++) {
+        const float *x = g->x + r * g->ldx;
+
+        for (int64_t n0 = col0; n0 < col1; n0 += 16) {
+            const float *w = g->w + n0 * g->K; /* [K][16] */
+            float acc[16] = {0};
+
+            for (int64_t k = 0; k < g->K; k++, w += 16)
+                for (int64_t l = 0; l < 16; l++) acc[l] = fmaf(x[k], w[l], acc[l]);
+            for (int64_t l = 0; l < 16 && n0 + l < col1; l++)
+                finish(&g->ep, acc[l] + (g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
+        }
+    }
+}

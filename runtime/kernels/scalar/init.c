@@ -1,0 +1,27 @@
+/* init: the scalar level, which every other level overlays. */
+#include "runtime/kernels/scalar/scalar.h"
+
+void xc_kernels_init__scalar(struct xc_kernels *k)
+{
+    *k = (struct xc_kernels){
+        .isa = "scalar",
+        .gemm_s8 = xc_gemm_s8__scalar,
+        .gemm_f32 = xc_gemm_f32__scalar,
+        .attn_s8 = xc_attn_s8__scalar,
+        .attn_f32 = xc_attn_f32__scalar,
+        .norm_f32 = xc_norm_f32__scalar,
+        .quantize_rows_s8 = xc_quantize_rows_s8__scalar,
+        .pack_keys_s8 = xc_pack_keys_s8__scalar,
+        .pack_values_s8 = xc_pack_values_s8__scalar,
+        .act_f32 = xc_act_f32__scalar,
+        .add_f32 = xc_add_f32__scalar,
+        .mul_f32 = xc_mul_f32__scalar,
+        .gather_rows = xc_gather_rows__scalar,
+        .softmax_rows = xc_softmax_rows__scalar,
+        .mean_rows = xc_mean_rows__scalar,
+        .max_rows = xc_max_rows__scalar,
+        .l2_normalize_rows = xc_l2_normalize_rows__scalar,
+        .f16_to_f32 = xc_f16_to_f32__scalar,
+        .bf16_to_f32 = xc_bf16_to_f32__scalar,
+    };
+}

@@ -1,0 +1,728 @@
+/* check_kernels: every level of this build against scalar, bit for bit, over shapes with tails, extreme operands and guard bytes;
+ * and scalar against a double-precision oracle (oracle.h). In the spirit of dav1d's checkasm.
+ *
+ *   check_kernels [LEVEL]   all usable levels, or one
+ *
+ * Levels that this CPU cannot run are checked all the same where the build carries them as SIMDe emulations (XC_TEST_SIMDE). Every
+ * operand lies at the very end of its own heap block, so that a sanitizer build sees any read beyond it. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/base.h"
+#include "runtime/kernels/levels.h"
+#include "tests/kernels/oracle.h"
+
+#ifdef XC_TEST_SIMDE
+void xc_kernels_init__avxvnni_simde(struct xc_kernels *k);
+void xc_kernels_init__avx512vnni_simde(struct xc_kernels *k);
+#endif
+
+static int n_passed, n_failed;
+static const struct xc_kernels *ref;
+
+static void check(bool ok, const char *level, const char *what)
+{
+    if (ok) {
+        n_passed++;
+    } else {
+        n_failed++;
+        printf("not ok: %s: %s\n", level, what);
+    }
+}
+
+/* ---- operands: all are freed together after each case ---- */
+
+static void *blocks[4096];
+static int n_blocks;
+
+static void *block(size_t bytes)
+{
+    void *p = malloc(bytes ? bytes : 1);
+
+    if (!p || n_blocks == (int)XC_ARRAY_LEN(blocks)) abort();
+    return blocks[n_blocks++] = p;
+}
+
+static void free_blocks(void)
+{
+    while (n_blocks > 0) free(blocks[--n_blocks]);
+}
+
+static uint64_t seed = 1;
+
+static uint32_t rnd(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 32);
+}
+
+static float rndf(float limit) { return ((float)(rnd() >> 8) / 8388608.0f - 1.0f) * limit; }
+
+enum fill { RANDOM, ALL_MAX, ALL_MIN, ALTERNATE, ZERO, SPIKY, N_FILLS };
+
+static float *floats(int64_t n, enum fill fill)
+{
+    float *p = block((size_t)n * sizeof *p);
+
+    for (int64_t i = 0; i < n; i++) {
+        switch (fill) {
+        case ALL_MAX: p[i] = 3.0f; break;
+        case ALL_MIN: p[i] = -3.0f; break;
+        case ALTERNATE: p[i] = i % 2 ? -3.0f : 3.0f; break;
+        case ZERO: p[i] = 0.0f; break;
+        case SPIKY: p[i] = rnd() % 50 ? rndf(0.1f) : rndf(300.0f); break;
+        default: p[i] = rndf(4.0f);
+        }
+    }
+    return p;
+}
+
+/* Rows of int8 with zeros from K to the row's multiple of 4 and garbage beyond. */
+static int8_t *rows_s8(int64_t R, int64_t K, int64_t ld, enum fill fill)
+{
+    int8_t *p = block((size_t)(R * ld));
+
+    for (int64_t r = 0; r < R; r++)
+        for (int64_t k = 0; k < ld; k++) {
+            int v = (int)(rnd() % 255) - 127;
+
+            if (fill == ALL_MAX) v = 127;
+            if (fill == ALL_MIN) v = -127;
+            if (fill == ALTERNATE) v = (r + k) % 2 ? -127 : 127;
+            if (fill == ZERO) v = 0;
+            if (k >= K && k < xc_round_up(K, 4)) v = 0;
+            p[r * ld + k] = (int8_t)v;
+        }
+    return p;
+}
+
+/* An output: its bytes, guards and gaps start from one pattern, so that comparing whole blocks sees every stray write. */
+struct out {
+    unsigned char *base;
+    size_t bytes;
+};
+#define GUARD 64
+
+static struct out output(size_t bytes)
+{
+    struct out o = {block(bytes + 2 * GUARD), bytes + 2 * GUARD};
+
+    for (size_t i = 0; i < o.bytes; i++) o.base[i] = (unsigned char)(0xa5 ^ i * 7);
+    return o;
+}
+
+static void *data(struct out o) { return o.base + GUARD; }
+static bool same(struct out a, struct out b) { return a.bytes == b.bytes && memcmp(a.base, b.base, a.bytes) == 0; }
+
+static void *scratch_for(int64_t D)
+{
+    static void *p; /* grown, 64-byte aligned, kept for the process */
+    static size_t cap;
+    const size_t want = xc_attn_scratch_bytes(D);
+
+    if (want > cap) {
+        free(p);
+        p = aligned_alloc(64, (want + 63) / 64 * 64);
+        if (!p) abort();
+        cap = want;
+    }
+    memset(p, 0xff, want); /* NaNs: nothing may depend on it */
+    return p;
+}
+
+/* ---- gemm ---- */
+
+static void sum16_weights(int8_t *w, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) w[i] = (int8_t)(w[i] > 64 ? 64 : w[i] < -64 ? -64 : w[i]); /* 4 * 64 <= 258 */
+}
+
+static void extreme_sum16(int8_t *w, int64_t n, int64_t K)
+{
+    static const int8_t pairs[8] = {127, -127, -127, 127, 2, 2, 2, -2}; /* 127 + 127 + 2 + 2 = 258 */
+
+    for (int64_t i = 0; i < n; i++) w[i] = pairs[i % K % 8];
+}
+
+static void check_gemm_s8(const struct xc_kernels *k)
+{
+    static const int64_t Ns[] = {1, 16, 17, 48, 80, 312, 400}, Ks[] = {1, 4, 26, 77, 312, 384, 1200, 1536, 3000};
+    static const int64_t Rs[] = {0, 1, 2, 3, 5, 8, 13, 17, 40};
+
+    for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
+        for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++) {
+            const int64_t N = Ns[in], K = Ks[ik], R = Rs[(in * 5 + ik * 3 + rnd()) % XC_ARRAY_LEN(Rs)], N16 = xc_round_up(N, 16);
+
+            for (int variant = 0; variant < 2 * N_FILLS; variant++) {
+                const enum fill fill = (enum fill)(variant / 2);
+                const bool sum16 = variant % 2 != 0;
+                const int64_t ldx = xc_round_up(K, 4) + 4 * (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
+                int8_t *w = rows_s8(N, K, K, fill == SPIKY ? RANDOM : fill), *panel = block(xc_panel_s8_bytes(N, K));
+                struct xc_gemm_s8 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .w = panel, .w_sum16 = sum16, .N = N, .K = K};
+                int32_t *sums = block((size_t)R * sizeof *sums);
+                struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
+                char name[160];
+                /* a sub-range of rows and columns, or everything */
+                const bool part = rnd() % 3 == 0;
+                const int64_t row0 = part && R > 0 ? (int64_t)(rnd() % (uint32_t)R) : 0, row1 = part ? row0 + (R - row0) / 2 : R;
+                const int64_t col0 = part ? (int64_t)(rnd() % (uint32_t)(N16 / 16)) * 16 : 0;
+                const int64_t col1 = part && rnd() % 2 && col0 + 16 <= N ? col0 + 16 : N;
+
+                if (sum16 && fill != ALTERNATE) sum16_weights(w, N * K);
+                if (sum16 && fill == ALTERNATE) extreme_sum16(w, N * K, K);
+                xc_pack_panel_s8(panel, w, N, K);
+                if (sum16) check(xc_sum16_ok(panel, N, K), "pack", "sum16 weights obey the rule");
+                for (int64_t r = 0; r < R; r++) {
+                    sums[r] = 0;
+                    for (int64_t i = 0; i < K; i++) sums[r] += g.x[r * ldx + i];
+                }
+                g.x_sum = sums;
+                g.ep.row_scale = floats(R, RANDOM);
+                g.ep.col_scale = floats(N16, RANDOM);
+                g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
+                g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
+                g.ep.ld_residual = N + 3;
+                g.ep.residual = rnd() % 2 && R > 0 ? floats((R - 1) * g.ep.ld_residual + N, RANDOM) : NULL;
+                g.ep.ld_out = ld;
+                g.ep.out = data(a);
+                ref->gemm_s8(&g, row0, row1, col0, col1);
+                g.ep.out = data(b);
+                k->gemm_s8(&g, row0, row1, col0, col1);
+                snprintf(name, sizeof name, "gemm_s8 R %d N %d K %d fill %d sum16 %d act %d rows %d-%d cols %d-%d", (int)R, (int)N, (int)K,
+                         (int)fill, sum16, (int)g.ep.act, (int)row0, (int)row1, (int)col0, (int)col1);
+                check(same(a, b), k->isa, name);
+                free_blocks();
+            }
+        }
+}
+
+static void check_gemm_f32(const struct xc_kernels *k)
+{
+    static const int64_t Ns[] = {1, 16, 17, 48, 80, 312}, Ks[] = {1, 26, 77, 384, 1200}, Rs[] = {0, 1, 2, 3, 5, 6, 7, 13, 17};
+
+    for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
+        for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++)
+            for (int variant = 0; variant < 3; variant++) {
+                const int64_t N = Ns[in], K = Ks[ik], R = Rs[rnd() % XC_ARRAY_LEN(Rs)], N16 = xc_round_up(N, 16);
+                const int64_t ldx = K + (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
+                float *panel = block(xc_panel_f32_bytes(N, K));
+                struct xc_gemm_f32 g = {.x = floats(R > 0 ? (R - 1) * ldx + K : 0, RANDOM), .ldx = ldx, .w = panel, .N = N, .K = K};
+                struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
+                char name[160];
+                const int64_t row0 = variant == 1 ? R / 3 : 0, col0 = variant == 2 && N > 16 ? 16 : 0;
+
+                xc_pack_panel_f32(panel, floats(N * K, RANDOM), N, K);
+                g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
+                g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
+                g.ep.ld_residual = N + 3;
+                g.ep.residual = rnd() % 2 && R > 0 ? floats((R - 1) * g.ep.ld_residual + N, RANDOM) : NULL;
+                g.ep.ld_out = ld;
+                g.ep.out = data(a);
+                ref->gemm_f32(&g, row0, R, col0, N);
+                g.ep.out = data(b);
+                k->gemm_f32(&g, row0, R, col0, N);
+                snprintf(name, sizeof name, "gemm_f32 R %d N %d K %d act %d", (int)R, (int)N, (int)K, (int)g.ep.act);
+                check(same(a, b), k->isa, name);
+                free_blocks();
+            }
+}
+
+/* ---- attention ---- */
+
+struct attn_case {
+    int64_t n_q, n_k, D;
+    bool causal, bias;
+    enum fill fill;
+};
+
+static struct attn_case attn_case(int i)
+{
+    static const int64_t Ds[] = {32, 64, 26, 40, 80, 128, 12, 312, 16, 1};
+    static const int64_t ns[] = {1, 2, 3, 4, 5, 15, 16, 17, 31, 33, 100, 127, 128, 129, 200, 256, 300};
+    struct attn_case c = {.D = Ds[i % (int)XC_ARRAY_LEN(Ds)], .fill = (enum fill)(rnd() % N_FILLS), .causal = rnd() % 3 == 0, .bias = rnd() % 4 == 0};
+
+    if (rnd() % 2) c.fill = RANDOM;
+    c.n_k = ns[rnd() % XC_ARRAY_LEN(ns)];
+    c.n_q = rnd() % 2 ? c.n_k : 1 + (int64_t)(rnd() % 40);
+    if (c.causal && rnd() % 2) c.n_q = c.n_k;
+    return c;
+}
+
+/* Quantized q, k, v of one head; operands from floats by the reference packing. */
+static struct xc_attn_s8 attn_s8_operands(const struct attn_case *c)
+{
+    const int64_t D4 = xc_round_up(c->D, 4), D16 = xc_round_up(c->D, 16), k16 = xc_round_up(c->n_k, 16), blocks_k = xc_div_up(c->n_k, XC_KEY_BLOCK);
+    struct xc_attn_s8 a = {.n_q = c->n_q, .n_k = c->n_k, .D = c->D, .causal = c->causal, .scale = 1.0f / sqrtf((float)c->D)};
+    int8_t *q = block((size_t)(c->n_q * (D4 + 8))), *k = block((size_t)(k16 * D4)), *v = block((size_t)(blocks_k * D16 * XC_KEY_BLOCK));
+    float *q_scale = block((size_t)c->n_q * 4), *k_scale = block((size_t)k16 * 4), *v_scale = block((size_t)(blocks_k * D16) * 4);
+    int32_t *sum = block((size_t)c->n_q * 4);
+
+    memset(q, 0x55, (size_t)(c->n_q * (D4 + 8)));
+    a.ldq = D4 + 8;
+    ref->quantize_rows_s8(q, a.ldq, q_scale, sum, floats(c->n_q * c->D, c->fill), c->D, c->n_q, c->D, 0.0f);
+    ref->pack_keys_s8(k, k_scale, floats(c->n_k * c->D, c->fill), c->D, c->n_k, c->D);
+    ref->pack_values_s8(v, v_scale, floats(c->n_k * c->D, c->fill), c->D, c->n_k, c->D);
+    a.q = q, a.k = k, a.v = v, a.q_scale = q_scale, a.k_scale = k_scale, a.v_scale = v_scale;
+    if (c->bias) {
+        float *bias = floats((c->n_q - 1) * (c->n_k + 2) + c->n_k, RANDOM);
+
+        for (int64_t i = 0; i < (c->n_q - 1) * (c->n_k + 2) + c->n_k; i++)
+            if (rnd() % 8 == 0) bias[i] = -INFINITY;
+        a.bias = bias;
+        a.ld_bias = c->n_k + 2;
+    }
+    a.ld_out = c->D + 3;
+    a.scratch = scratch_for(c->D);
+    return a;
+}
+
+static void check_attn(const struct xc_kernels *k)
+{
+    for (int i = 0; i < 400; i++) {
+        const struct attn_case c = attn_case(i);
+        struct xc_attn_s8 a = attn_s8_operands(&c);
+        struct out x = output((size_t)(c.n_q * a.ld_out) * 4), y = output((size_t)(c.n_q * a.ld_out) * 4);
+        const int64_t row0 = rnd() % 4 ? 0 : (int64_t)(rnd() % (uint32_t)c.n_q), row1 = rnd() % 4 ? c.n_q : row0 + (c.n_q - row0) / 2;
+        char name[160];
+
+        a.out = data(x);
+        ref->attn_s8(&a, row0, row1);
+        a.out = data(y);
+        scratch_for(c.D);
+        k->attn_s8(&a, row0, row1);
+        snprintf(name, sizeof name, "attn_s8 n_q %d n_k %d D %d causal %d bias %d fill %d rows %d-%d", (int)c.n_q, (int)c.n_k, (int)c.D, c.causal,
+                 c.bias, (int)c.fill, (int)row0, (int)row1);
+        check(same(x, y), k->isa, name);
+        free_blocks();
+    }
+    for (int i = 0; i < 200; i++) {
+        const struct attn_case c = attn_case(i);
+        struct xc_attn_f32 a = {.n_q = c.n_q, .n_k = c.n_k, .D = c.D, .causal = c.causal, .scale = 0.3f, .ldq = c.D + 1, .ldk = c.D + 2, .ldv = c.D};
+        struct out x = output((size_t)(c.n_q * (c.D + 3)) * 4), y = output((size_t)(c.n_q * (c.D + 3)) * 4);
+        const int64_t row0 = rnd() % 4 ? 0 : (int64_t)(rnd() % (uint32_t)c.n_q), row1 = rnd() % 4 ? c.n_q : row0 + (c.n_q - row0) / 2;
+        char name[160];
+
+        a.q = floats((c.n_q - 1) * a.ldq + c.D, c.fill);
+        a.k = floats((c.n_k - 1) * a.ldk + c.D, c.fill);
+        a.v = floats((c.n_k - 1) * a.ldv + c.D, c.fill);
+        if (c.bias) {
+            a.bias = floats((c.n_q - 1) * (c.n_k + 2) + c.n_k, RANDOM);
+            a.ld_bias = c.n_k + 2;
+        }
+        a.ld_out = c.D + 3;
+        a.scratch = scratch_for(c.D);
+        a.out = data(x);
+        ref->attn_f32(&a, row0, row1);
+        a.out = data(y);
+        scratch_for(c.D);
+        k->attn_f32(&a, row0, row1);
+        snprintf(name, sizeof name, "attn_f32 n_q %d n_k %d D %d causal %d bias %d fill %d rows %d-%d", (int)c.n_q, (int)c.n_k, (int)c.D, c.causal,
+                 c.bias, (int)c.fill, (int)row0, (int)row1);
+        check(same(x, y), k->isa, name);
+        free_blocks();
+    }
+}
+
+/* ---- rows ---- */
+
+static const int64_t widths[] = {1, 2, 4, 15, 16, 17, 26, 31, 32, 33, 77, 312, 384, 768, 1200};
+
+static void check_norm(const struct xc_kernels *k)
+{
+    for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++)
+        for (int variant = 0; variant < 12; variant++) {
+            const int64_t C = widths[ic], R = 1 + (int64_t)(rnd() % 5), C4 = xc_round_up(C, 4);
+            struct xc_norm n = {.C = C, .ldx = C + 1, .ld_residual = C + 2, .ld_out = C + 3, .ldq = C4 + 4, .eps = variant % 2 ? 1e-5f : 1e-12f};
+            struct out out[2][5];
+            char name[100];
+            bool ok = true;
+            const enum fill fill = (enum fill)(variant % N_FILLS);
+
+            n.x = floats((R - 1) * n.ldx + C, fill);
+            n.gain = floats(C, RANDOM);
+            n.bias = rnd() % 4 ? floats(C, RANDOM) : NULL;
+            n.residual = rnd() % 2 ? floats((R - 1) * n.ld_residual + C, fill) : NULL;
+            n.rms = rnd() % 3 == 0;
+            n.static_scale = rnd() % 3 ? 0.0f : 0.01f;
+            const bool with_q = rnd() % 4 != 0, with_stat = rnd() % 2;
+
+            for (int s = 0; s < 2; s++) {
+                out[s][0] = output((size_t)((R - 1) * n.ld_out + C) * 4);
+                out[s][1] = output((size_t)R * 8);
+                out[s][2] = output((size_t)((R - 1) * n.ldq + C4));
+                out[s][3] = output((size_t)R * 4);
+                out[s][4] = output((size_t)R * 4);
+                n.out = data(out[s][0]);
+                n.stat = with_stat ? data(out[s][1]) : NULL;
+                n.q = with_q ? data(out[s][2]) : NULL;
+                n.q_scale = data(out[s][3]);
+                n.q_sum = data(out[s][4]);
+                (s ? k : ref)->norm_f32(&n, 0, R);
+            }
+            for (int o = 0; o < 5; o++) ok = ok && same(out[0][o], out[1][o]);
+            snprintf(name, sizeof name, "norm_f32 C %d fill %d rms %d residual %d", (int)C, (int)fill, n.rms, n.residual != NULL);
+            check(ok, k->isa, name);
+
+            /* in place */
+            float *x[2] = {floats(R * C, fill), NULL};
+
+            x[1] = block((size_t)(R * C) * 4);
+            memcpy(x[1], x[0], (size_t)(R * C) * 4);
+            n.ldx = n.ld_out = C;
+            n.q = NULL;
+            n.stat = NULL;
+            n.residual = NULL;
+            for (int s = 0; s < 2; s++) {
+                n.x = n.out = x[s];
+                (s ? k : ref)->norm_f32(&n, 0, R);
+            }
+            check(memcmp(x[0], x[1], (size_t)(R * C) * 4) == 0, k->isa, "norm_f32 in place");
+            free_blocks();
+        }
+}
+
+static void check_quantize(const struct xc_kernels *k)
+{
+    for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++)
+        for (int variant = 0; variant < 2 * N_FILLS; variant++) {
+            const int64_t C = widths[ic], R = 1 + (int64_t)(rnd() % 20), C4 = xc_round_up(C, 4), ldq = C4 + 4, ldx = C + 1;
+            const float *x = floats((R - 1) * ldx + C, (enum fill)(variant / 2));
+            struct out q[2], scale[2], sum[2];
+            char name[100];
+
+            for (int s = 0; s < 2; s++) {
+                q[s] = output((size_t)((R - 1) * ldq + C4));
+                scale[s] = output((size_t)R * 4);
+                sum[s] = output((size_t)R * 4);
+                (s ? k : ref)->quantize_rows_s8(data(q[s]), ldq, data(scale[s]), data(sum[s]), x, ldx, R, C, variant % 2 ? 0.02f : 0.0f);
+            }
+            snprintf(name, sizeof name, "quantize_rows_s8 R %d C %d variant %d", (int)R, (int)C, variant);
+            check(same(q[0], q[1]) && same(scale[0], scale[1]) && same(sum[0], sum[1]), k->isa, name);
+            free_blocks();
+        }
+    for (int i = 0; i < 200; i++) {
+        const struct attn_case c = attn_case(i);
+        const int64_t D4 = xc_round_up(c.D, 4), D16 = xc_round_up(c.D, 16), n = c.n_k, n16 = xc_round_up(n, 16), blocks_k = xc_div_up(n, XC_KEY_BLOCK);
+        const float *x = floats((n - 1) * (c.D + 1) + c.D, c.fill);
+        struct out q[2], scale[2];
+        char name[100];
+
+        for (int s = 0; s < 2; s++) {
+            q[s] = output((size_t)(n16 * D4));
+            scale[s] = output((size_t)n16 * 4);
+            (s ? k : ref)->pack_keys_s8(data(q[s]), data(scale[s]), x, c.D + 1, n, c.D);
+        }
+        snprintf(name, sizeof name, "pack_keys_s8 n %d D %d", (int)n, (int)c.D);
+        check(same(q[0], q[1]) && same(scale[0], scale[1]), k->isa, name);
+        for (int s = 0; s < 2; s++) {
+            q[s] = output((size_t)(blocks_k * XC_KEY_BLOCK * D16));
+            scale[s] = output((size_t)(blocks_k * D16) * 4);
+            (s ? k : ref)->pack_values_s8(data(q[s]), data(scale[s]), x, c.D + 1, n, c.D);
+        }
+        snprintf(name, sizeof name, "pack_values_s8 n %d D %d", (int)n, (int)c.D);
+        check(same(q[0], q[1]) && same(scale[0], scale[1]), k->isa, name);
+        free_blocks();
+    }
+}
+
+/* One output of n floats from each of the two levels; the case sets `CALL` on (K, y). */
+#define SAME_FLOATS(n, name, CALL)                                       \
+    do {                                                                 \
+        struct out o_[2];                                                \
+        for (int s_ = 0; s_ < 2; s_++) {                                 \
+            const struct xc_kernels *const K = s_ ? k : ref;             \
+            float *y;                                                    \
+            o_[s_] = output((size_t)(n) * 4);                            \
+            y = data(o_[s_]);                                            \
+            CALL;                                                        \
+        }                                                                \
+        check(same(o_[0], o_[1]), k->isa, name);                         \
+    } while (0)
+
+static void check_elementwise(const struct xc_kernels *k)
+{
+    for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++) {
+        const int64_t C = widths[ic], R = 1 + (int64_t)(rnd() % 20);
+        float *a = floats(R * C, RANDOM), *b = floats(R * C, SPIKY), *odd = floats(C, RANDOM);
+        uint16_t *h = block((size_t)(R * C) * 2);
+        int32_t ids[24];
+        char name[100];
+        static const float odd_values[] = {0.0f, -0.0f, INFINITY, -INFINITY, 1e-40f, -1e-40f, 88.1f, -87.1f, -86.9f, 1e30f, -1e30f, 6.0f, -6.0f, 5.999f};
+
+        for (int64_t i = 0; i < C; i++) odd[i] = i < (int64_t)XC_ARRAY_LEN(odd_values) ? odd_values[i] : rndf(100.0f);
+        for (int64_t i = 0; i < R * C; i++) h[i] = (uint16_t)rnd();
+        for (int i = 0; i < 24; i++) ids[i] = (int32_t)(rnd() % (uint32_t)R);
+        for (int act = 0; act < XC_ACT_COUNT; act++) {
+            snprintf(name, sizeof name, "act_f32 n %d act %d", (int)(R * C), act);
+            SAME_FLOATS(R * C, name, K->act_f32(y, a, R * C, (enum xc_act)act));
+            SAME_FLOATS(R * C, name, K->act_f32(y, b, R * C, (enum xc_act)act));
+            SAME_FLOATS(C, name, K->act_f32(y, odd, C, (enum xc_act)act));
+        }
+        SAME_FLOATS(R * C, "add_f32", K->add_f32(y, a, b, R * C));
+        SAME_FLOATS(R * C, "mul_f32", K->mul_f32(y, a, b, R * C));
+        snprintf(name, sizeof name, "softmax_rows R %d C %d", (int)R, (int)C);
+        SAME_FLOATS(R * C, name, K->softmax_rows(y, a, R, C));
+        SAME_FLOATS(R * C, name, K->softmax_rows(y, b, R, C));
+        snprintf(name, sizeof name, "mean_rows, max_rows, l2_normalize_rows R %d C %d", (int)R, (int)C);
+        SAME_FLOATS(C, name, K->mean_rows(y, b, C, R, C));
+        SAME_FLOATS(C, name, K->max_rows(y, b, C, R, C));
+        SAME_FLOATS(R * C, name, K->l2_normalize_rows(y, b, R, C, 1e-12f));
+        SAME_FLOATS(R * C, "f16_to_f32", K->f16_to_f32(y, h, R * C));
+        SAME_FLOATS(R * C, "bf16_to_f32", K->bf16_to_f32(y, h, R * C));
+
+        for (int dtype = XC_TABLE_F32; dtype <= XC_TABLE_S8; dtype++)
+            for (int accumulate = 0; accumulate < 2; accumulate++) {
+                struct xc_table t = {.scale = floats(R, RANDOM), .n = R, .C = C, .bits = dtype};
+
+                for (int64_t i = 0; i < R * C; i++) h[i] &= 0xbfff; /* no NaN, no infinity */
+                t.rows = dtype == XC_TABLE_F32 ? (void *)a : dtype == XC_TABLE_S8 ? (void *)rows_s8(R, C, C, RANDOM) : (void *)h;
+                struct out o[2];
+
+                for (int s = 0; s < 2; s++) {
+                    o[s] = output((size_t)(23 * (C + 1) + C) * 4);
+                    if (accumulate)
+                        for (int64_t i = 0; i < 23 * (C + 1) + C; i++) ((float *)data(o[s]))[i] = (float)(i % 100);
+                    (s ? k : ref)->gather_rows(data(o[s]), C + 1, &t, ids, 24, accumulate != 0);
+                }
+                snprintf(name, sizeof name, "gather_rows C %d dtype %d accumulate %d", (int)C, dtype, accumulate);
+                check(same(o[0], o[1]), k->isa, name);
+            }
+        free_blocks();
+    }
+}
+
+static void check_level(const struct xc_kernels *k)
+{
+    seed = 7;
+    printf("# level %s\n", k->isa);
+    check_gemm_s8(k);
+    check_gemm_f32(k);
+    check_attn(k);
+    check_norm(k);
+    check_quantize(k);
+    check_elementwise(k);
+}
+
+/* ---- scalar against the oracle ---- */
+
+static double worst(const float *y, int64_t ld, const double *want, int64_t R, int64_t C)
+{
+    double w = 0;
+
+    for (int64_t r = 0; r < R; r++)
+        for (int64_t c = 0; c < C; c++) {
+            const double e = fabs((double)y[r * ld + c] - want[r * C + c]) / fmax(1, fabs(want[r * C + c]));
+
+            if (!(e <= w)) w = e;
+        }
+    return w;
+}
+
+static void bounded(double error, double limit, const char *what)
+{
+    char name[200];
+
+    snprintf(name, sizeof name, "%s: error %.3g, limit %.3g", what, error, limit);
+    check(error <= limit, "scalar against oracle", name);
+}
+
+static void check_oracle_functions(void)
+{
+    for (int act = 0; act < XC_ACT_COUNT; act++) {
+        double w = 0;
+        char name[60];
+
+        for (int i = -400000; i <= 400000; i++) {
+            const float x = (float)i * 5e-5f * (i % 7 == 0 ? 4.0f : 1.0f);
+            float y;
+
+            ref->act_f32(&y, &x, 1, (enum xc_act)act);
+            const double want = oracle_act((double)x, (enum xc_act)act), e = fabs((double)y - want) / fmax(1, fabs(want));
+
+            if (!(e <= w)) w = e;
+        }
+        snprintf(name, sizeof name, "act %d", act);
+        bounded(w, 2e-7, name);
+    }
+}
+
+static void check_oracle_gemm(void)
+{
+    const int64_t R = 7, N = 50, K = 333, N16 = 64;
+
+    for (int act = 0; act < XC_ACT_COUNT; act++) {
+        double *want = block((size_t)(R * N) * 8);
+        float *y = block((size_t)(R * N) * 4), *panel_f = block(xc_panel_f32_bytes(N, K));
+        int8_t *panel = block(xc_panel_s8_bytes(N, K)), *back = block((size_t)(N * K));
+        const int8_t *w = rows_s8(N, K, K, RANDOM);
+        float *row_scale = floats(R, RANDOM), *col_scale = floats(N16, RANDOM);
+        struct xc_gemm_s8 g = {.x = rows_s8(R, K, 336, RANDOM), .ldx = 336, .w = panel, .N = N, .K = K};
+        struct xc_gemm_f32 f = {.x = floats(R * K, RANDOM), .ldx = K, .w = panel_f, .N = N, .K = K};
+
+        for (int64_t i = 0; i < R; i++) row_scale[i] *= 0.001f;
+        for (int64_t i = 0; i < N16; i++) col_scale[i] *= 0.001f;
+        xc_pack_panel_s8(panel, w, N, K);
+        xc_unpack_panel_s8(back, panel, N, K);
+        check(memcmp(back, w, (size_t)(N * K)) == 0, "pack", "s8 panel round trip");
+        g.ep = (struct xc_epilogue){.row_scale = row_scale, .col_scale = col_scale, .bias = floats(N16, RANDOM), .act = (enum xc_act)act,
+                                    .residual = floats(R * N, RANDOM), .ld_residual = N, .out = y, .ld_out = N};
+        ref->gemm_s8(&g, 0, R, 0, N);
+        oracle_gemm_s8(want, &g, R);
+        bounded(worst(y, N, want, R, N), 1e-6, "gemm_s8");
+
+        const float *wf = floats(N * K, RANDOM);
+        float *back_f = block((size_t)(N * K) * 4);
+
+        xc_pack_panel_f32(panel_f, wf, N, K);
+        xc_unpack_panel_f32(back_f, panel_f, N, K);
+        check(memcmp(back_f, wf, (size_t)(N * K) * 4) == 0, "pack", "f32 panel round trip");
+        f.ep = g.ep;
+        ref->gemm_f32(&f, 0, R, 0, N);
+        oracle_gemm_f32(want, &f, R);
+        bounded(worst(y, N, want, R, N), 2e-4, "gemm_f32"); /* sums of 333 products of up to 16 */
+        free_blocks();
+    }
+}
+
+static void check_oracle_attention(void)
+{
+    for (int i = 0; i < 60; i++) {
+        struct attn_case c = attn_case(i);
+        struct xc_attn_s8 a;
+        struct xc_attn_f32 f = {.scale = 0.3f};
+        double *want = block((size_t)(c.n_q * c.D) * 8), dot = 0, yy = 0, ww = 0;
+
+        c.fill = RANDOM;
+        c.bias = false;
+        if (c.causal) c.n_q = c.n_k;
+        want = block((size_t)(c.n_q * c.D) * 8);
+        a = attn_s8_operands(&c);
+        float *y = block((size_t)(c.n_q * a.ld_out) * 4);
+
+        a.out = y;
+        ref->attn_s8(&a, 0, c.n_q);
+        oracle_attn_s8(want, &a);
+        for (int64_t r = 0; r < c.n_q; r++)
+            for (int64_t d = 0; d < c.D; d++) {
+                const double u = (double)y[r * a.ld_out + d], w = want[r * c.D + d];
+
+                dot += u * w, yy += u * u, ww += w * w;
+            }
+        bounded(1 - dot / sqrt(yy * ww), 5e-4, "attn_s8, 1 - cosine");
+
+        f.n_q = c.n_q, f.n_k = c.n_k, f.D = c.D, f.causal = c.causal;
+        f.ldq = f.ldk = f.ldv = f.ld_out = c.D;
+        f.q = floats(c.n_q * c.D, RANDOM), f.k = floats(c.n_k * c.D, RANDOM), f.v = floats(c.n_k * c.D, RANDOM);
+        f.scratch = a.scratch;
+        f.scale = 1.0f / (float)c.D;
+        f.out = y;
+        ref->attn_f32(&f, 0, c.n_q);
+        oracle_attn_f32(want, &f);
+        bounded(worst(y, c.D, want, c.n_q, c.D), 3e-6, "attn_f32");
+        free_blocks();
+    }
+}
+
+static void check_oracle_rows(void)
+{
+    for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++) {
+        const int64_t C = widths[ic], R = 3, ldq = xc_round_up(C, 4);
+        struct xc_norm n = {.x = floats(R * C, RANDOM), .ldx = C, .gain = floats(C, RANDOM), .bias = floats(C, RANDOM), .C = C, .eps = 1e-3f};
+        double *want = block((size_t)(R * C) * 8);
+        float *y = block((size_t)(R * C) * 4), scale[3];
+        int8_t *q = block((size_t)(R * ldq));
+        int32_t sum[3];
+        bool ok = true;
+
+        n.rms = ic % 2;
+        n.residual = floats(R * C, RANDOM), n.ld_residual = C;
+        n.out = y, n.ld_out = C;
+        ref->norm_f32(&n, 0, R);
+        oracle_norm(want, &n, R);
+        bounded(worst(y, C, want, R, C), 3e-6, "norm_f32");
+
+        ref->quantize_rows_s8(q, ldq, scale, sum, y, C, R, C, 0.0f);
+        for (int64_t r = 0; r < R; r++) {
+            int s = 0;
+
+            for (int64_t i = 0; i < C; i++) {
+                ok = ok && fabs((double)scale[r] * q[r * ldq + i] - (double)y[r * C + i]) <= 0.50001 * (double)scale[r];
+                s += q[r * ldq + i];
+            }
+            ok = ok && s == sum[r];
+        }
+        check(ok, "scalar against oracle", "quantize_rows_s8 within half a step, and its sums");
+
+        ref->softmax_rows(y, n.x, R, C);
+        for (int64_t r = 0; r < R; r++) {
+            double total = 0;
+
+            for (int64_t i = 0; i < C; i++) total += exp((double)n.x[r * C + i]);
+            for (int64_t i = 0; i < C; i++) want[r * C + i] = exp((double)n.x[r * C + i]) / total;
+        }
+        bounded(worst(y, C, want, R, C), 5e-7, "softmax_rows");
+        free_blocks();
+    }
+}
+
+static void check_parse(void)
+{
+    struct xc_err err;
+
+    check(xc_kernels_parse(NULL, &err) == XC_OK && xc_kernels_parse("", &err) == XC_OK, "parse", "nothing");
+    check(xc_kernels_parse("avx512vnni,-vnni", &err) == XC_OK, "parse", "a level and a mask");
+    check(xc_kernels_parse("avx3", &err) == XC_E_ARG && strstr(err.msg, "'avx3'"), "parse", "an unknown word is named");
+    check(xc_kernels_parse("avx2,,scalar", &err) == XC_E_ARG, "parse", "an empty word");
+}
+
+int main(int argc, char **argv)
+{
+    bool found = argc < 2;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    ref = xc_kernels_for("scalar");
+    if (!ref) return 1;
+    printf("# xc_kernels() chose %s\n", xc_kernels()->isa);
+    if (argc < 2) {
+        check_parse();
+        check_oracle_functions();
+        check_oracle_gemm();
+        check_oracle_attention();
+        check_oracle_rows();
+    }
+    for (const char *const *level = xc_kernels_levels(); *level; level++) {
+        const struct xc_kernels *k = xc_kernels_for(*level);
+
+        if (argc > 1 && strcmp(argv[1], *level) != 0) continue;
+        found = true;
+        if (k)
+            check_level(k);
+        else
+            printf("# level %s: this machine lacks it\n", *level);
+    }
+#ifdef XC_TEST_SIMDE
+    static struct xc_kernels emulated;
+    static const struct {
+        const char *name;
+        void (*init)(struct xc_kernels *k);
+    } simde[] = {{"avxvnni-simde", xc_kernels_init__avxvnni_simde}, {"avx512vnni-simde", xc_kernels_init__avx512vnni_simde}};
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(simde); i++) {
+        if (argc > 1 && strcmp(argv[1], simde[i].name) != 0) continue;
+        if (!xc_kernels_for("avx2")) {
+            printf("# level %s: this machine lacks AVX2, which it stands on\n", simde[i].name);
+            continue;
+        }
+        found = true;
+        emulated = *xc_kernels_for("avx2");
+        simde[i].init(&emulated);
+        emulated.isa = simde[i].name;
+        check_level(&emulated);
+    }
+#endif
+    if (!found) printf("unknown level %s\n", argv[1]);
+    printf("%d passed, %d failed\n", n_passed, n_failed);
+    return n_failed > 0 || !found;
+}
