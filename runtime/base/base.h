@@ -1,7 +1,7 @@
 /* base: what everything else stands on: checked arithmetic, the allocator with its fault hook, and XC_TRY.
  *
  * All memory of both libraries comes from xc_malloc and friends, so that one hook can make any allocation fail.
- * xc_malloc(0) returns a valid pointer. Sizes are bytes. */
+ * xc_malloc(0) returns a valid pointer. Sizes are bytes. xc_realloc does not keep the alignment of xc_alloc_aligned. */
 #ifndef XC_RUNTIME_BASE_BASE_H
 #define XC_RUNTIME_BASE_BASE_H
 
@@ -66,6 +66,7 @@ void *xc_calloc(size_t n, size_t bytes);
 void *xc_realloc(void *p, size_t bytes);
 void *xc_alloc_aligned(size_t bytes);
 char *xc_strdup(const char *s);
+char *xc_strndup(const char *s, size_t n); /* n bytes and a terminator; s must have n bytes */
 void xc_free(void *p);
 
 /* Grows *items (element size `size`) so that it holds at least `want`, doubling; XC_E_NOMEM or overflow is reported. */
@@ -78,5 +79,11 @@ int64_t xc_alloc_count(void);
 
 /* "out of memory (N bytes)" */
 enum xc_status xc_fail_nomem(struct xc_err *err, size_t bytes);
+
+/* xc_fail for a failed system call: appends ": reason of errnum"; XC_E_IO, or XC_E_NOMEM for ENOMEM. */
+enum xc_status xc_fail_errno(struct xc_err *err, int errnum, const char *fmt, ...) XC_PRINTF(3, 4);
+
+/* The reason alone, thread-safe; may or may not use buf. */
+const char *xc_errno_text(int errnum, char *buf, size_t n);
 
 #endif
