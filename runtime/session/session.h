@@ -14,7 +14,8 @@ struct xc_session {
     struct xc_run *run;
     struct xc_plan *plan;   /* NULL in plain mode */
     struct xc_tokens tokens;
-    int64_t *start;         /* offsets of the last texts, n + 1 */
+    int64_t n_texts;        /* in the last run_texts, run_pairs or run_words */
+    int64_t *start;         /* offsets of the last texts, n_texts + 1 */
     int32_t *offsets;       /* the same as the graph wants them */
     int32_t *types;
     size_t cap_start, cap_offsets, cap_types;
