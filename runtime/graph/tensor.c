@@ -1,0 +1,118 @@
+/* tensor: the numbers of the model's constants, whatever their encoding. See tensor.h. */
+#include "runtime/graph/tensor.h"
+
+#include <string.h>
+
+#include "runtime/kernels/kernels.h"
+
+int64_t xc_tensor_rows(const struct xc_tensor *t) { return t->rank >= 2 ? t->dim[0] : 1; }
+
+int64_t xc_tensor_cols(const struct xc_tensor *t)
+{
+    int64_t cols = 1;
+
+    for (int32_t i = t->rank >= 2 ? 1 : 0; i < t->rank; i++) cols *= t->dim[i];
+    return cols;
+}
+
+int64_t xc_tensor_count(const struct xc_tensor *t) { return xc_tensor_rows(t) * xc_tensor_cols(t); }
+
+size_t xc_tensor_bytes(const struct xc_tensor *t)
+{
+    size_t total = 0, bytes;
+
+    for (int p = 0; p < XC_PART_COUNT; p++) {
+        if (xc_encoding_part_bytes(&t->enc, xc_tensor_rows(t), xc_tensor_cols(t), (enum xc_part)p, &bytes, NULL) != XC_OK) return 0;
+        total += bytes;
+    }
+    return total;
+}
+
+enum xc_status xc_tensor_load(struct xc_tensor *t, struct xc_err *err)
+{
+    const int64_t count = xc_tensor_count(t);
+    struct xc_buf *buf = NULL;
+    enum xc_status status;
+
+    if (t->part[XC_PART_DATA]) return XC_OK;
+    if (!t->source) return xc_fail(err, XC_E_NOT_FOUND, "tensor '%s' has no bytes and no source", t->name);
+    XC_TRY(xc_buf_new(&buf, (size_t)count * sizeof(float), err));
+    status = t->source->read_f32(t->source, t, 0, count, (float *)(void *)buf->data, err);
+    if (status != XC_OK) {
+        xc_buf_unref(&buf);
+        return status;
+    }
+    t->part[XC_PART_DATA] = buf;
+    t->enc = (struct xc_encoding){ .format = XC_FMT_F32 };
+    return XC_OK;
+}
+
+void xc_tensor_drop(struct xc_tensor *t)
+{
+    if (!t->source) return;
+    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
+}
+
+static void s8_rows_to_f32(const struct xc_tensor *t, const int8_t *rows, int64_t row0, int64_t n, float *dst)
+{
+    const float *scale = (const float *)(const void *)t->part[XC_PART_SCALE]->data;
+    const int64_t cols = xc_tensor_cols(t);
+
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t c = 0; c < cols; c++) dst[r * cols + c] = (float)rows[r * cols + c] * scale[row0 + r];
+}
+
+/* Panel layouts are unpacked panel by panel through a row-sized loop: export and inspection, not speed. */
+static void panel_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n, float *dst)
+{
+    const int64_t K = xc_tensor_cols(t), K4 = xc_round_up(K, 4);
+    const uint8_t *data = t->part[XC_PART_DATA]->data;
+    const float *f32 = (const float *)(const void *)data;
+    const int8_t *s8 = (const int8_t *)data;
+    const float *scale = t->enc.format == XC_FMT_S8 ? (const float *)(const void *)t->part[XC_PART_SCALE]->data : NULL;
+
+    for (int64_t r = row0; r < row0 + n; r++, dst += K)
+        for (int64_t k = 0; k < K; k++) {
+            if (scale) dst[k] = (float)s8[(r / 16) * 16 * K4 + (k / 4) * 64 + (r % 16) * 4 + k % 4] * scale[r];
+            else dst[k] = f32[(r / 16) * 16 * K + k * 16 + r % 16];
+        }
+}
+
+enum xc_status xc_tensor_rows_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n_rows, float *dst, struct xc_err *err)
+{
+    const int64_t cols = xc_tensor_cols(t);
+    const uint8_t *data;
+
+    if (row0 < 0 || n_rows < 0 || row0 + n_rows > xc_tensor_rows(t))
+        return xc_fail(err, XC_E_ARG, "tensor '%s' has no rows %lld to %lld", t->name, (long long)row0, (long long)(row0 + n_rows));
+    if (!t->part[XC_PART_DATA]) {
+        if (!t->source) return xc_fail(err, XC_E_NOT_FOUND, "tensor '%s' has no bytes and no source", t->name);
+        return t->source->read_f32(t->source, t, row0 * cols, n_rows * cols, dst, err);
+    }
+    data = t->part[XC_PART_DATA]->data;
+    if (t->enc.layout == XC_LAYOUT_PANEL16) panel_to_f32(t, row0, n_rows, dst);
+    else if (t->enc.format == XC_FMT_F32) memcpy(dst, data + (size_t)(row0 * cols) * 4, (size_t)(n_rows * cols) * 4);
+    else if (t->enc.format == XC_FMT_F16) xc_kernels()->f16_to_f32(dst, (const uint16_t *)(const void *)data + row0 * cols, n_rows * cols);
+    else if (t->enc.format == XC_FMT_BF16) xc_kernels()->bf16_to_f32(dst, (const uint16_t *)(const void *)data + row0 * cols, n_rows * cols);
+    else if (t->enc.format == XC_FMT_S8) s8_rows_to_f32(t, (const int8_t *)data + row0 * cols, row0, n_rows, dst);
+    else return xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' does not hold real numbers", t->name);
+    return XC_OK;
+}
+
+enum xc_status xc_tensor_to_f32(const struct xc_tensor *t, float *dst, struct xc_err *err)
+{
+    return xc_tensor_rows_to_f32(t, 0, xc_tensor_rows(t), dst, err);
+}
+
+enum xc_status xc_tensor_set_f32(struct xc_tensor *t, const float *src, struct xc_err *err)
+{
+    const size_t bytes = (size_t)xc_tensor_count(t) * sizeof(float);
+    struct xc_buf *buf = NULL;
+
+    XC_TRY(xc_buf_new(&buf, bytes, err));
+    memcpy(buf->data, src, bytes);
+    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
+    t->part[XC_PART_DATA] = buf;
+    t->enc = (struct xc_encoding){ .format = XC_FMT_F32 };
+    return XC_OK;
+}
