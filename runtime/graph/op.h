@@ -22,7 +22,7 @@ struct xc_attr_def {
 
 /* ---- what infer sees and fills ---- */
 struct xc_infer {
-    const struct xc_graph *graph; /* spaces may be added by infer through xc_infer_space */
+    const struct xc_graph *graph; /* infer may look a space up by xc_infer_space */
     const struct xc_node *node;   /* in[], attr are set */
     struct {
         int32_t space, cols;
@@ -32,6 +32,14 @@ struct xc_infer {
 /* The value behind input i, or NULL; the tensor behind input i, or NULL. */
 const struct xc_value *xc_infer_value(const struct xc_infer *c, int i);
 const struct xc_tensor *xc_infer_tensor(const struct xc_infer *c, int i);
+
+/* Checks that input i is there as a value of a type, or as a tensor; the errors name it as the op does. */
+enum xc_status xc_need_value(const struct xc_infer *c, int i, enum xc_dtype dtype, struct xc_err *err);
+enum xc_status xc_need_tensor(const struct xc_infer *c, int i, int64_t rows, int64_t cols, struct xc_err *err); /* -1 = any */
+
+/* The space with this map over `base` (or state, or k): the first one declared in the graph. XC_E_FORMAT when there is none: spaces
+ * are declared before the nodes that use them. */
+enum xc_status xc_infer_space(const struct xc_infer *c, const struct xc_space *like, int32_t *space, struct xc_err *err);
 
 /* ---- what forward sees ---- */
 /* Offsets of one space: sequence s has rows start[s] .. start[s+1]-1; n_seq + 1 entries. */
@@ -76,6 +84,13 @@ struct xc_op {
     void (*cost)(const struct xc_graph *g, const struct xc_node *node, const int64_t *rows, int64_t n_seq, struct xc_cost *cost);
     enum xc_status (*forward)(const struct xc_op_ctx *c, struct xc_err *err);
 };
+
+/* Reads and writes an attribute as a number, whatever its type; setting checks the limits. CHOICE is an index. */
+double xc_attr_get(const struct xc_attr_def *def, const void *attr);
+enum xc_status xc_attr_set(const struct xc_attr_def *def, void *attr, double value, struct xc_err *err);
+
+/* Runs a node's checks and shapes; errors name the node. */
+enum xc_status xc_node_infer(struct xc_infer *c, struct xc_graph *g, const struct xc_node *node, struct xc_err *err);
 
 const struct xc_op *xc_op_find(const char *name); /* NULL */
 const struct xc_op *const *xc_op_list(int *n);

@@ -24,12 +24,15 @@ struct xc_scratch_mark xc_scratch_save(const struct xc_scratch *s);
 void xc_scratch_restore(struct xc_scratch *s, struct xc_scratch_mark mark);
 
 /* The rows of one state, per sequence, kept between runs of a session. Rows of all sequences are stored sequence by sequence in
- * growable per-sequence blocks; `gathered` is the contiguous view a node sees. */
+ * growable per-sequence blocks; a node sees a contiguous copy. */
 struct xc_state_store {
     const struct xc_state *decl;
     struct xc_state_seq { void *rows; int64_t n, cap; } *seq;
     int32_t n_seq, cap_seq;
 };
+
+enum xc_status xc_state_sequences(struct xc_state_store *st, int32_t n_seq, struct xc_err *err); /* at least n_seq; new ones are empty */
+enum xc_status xc_state_room(struct xc_state_store *st, int32_t seq, int64_t rows, struct xc_err *err);
 
 struct xc_run {
     const struct xc_model *model;
@@ -40,7 +43,11 @@ struct xc_run {
     struct xc_state_store *states; /* model->n_states */
     struct xc_ragged *spaces;      /* of the graph being run */
     struct xc_view *views;         /* of the graph being run, by value id */
-    int32_t cap_spaces, cap_views;
+    int32_t *start;                /* the offsets of all spaces, back to back */
+    size_t cap_spaces, cap_views, cap_start;
+    /* Seen after each node of xc_run_graph and xc_run_node: calibration, debugging. May be NULL. */
+    void (*observe)(void *arg, const struct xc_op_ctx *c);
+    void *observe_arg;
 };
 
 /* pool NULL = the calling thread alone; kern NULL = xc_kernels(). The model must outlive the run. */
@@ -49,7 +56,7 @@ enum xc_status xc_run_new(struct xc_run **out, const struct xc_model *model, con
 void xc_run_free(struct xc_run **run);
 void xc_run_clear_states(struct xc_run *run);
 
-/* Computes run->spaces for `graph` from the offsets of its input spaces (spaces with XC_MAP_INPUT, in order of their ids), which
+/* Computes run->spaces and sizes run->views (rows, cols, rag; data NULL) for `graph` from the offsets of its input spaces (spaces with XC_MAP_INPUT, in order of their ids), which
  * all have n_seq sequences. Every sequence may be empty. XC_E_RANGE when rows pass INT32_MAX. */
 enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *graph, const struct xc_ragged *inputs, int32_t n_inputs,
                               struct xc_err *err);

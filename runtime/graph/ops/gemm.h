@@ -1,0 +1,11 @@
+/* gemm: the product behind linear and conv1d, unfused: packs and quantizes into the node's scratch as the weight's encoding asks. */
+#ifndef XC_RUNTIME_GRAPH_OPS_GEMM_H
+#define XC_RUNTIME_GRAPH_OPS_GEMM_H
+
+#include "runtime/graph/op.h"
+
+/* y (R,N) = x (R,K) w (N,K)^T + b; b may be NULL. */
+enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, int64_t R, const struct xc_tensor *w, const struct xc_tensor *b,
+                           const struct xc_range *range, struct xc_err *err);
+
+#endif
