@@ -66,10 +66,11 @@ struct xc_gemm_s8 {
     int64_t N, K;
     struct xc_epilogue ep;
 };
-/* Pair-sum rule (XC_SUM16_MAX): for every output and every aligned group of 8 inputs, |w0|+|w1|+|w4|+|w5| <= 258 and
- * |w2|+|w3|+|w6|+|w7| <= 258, so that two vpmaddubsw results of |x| <= 127 can be added in 16 bits: 127*258 = 32766. Ordinary
- * weights break it in about one group in ten thousand; quantization clamps those. Kernels that do not need it ignore it. */
-#define XC_SUM16_MAX 258
+/* Pair-sum rule (XC_SUM16_MAX): for every output and every aligned group of 8 inputs, |w0|+|w1|+|w4|+|w5| <= 254 and
+ * |w2|+|w3|+|w6|+|w7| <= 254, so that two vpmaddubsw results of |x| <= 127 can be added in 16 bits, with one unit a weight to spare
+ * for negating by xor (avx2/gemm_s8.c): 127 * (254 + 4) = 32766. Ordinary weights break it in about one group in ten thousand;
+ * quantization clamps those. Kernels that do not need it ignore it. */
+#define XC_SUM16_MAX 254
 
 struct xc_gemm_f32 {
     const float *x; /* (R, ldx) */

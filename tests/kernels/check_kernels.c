@@ -136,12 +136,12 @@ static void *scratch_for(int64_t D)
 
 static void sum16_weights(int8_t *w, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) w[i] = (int8_t)(w[i] > 64 ? 64 : w[i] < -64 ? -64 : w[i]); /* 4 * 64 <= 258 */
+    for (int64_t i = 0; i < n; i++) w[i] = (int8_t)(w[i] > 63 ? 63 : w[i] < -63 ? -63 : w[i]); /* 4 * 63 <= 254 */
 }
 
 static void extreme_sum16(int8_t *w, int64_t n, int64_t K)
 {
-    static const int8_t pairs[8] = {127, -127, -127, 127, 2, 2, 2, -2}; /* 127 + 127 + 2 + 2 = 258 */
+    static const int8_t pairs[8] = {127, 127, -127, 127, 0, 0, 0, 0}; /* 127 + 127 = 254 */
 
     for (int64_t i = 0; i < n; i++) w[i] = pairs[i % K % 8];
 }

@@ -1,0 +1,6 @@
+/* rows: norms, quantization, packing, elementwise kernels and pooling with AVX2. */
+#include "runtime/kernels/avx2/isa.h"
+#include "runtime/kernels/avx2/lanes.h"
+#include "runtime/kernels/lanes/rows.h"
+
+void xc_init_rows__avx2(struct xc_kernels *k) { lanes_init_rows(k); }

@@ -1,0 +1,384 @@
+/* rows: the kernels of scalar/norm.c, quantize.c and elementwise.c on sixteen lanes. Included after lanes/math.h. */
+#ifndef XC_RUNTIME_KERNELS_LANES_ROWS_H
+#define XC_RUNTIME_KERNELS_LANES_ROWS_H
+
+#include "runtime/base/base.h"
+#include "runtime/base/half.h"
+#include "runtime/kernels/lanes/math.h"
+
+#define TINY 1e-30f /* as scalar/quantize.c */
+
+static inline float lanes_scale_of(float max, float *factor)
+{
+    *factor = max >= TINY ? 127.0f / max : 0.0f;
+    return max >= TINY ? max / 127.0f : 0.0f;
+}
+
+LANES_INLINE v16i v_quantize(v16f x, v16f factor)
+{
+    return i_round(v_max(v_min(v_mul(x, factor), v_set1(127.0f)), v_set1(-127.0f)));
+}
+
+LANES_INLINE float span_absmax(const float *x, int64_t C)
+{
+    v16f m = v_zero(), m1 = v_zero();
+    int64_t i = 0;
+
+    for (; i + 32 <= C; i += 32) {
+        m = v_max(v_abs(v_load(x + i)), m);
+        m1 = v_max(v_abs(v_load(x + i + 16)), m1);
+    }
+    for (; i + 16 <= C; i += 16) m = v_max(v_abs(v_load(x + i)), m);
+    if (i < C) m = v_max(v_abs(v_load_n(x + i, C - i)), m);
+    return v_hmax(v_max(m, m1));
+}
+
+/* q (C, then zeros to a multiple of 4) and its sum */
+LANES_INLINE int32_t span_quantize(int8_t *q, const float *x, int64_t C, float factor)
+{
+    const v16f f = v_set1(factor);
+    v16i sum = i_zero();
+    int64_t i = 0;
+
+    for (; i + 16 <= C; i += 16) {
+        const v16i v = v_quantize(v_load(x + i), f);
+
+        sum = i_add(sum, v);
+        i_store_s8(q + i, v);
+    }
+    if (i < C) {
+        int8_t tail[16];
+        const v16i v = v_quantize(v_load_n(x + i, C - i), f);
+
+        sum = i_add(sum, v);
+        i_store_s8(tail, v);
+        memcpy(q + i, tail, (size_t)(xc_round_up(C, 4) - i));
+    }
+    return i_sum(sum);
+}
+
+static void lanes_quantize_row(int8_t *q, float *scale, int32_t *sum, const float *x, int64_t C, float static_scale)
+{
+    float factor;
+
+    if (static_scale > 0.0f) {
+        *scale = static_scale;
+        factor = 1.0f / static_scale;
+    } else {
+        *scale = lanes_scale_of(span_absmax(x, C), &factor);
+    }
+    *sum = span_quantize(q, x, C, factor);
+}
+
+static void lanes_quantize_rows_s8(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C,
+                                   float static_scale)
+{
+    for (int64_t r = 0; r < R; r++) lanes_quantize_row(q + r * ldq, scale + r, sum + r, x + r * ldx, C, static_scale);
+}
+
+static void lanes_norm_f32(const struct xc_norm *n, int64_t row0, int64_t row1)
+{
+    const int64_t C = n->C, whole = C / 16 * 16, rest = C - whole;
+    const float *bias = n->rms ? NULL : n->bias;
+
+    for (int64_t r = row0; r < row1; r++) {
+        const float *x = n->x + r * n->ldx, *res = n->residual ? n->residual + r * n->ld_residual : NULL;
+        float *y = n->out + r * n->ld_out, mean = 0.0f;
+        v16f sum = v_zero();
+
+        if (res || !n->rms || x != y) {
+            for (int64_t i = 0; i < whole; i += 16) {
+                const v16f v = res ? v_add(v_load(x + i), v_load(res + i)) : v_load(x + i);
+
+                sum = v_add(sum, v);
+                v_store(y + i, v);
+            }
+            if (rest > 0) {
+                v16f v = v_load_n(x + whole, rest);
+
+                if (res) v = v_add(v, v_load_n(res + whole, rest));
+                sum = v_add(sum, v);
+                v_store_n(y + whole, v, rest);
+            }
+            if (!n->rms) mean = v_sum(sum) / (float)C;
+        }
+
+        const v16f mean16 = v_set1(mean);
+
+        sum = v_zero();
+        for (int64_t i = 0; i < whole; i += 16) {
+            const v16f d = v_sub(v_load(y + i), mean16);
+
+            sum = v_fma(d, d, sum);
+        }
+        if (rest > 0) {
+            const v16f d = v_first(v_sub(v_load_n(y + whole, rest), mean16), v_zero(), rest);
+
+            sum = v_fma(d, d, sum);
+        }
+
+        const float rstd = 1.0f / sqrtf(v_sum(sum) / (float)C + n->eps);
+        const v16f rstd16 = v_set1(rstd);
+        v16f max = v_zero();
+
+        for (int64_t i = 0; i < whole; i += 16) {
+            const v16f h = v_mul(v_sub(v_load(y + i), mean16), rstd16);
+            const v16f v = v_fma(h, v_load(n->gain + i), bias ? v_load(bias + i) : v_zero());
+
+            max = v_max(v_abs(v), max);
+            v_store(y + i, v);
+        }
+        if (rest > 0) {
+            const v16f h = v_mul(v_sub(v_load_n(y + whole, rest), mean16), rstd16);
+            const v16f v = v_fma(h, v_load_n(n->gain + whole, rest), bias ? v_load_n(bias + whole, rest) : v_zero());
+
+            max = v_max(v_abs(v), max); /* lanes beyond C: gain and bias are 0 there */
+            v_store_n(y + whole, v, rest);
+        }
+        if (n->stat) {
+            n->stat[2 * r] = mean;
+            n->stat[2 * r + 1] = rstd;
+        }
+        if (n->q) {
+            float factor = 0.0f;
+
+            if (n->static_scale > 0.0f) {
+                n->q_scale[r] = n->static_scale;
+                factor = 1.0f / n->static_scale;
+            } else {
+                n->q_scale[r] = lanes_scale_of(v_hmax(max), &factor);
+            }
+            n->q_sum[r] = span_quantize(n->q + r * n->ldq, y, C, factor);
+        }
+    }
+}
+
+static void lanes_pack_keys_s8(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D)
+{
+    const int64_t D4 = xc_round_up(D, 4);
+
+    for (int64_t j = 0; j < xc_round_up(n_k, 16); j++, x += ldx) {
+        int8_t *panel = k + j / 16 * 16 * D4 + j % 16 * 4;
+        float factor;
+
+        if (j >= n_k) {
+            k_scale[j] = 0.0f;
+            for (int64_t d = 0; d < D4; d += 4) memset(panel + d * 16, 0, 4);
+            continue;
+        }
+        k_scale[j] = lanes_scale_of(span_absmax(x, D), &factor);
+        for (int64_t d = 0; d < D; d += 16) {
+            const int64_t n = xc_min_i64(16, D - d), quads = xc_div_up(n, 4);
+            int8_t q[16];
+
+            i_store_s8(q, v_quantize(n == 16 ? v_load(x + d) : v_load_n(x + d, n), v_set1(factor)));
+            for (int64_t i = 0; i < quads; i++) memcpy(panel + (d / 4 + i) * 64, q + i * 4, 4);
+        }
+    }
+}
+
+static void lanes_pack_values_s8(int8_t *v, float *v_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D)
+{
+    const int64_t D16 = xc_round_up(D, 16);
+
+    for (int64_t j0 = 0; j0 < n_k; j0 += XC_KEY_BLOCK, x += XC_KEY_BLOCK * ldx, v_scale += D16) {
+        const int64_t count = xc_min_i64(XC_KEY_BLOCK, n_k - j0);
+
+        for (int64_t d = 0; d < D; d += 16, v += 16 * XC_KEY_BLOCK) {
+            const int64_t n = xc_min_i64(16, D - d);
+            v16f max = v_zero(), factor;
+            float lane[16], f[16];
+
+            for (int64_t j = 0; j < count; j++)
+                max = v_max(v_abs(n == 16 ? v_load(x + j * ldx + d) : v_load_n(x + j * ldx + d, n)), max);
+            v_store(lane, max);
+            for (int i = 0; i < 16; i++) v_scale[d + i] = lanes_scale_of(lane[i], &f[i]);
+            factor = v_load(f);
+            for (int64_t j = 0; j < count; j += 4) {
+                v16i q[4];
+
+                for (int64_t i = 0; i < 4; i++) {
+                    const float *row = x + (j + i) * ldx + d;
+
+                    q[i] = j + i >= count ? i_zero() : v_quantize(n == 16 ? v_load(row) : v_load_n(row, n), factor);
+                }
+                i_store_quads(v + j * 16, q[0], q[1], q[2], q[3]);
+            }
+            memset(v + xc_round_up(count, 4) * 16, 0, (size_t)((XC_KEY_BLOCK - xc_round_up(count, 4)) * 16));
+        }
+    }
+}
+
+static void lanes_act_f32(float *y, const float *x, int64_t n, enum xc_act act) { act_span(y, x, n, act); }
+
+static void lanes_add_f32(float *y, const float *a, const float *b, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) v_store(y + i, v_add(v_load(a + i), v_load(b + i)));
+    for (; i < n; i++) y[i] = a[i] + b[i];
+}
+
+static void lanes_mul_f32(float *y, const float *a, const float *b, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) v_store(y + i, v_mul(v_load(a + i), v_load(b + i)));
+    for (; i < n; i++) y[i] = a[i] * b[i];
+}
+
+static void lanes_f16_to_f32(float *y, const uint16_t *x, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) v_store(y + i, v_from_f16(x + i));
+    for (; i < n; i++) y[i] = xc_f16_to_f32(x[i]);
+}
+
+static void lanes_bf16_to_f32(float *y, const uint16_t *x, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) v_store(y + i, v_from_bf16(x + i));
+    for (; i < n; i++) y[i] = xc_bf16_to_f32(x[i]);
+}
+
+/* y[i] = or += value */
+#define GATHER_ROW(vector, single)                                                                    \
+    do {                                                                                              \
+        for (; i + 16 <= C; i += 16) {                                                                \
+            const v16f v = vector;                                                                    \
+            v_store(y + i, accumulate ? v_add(v_load(y + i), v) : v);                                 \
+        }                                                                                             \
+        for (; i < C; i++) y[i] = accumulate ? y[i] + (single) : (single);                            \
+    } while (0)
+
+static void lanes_gather_rows(float *y, int64_t ldy, const struct xc_table *t, const int32_t *ids, int64_t R, bool accumulate)
+{
+    const int64_t C = t->C;
+
+    for (int64_t r = 0; r < R; r++, y += ldy) {
+        const int64_t at = ids[r] * C;
+        const float *f = (const float *)t->rows + at;
+        const uint16_t *h = (const uint16_t *)t->rows + at;
+        const int8_t *q = (const int8_t *)t->rows + at;
+        const float scale = t->bits == XC_TABLE_S8 ? t->scale[ids[r]] : 0.0f;
+        int64_t i = 0;
+
+        switch (t->bits) {
+        case XC_TABLE_F16: GATHER_ROW(v_from_f16(h + i), xc_f16_to_f32(h[i])); break;
+        case XC_TABLE_BF16: GATHER_ROW(v_from_bf16(h + i), xc_bf16_to_f32(h[i])); break;
+        case XC_TABLE_S8: GATHER_ROW(v_mul(v_from_s8(q + i), v_set1(scale)), (float)q[i] * scale); break;
+        default: GATHER_ROW(v_load(f + i), f[i]); break;
+        }
+    }
+}
+
+static void lanes_softmax_rows(float *y, const float *x, int64_t R, int64_t C)
+{
+    const int64_t whole = C / 16 * 16, rest = C - whole;
+
+    for (int64_t r = 0; r < R; r++, x += C, y += C) {
+        v16f max = v_set1(-INFINITY), sum = v_zero();
+
+        for (int64_t i = 0; i < whole; i += 16) max = v_max(v_load(x + i), max);
+        if (rest > 0) max = v_max(v_first(v_load_n(x + whole, rest), max, rest), max);
+
+        const v16f top = v_set1(v_hmax(max));
+
+        for (int64_t i = 0; i < whole; i += 16) {
+            const v16f e = v_exp(v_sub(v_load(x + i), top));
+
+            sum = v_add(sum, e);
+            v_store(y + i, e);
+        }
+        if (rest > 0) {
+            const v16f e = v_first(v_exp(v_sub(v_load_n(x + whole, rest), top)), v_zero(), rest);
+
+            sum = v_add(sum, e);
+            v_store_n(y + whole, e, rest);
+        }
+
+        const float inv = 1.0f / v_sum(sum);
+
+        for (int64_t i = 0; i < whole; i += 16) v_store(y + i, v_mul(v_load(y + i), v_set1(inv)));
+        for (int64_t i = whole; i < C; i++) y[i] *= inv;
+    }
+}
+
+static void lanes_mean_rows(float *y, const float *x, int64_t ldx, int64_t R, int64_t C)
+{
+    const float inv = 1.0f / (float)R;
+
+    for (int64_t i = 0; i < C; i += 16) {
+        const int64_t n = xc_min_i64(16, C - i);
+        v16f sum = v_zero();
+
+        for (int64_t r = 0; r < R; r++) sum = v_add(sum, n == 16 ? v_load(x + r * ldx + i) : v_load_n(x + r * ldx + i, n));
+        sum = v_mul(sum, v_set1(inv));
+        if (n == 16)
+            v_store(y + i, sum);
+        else
+            v_store_n(y + i, sum, n);
+    }
+}
+
+static void lanes_max_rows(float *y, const float *x, int64_t ldx, int64_t R, int64_t C)
+{
+    for (int64_t i = 0; i < C; i += 16) {
+        const int64_t n = xc_min_i64(16, C - i);
+        v16f max = n == 16 ? v_load(x + i) : v_load_n(x + i, n);
+
+        for (int64_t r = 1; r < R; r++) max = v_max(n == 16 ? v_load(x + r * ldx + i) : v_load_n(x + r * ldx + i, n), max);
+        if (n == 16)
+            v_store(y + i, max);
+        else
+            v_store_n(y + i, max, n);
+    }
+}
+
+static void lanes_l2_normalize_rows(float *y, const float *x, int64_t R, int64_t C, float eps)
+{
+    const int64_t whole = C / 16 * 16, rest = C - whole;
+
+    for (int64_t r = 0; r < R; r++, x += C, y += C) {
+        v16f sum = v_zero();
+
+        for (int64_t i = 0; i < whole; i += 16) {
+            const v16f v = v_load(x + i);
+
+            sum = v_fma(v, v, sum);
+        }
+        if (rest > 0) {
+            const v16f v = v_load_n(x + whole, rest);
+
+            sum = v_fma(v, v, sum);
+        }
+
+        const float norm = xc_max_f32(sqrtf(v_sum(sum)), eps);
+
+        for (int64_t i = 0; i < whole; i += 16) v_store(y + i, v_div(v_load(x + i), v_set1(norm)));
+        for (int64_t i = whole; i < C; i++) y[i] = x[i] / norm;
+    }
+}
+
+/* Sets every entry of this file. */
+static void lanes_init_rows(struct xc_kernels *k)
+{
+    k->norm_f32 = lanes_norm_f32;
+    k->quantize_rows_s8 = lanes_quantize_rows_s8;
+    k->pack_keys_s8 = lanes_pack_keys_s8;
+    k->pack_values_s8 = lanes_pack_values_s8;
+    k->act_f32 = lanes_act_f32;
+    k->add_f32 = lanes_add_f32;
+    k->mul_f32 = lanes_mul_f32;
+    k->gather_rows = lanes_gather_rows;
+    k->softmax_rows = lanes_softmax_rows;
+    k->mean_rows = lanes_mean_rows;
+    k->max_rows = lanes_max_rows;
+    k->l2_normalize_rows = lanes_l2_normalize_rows;
+    k->f16_to_f32 = lanes_f16_to_f32;
+    k->bf16_to_f32 = lanes_bf16_to_f32;
+}
+
+#endif
