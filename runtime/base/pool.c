@@ -10,12 +10,12 @@
  *
  * fork is not supported: a child has no workers. */
 #include <assert.h>
-#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -159,15 +159,36 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* CPUs that this process may use: its affinity mask. */
+/* Whole CPUs that this container's cgroup (v2) grants, 0 when there is no limit: more threads than that would be throttled. */
+static int cgroup_cpus(void)
+{
+    FILE *const f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    long quota, period;
+    int cpus = 0;
+
+    if (f == NULL) return 0;
+    if (fscanf(f, "%ld %ld", &quota, &period) == 2 && quota > 0 && period > 0) {
+        const long whole = (quota + period - 1) / period;
+
+        cpus = whole > THREADS_MAX ? THREADS_MAX : (int)whole;
+    }
+    fclose(f);
+    return cpus;
+}
+
+/* CPUs that this process may use: its affinity mask, cut to the cgroup's quota. */
 static int usable_cpus(void)
 {
+    const int quota = cgroup_cpus();
     cpu_set_t set;
-    long online;
+    long cpus;
 
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
-    online = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t holds */
-    return online < 1 ? 1 : online > THREADS_MAX ? THREADS_MAX : (int)online;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cpus = CPU_COUNT(&set);
+    else
+        cpus = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than a cpu_set_t holds */
+    if (quota > 0 && cpus > quota) cpus = quota;
+    return cpus < 1 ? 1 : cpus > THREADS_MAX ? THREADS_MAX : (int)cpus;
 }
 
 /* Stops and joins workers 0..n-1. */
