@@ -1,8 +1,11 @@
-/* encoding: traits, sizes and names of the ways to hold numbers. See encoding.h. */
+/* encoding: traits, sizes and names of the ways to hold numbers. See encoding.h.
+ *
+ * This version knows dense f32, f16, bf16, i32 and int8 with one scale a row; the rest of the product has its fields here and in
+ * the file, and is refused by name. Scales of a panel are one an output, without padding; readers of 16 at a time rely on buffers
+ * and file sections being padded to XC_ALIGN. */
 #include "runtime/graph/encoding.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static const struct xc_format_traits traits[XC_FMT_COUNT] = {
     [XC_FMT_F32] = { "f32", 32, false },  [XC_FMT_F16] = { "f16", 16, false }, [XC_FMT_BF16] = { "bf16", 16, false },
@@ -42,20 +45,39 @@ static bool scale_bytes(size_t *out, const struct xc_encoding *enc, size_t rows,
     return xc_mul_ok(&n, rows, groups) && xc_mul_ok(out, n, (size_t)traits[enc->scale_format].bits / 8);
 }
 
+/* Well formed, but waiting for a kernel: refused by name, so that a later file is not misread. */
+static enum xc_status check_known(const struct xc_encoding *enc, struct xc_err *err)
+{
+    static const char *const structures[XC_STRUCT_COUNT] = { "dense", "N:M", "block", "compact" };
+    const char *what = NULL;
+
+    if (enc->format == XC_FMT_S4 || enc->format == XC_FMT_S3 || enc->format == XC_FMT_S2)
+        return xc_fail(err, XC_E_UNSUPPORTED, "number format '%s' is not supported by this version", traits[enc->format].name);
+    if (enc->structure != XC_STRUCT_DENSE)
+        return xc_fail(err, XC_E_UNSUPPORTED, "structure '%s' is not supported by this version", structures[enc->structure]);
+    if (enc->perm_rows || enc->perm_cols) what = "a permutation";
+    else if (enc->zero_point) what = "a zero point";
+    else if (enc->group != 0) what = "scales by group";
+    else if (enc->scale_format != XC_FMT_F32) what = "scales other than f32";
+    if (what) return xc_fail(err, XC_E_UNSUPPORTED, "an encoding with %s is not supported by this version", what);
+    return XC_OK;
+}
+
 enum xc_status xc_encoding_check(const struct xc_encoding *enc, int64_t rows, int64_t cols, struct xc_err *err)
 {
     if (enc->format >= XC_FMT_COUNT) return xc_fail(err, XC_E_VERSION, "number format %d is not known to this version", enc->format);
     if (enc->structure >= XC_STRUCT_COUNT) return xc_fail(err, XC_E_VERSION, "structure %d is not known to this version", enc->structure);
     if (enc->layout >= XC_LAYOUT_COUNT) return xc_fail(err, XC_E_VERSION, "layout %d is not known to this version", enc->layout);
-    if (rows < 0 || cols < 0) return xc_fail(err, XC_E_RANGE, "a tensor of %lld x %lld", (long long)rows, (long long)cols);
     if (enc->scale_format != XC_FMT_F32 && enc->scale_format != XC_FMT_F16)
         return xc_fail(err, XC_E_FORMAT, "scales must be f32 or f16, not format %d", enc->scale_format);
-    if (enc->structure != XC_STRUCT_DENSE || enc->perm_rows || enc->perm_cols || enc->zero_point || enc->group != 0)
-        return xc_fail(err, XC_E_UNSUPPORTED, "this version reads dense tensors with one scale a row, without groups, zero points or permutations");
-    if (enc->format == XC_FMT_S4 || enc->format == XC_FMT_S3 || enc->format == XC_FMT_S2)
-        return xc_fail(err, XC_E_UNSUPPORTED, "format %s is not supported by this version", traits[enc->format].name);
+    if (rows < 1 || cols < 1) return xc_fail(err, XC_E_RANGE, "a tensor of %lld x %lld", (long long)rows, (long long)cols);
+    XC_TRY(check_known(enc, err));
+    if (enc->n || enc->m || enc->block_rows || enc->block_cols) /* equal encodings have equal fields */
+        return xc_fail(err, XC_E_FORMAT, "a dense encoding with n:m %d:%d and blocks of %d x %d", enc->n, enc->m, enc->block_rows, enc->block_cols);
     if (enc->layout == XC_LAYOUT_PANEL16 && enc->format != XC_FMT_F32 && enc->format != XC_FMT_S8)
         return xc_fail(err, XC_E_UNSUPPORTED, "layout panel16 holds f32 or int8, not %s", traits[enc->format].name);
+    if (enc->sum16 && (enc->format != XC_FMT_S8 || enc->layout != XC_LAYOUT_PANEL16))
+        return xc_fail(err, XC_E_FORMAT, "sum16 belongs to int8 in panel16");
     return XC_OK;
 }
 
@@ -65,6 +87,7 @@ enum xc_status xc_encoding_part_bytes(const struct xc_encoding *enc, int64_t row
 
     *bytes = 0;
     XC_TRY(xc_encoding_check(enc, rows, cols, err));
+    if ((unsigned)part >= XC_PART_COUNT) return xc_fail(err, XC_E_ARG, "part %d of a tensor", (int)part);
     if (part == XC_PART_DATA) ok = data_bytes(bytes, enc, (size_t)rows, (size_t)cols);
     else if (part == XC_PART_SCALE && traits[enc->format].quantized) ok = scale_bytes(bytes, enc, (size_t)rows, (size_t)cols);
     if (!ok || *bytes > (size_t)PTRDIFF_MAX) {

@@ -19,9 +19,15 @@ static enum xc_status grow(void **items, int32_t *cap, int32_t n, size_t size, s
     return XC_OK;
 }
 
+#define MAX_NAME 255 /* bytes */
+
+/* Names are printed, compared and put into messages: bounded, and without control bytes. */
 static enum xc_status keep_name(struct xc_model *m, const char **out, const char *name, struct xc_err *err)
 {
-    if (!name || !name[0]) return xc_fail(err, XC_E_ARG, "a name is empty");
+    if (!name || !name[0]) return xc_fail(err, XC_E_FORMAT, "a name is empty");
+    for (size_t i = 0; name[i]; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f || i >= MAX_NAME)
+            return xc_fail(err, XC_E_FORMAT, "name '%.40s' has a control byte or more than %d bytes", name, MAX_NAME);
     *out = xc_arena_strdup(&m->arena, name);
     return *out ? XC_OK : xc_fail_nomem(err, strlen(name) + 1);
 }
@@ -33,13 +39,6 @@ enum xc_status xc_model_new(struct xc_model **out, struct xc_err *err)
     if (!*out) return xc_fail_nomem(err, sizeof **out);
     xc_arena_init(&(*out)->arena);
     return XC_OK;
-}
-
-static void tensor_release(struct xc_tensor *t)
-{
-    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
-    if (t->source) t->source->unref(t->source);
-    t->source = NULL;
 }
 
 static void graph_release(struct xc_graph *g)
@@ -57,7 +56,7 @@ void xc_model_free(struct xc_model **model)
 
     *model = NULL;
     if (!m) return;
-    for (int32_t i = 0; i < m->n_tensors; i++) tensor_release(m->tensors[i]);
+    for (int32_t i = 0; i < m->n_tensors; i++) xc_tensor_clear(m->tensors[i]);
     for (int32_t i = 0; i < m->n_graphs; i++) graph_release(m->graphs[i]);
     xc_free(m->tensors);
     xc_free(m->graphs);
@@ -81,14 +80,12 @@ int32_t xc_model_find_tensor(const struct xc_model *m, const char *name)
 enum xc_status xc_model_add_tensor(struct xc_model *m, int32_t *id, const char *name, int32_t rank, const int64_t *dim, struct xc_err *err)
 {
     struct xc_tensor *t;
-    size_t count = 1;
+    enum xc_status status;
 
     *id = -1;
-    if (rank < 1 || rank > XC_MAX_RANK) return xc_fail(err, XC_E_SHAPE, "tensor '%s' has %d axes, must be 1 to %d", name, rank, XC_MAX_RANK);
-    for (int32_t i = 0; i < rank; i++)
-        if (dim[i] < 1 || !xc_mul_ok(&count, count, (size_t)dim[i]) || count > (size_t)PTRDIFF_MAX / 8)
-            return xc_fail(err, XC_E_RANGE, "tensor '%s': axis %d of %lld is out of range", name, i, (long long)dim[i]);
-    if (name && xc_model_find_tensor(m, name) >= 0) return xc_fail(err, XC_E_FORMAT, "tensor '%s' is there twice", name);
+    status = xc_tensor_check_dims(rank, dim, err);
+    if (status != XC_OK) return xc_fail_at(err, status, "tensor '%s'", name ? name : "");
+    if (!m->bulk && name && xc_model_find_tensor(m, name) >= 0) return xc_fail(err, XC_E_FORMAT, "tensor '%s' is there twice", name);
     XC_TRY(grow((void **)&m->tensors, &m->cap_tensors, m->n_tensors, sizeof *m->tensors, err));
     t = xc_arena_alloc(&m->arena, sizeof *t);
     if (!t) return xc_fail_nomem(err, sizeof *t);
@@ -130,7 +127,7 @@ enum xc_status xc_model_set_meta(struct xc_model *m, const char *key, const char
 
     meta.value = xc_arena_strdup(&m->arena, value);
     if (!meta.value) return xc_fail_nomem(err, strlen(value) + 1);
-    while (at < m->n_meta && strcmp(m->meta[at].key, key)) at++;
+    while (m->bulk ? at < m->n_meta : at < m->n_meta && strcmp(m->meta[at].key, key)) at++;
     if (at < m->n_meta) {
         m->meta[at].value = meta.value;
         return XC_OK;
@@ -163,7 +160,7 @@ enum xc_status xc_model_add_graph(struct xc_model *m, struct xc_graph **out, con
     struct xc_graph *g;
 
     *out = NULL;
-    if (xc_model_find_graph(m, name)) return xc_fail(err, XC_E_FORMAT, "graph '%s' is there twice", name);
+    if (!m->bulk && xc_model_find_graph(m, name)) return xc_fail(err, XC_E_FORMAT, "graph '%s' is there twice", name);
     XC_TRY(grow((void **)&m->graphs, &m->cap_graphs, m->n_graphs, sizeof *m->graphs, err));
     g = xc_arena_alloc(&m->arena, sizeof *g);
     if (!g) return xc_fail_nomem(err, sizeof *g);
@@ -208,7 +205,7 @@ enum xc_status xc_graph_add_space(struct xc_graph *g, int32_t *id, const struct 
     if (s.map == XC_MAP_STRIDED && (s.kernel < 1 || s.stride < 1 || s.pad_left < 0 || s.pad_right < 0 || s.kernel > MAX_ITEMS || s.pad_left > MAX_ITEMS || s.pad_right > MAX_ITEMS))
         return xc_fail(err, XC_E_FORMAT, "row space '%s' has kernel %d, stride %d, padding %d and %d", s.name, s.kernel, s.stride, s.pad_left, s.pad_right);
     if (s.map == XC_MAP_FIXED && s.k < 1) return xc_fail(err, XC_E_FORMAT, "row space '%s' has %d rows a sequence", s.name, s.k);
-    if (xc_graph_find_space(g, s.name) >= 0) return xc_fail(err, XC_E_FORMAT, "row space '%s' is there twice", s.name);
+    if (!g->model->bulk && xc_graph_find_space(g, s.name) >= 0) return xc_fail(err, XC_E_FORMAT, "row space '%s' is there twice", s.name);
     XC_TRY(grow((void **)&g->spaces, &g->cap_spaces, g->n_spaces, sizeof *g->spaces, err));
     XC_TRY(keep_name(g->model, &s.name, space->name, err));
     if (!derived) s.base = -1;
@@ -226,7 +223,7 @@ static enum xc_status add_value(struct xc_graph *g, int32_t *id, const char *nam
     if (space < 0 || space >= g->n_spaces) return xc_fail(err, XC_E_FORMAT, "value '%s' names row space %d, graph '%s' has %d", name, space, g->name, g->n_spaces);
     if (cols < 1) return xc_fail(err, XC_E_SHAPE, "value '%s' has %d columns", name, cols);
     if ((unsigned)dtype >= XC_DTYPE_COUNT) return xc_fail(err, XC_E_FORMAT, "value '%s' has unknown type %d", name, (int)dtype);
-    if (xc_graph_find_value(g, name) >= 0) return xc_fail(err, XC_E_FORMAT, "value '%s' is there twice in graph '%s'", name, g->name);
+    if (!g->model->bulk && xc_graph_find_value(g, name) >= 0) return xc_fail(err, XC_E_FORMAT, "value '%s' is there twice in graph '%s'", name, g->name);
     XC_TRY(grow((void **)&g->values, &g->cap_values, g->n_values, sizeof *g->values, err));
     XC_TRY(keep_name(g->model, &v.name, name, err));
     *id = g->n_values;
@@ -318,7 +315,18 @@ static enum xc_status check_ref(const struct xc_graph *g, const struct xc_ref *r
     return XC_OK;
 }
 
-enum xc_status xc_node_infer(struct xc_infer *c, struct xc_graph *g, const struct xc_node *node, struct xc_err *err)
+static enum xc_status check_attr(const struct xc_node *node, struct xc_err *err)
+{
+    for (const struct xc_attr_def *def = node->op->attrs; def && def->name; def++) {
+        const double value = node->attr ? xc_attr_get(def, node->attr) : (double)NAN;
+
+        if (!(value >= def->min && value <= def->max))
+            return xc_fail(err, XC_E_RANGE, "attribute '%s' is %g, must lie in %g to %g", def->name, value, def->min, def->max);
+    }
+    return XC_OK;
+}
+
+enum xc_status xc_node_infer(struct xc_infer *c, const struct xc_graph *g, const struct xc_node *node, struct xc_err *err)
 {
     enum xc_status status = XC_OK;
 
@@ -326,6 +334,7 @@ enum xc_status xc_node_infer(struct xc_infer *c, struct xc_graph *g, const struc
     if (node->n_in < node->op->min_in || node->n_in > node->op->max_in)
         status = xc_fail(err, XC_E_FORMAT, "%d inputs, '%s' takes %d to %d", node->n_in, node->op->name, node->op->min_in, node->op->max_in);
     for (int32_t i = 0; i < node->n_in && status == XC_OK; i++) status = check_ref(g, &node->in[i], err);
+    if (status == XC_OK) status = check_attr(node, err);
     if (status == XC_OK) status = node->op->infer(c, err);
     if (status != XC_OK) return xc_fail_at(err, status, "node '%s' of graph '%s'", node->name, g->name);
     return XC_OK;
@@ -341,7 +350,7 @@ enum xc_status xc_graph_add_node(struct xc_graph *g, int32_t *out_values, const 
     if (out_values) out_values[0] = -1;
     if (!op) return xc_fail(err, XC_E_VERSION, "op '%s' is not known to this version", op_name);
     if (n_in < 0 || n_in > XC_MAX_IN) return xc_fail(err, XC_E_FORMAT, "node '%s' has %d inputs", name, n_in);
-    if (xc_graph_find_node(g, name) >= 0) return xc_fail(err, XC_E_FORMAT, "node '%s' is there twice in graph '%s'", name, g->name);
+    if (!g->model->bulk && xc_graph_find_node(g, name) >= 0) return xc_fail(err, XC_E_FORMAT, "node '%s' is there twice in graph '%s'", name, g->name);
     XC_TRY(keep_name(g->model, &node.name, name, err));
     memcpy(node.in, in, (size_t)n_in * sizeof *in);
     for (int i = n_in; i < XC_MAX_IN; i++) node.in[i] = xc_none();
@@ -397,7 +406,7 @@ static enum xc_status clone_into(struct xc_model *m, const struct xc_model *from
         *m->tensors[id] = *t;
         m->tensors[id]->name = name;
         for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_ref(t->part[p]);
-        if (t->source) __atomic_add_fetch(&t->source->refs, 1, __ATOMIC_RELAXED);
+        xc_source_ref(t->source);
     }
     for (int32_t i = 0; i < from->n_states; i++)
         XC_TRY(xc_model_add_state(m, &id, from->states[i].name, from->states[i].cols, from->states[i].dtype, from->states[i].append, err));
@@ -415,40 +424,42 @@ enum xc_status xc_model_clone(struct xc_model **out, const struct xc_model *mode
     enum xc_status status;
 
     XC_TRY(xc_model_new(out, err));
+    (*out)->bulk = true; /* the names are those of a model: unique already */
     status = clone_into(*out, model, err);
+    (*out)->bulk = model->bulk;
     if (status != XC_OK) xc_model_free(out);
     return status;
 }
 
+/* Marks live in the tensors themselves for the time of the call, so that this cannot run out of memory. */
 void xc_model_drop_unused(struct xc_model *m, int32_t *n_dropped, size_t *bytes)
 {
     int32_t kept = 0;
 
     *n_dropped = 0;
     *bytes = 0;
-    for (int32_t t = 0; t < m->n_tensors; t++) {
-        bool used = false;
+    for (int32_t t = 0; t < m->n_tensors; t++) m->tensors[t]->index = -1;
+    for (int32_t i = 0; i < m->n_graphs; i++)
+        for (int32_t n = 0; n < m->graphs[i]->n_nodes; n++)
+            for (int32_t k = 0; k < m->graphs[i]->nodes[n].n_in; k++)
+                if (m->graphs[i]->nodes[n].in[k].kind == XC_REF_TENSOR) m->tensors[m->graphs[i]->nodes[n].in[k].id]->index = 0;
+    for (int32_t t = 0; t < m->n_tensors; t++)
+        if (m->tensors[t]->index == 0) m->tensors[t]->index = kept++;
+    for (int32_t i = 0; i < m->n_graphs; i++)
+        for (int32_t n = 0; n < m->graphs[i]->n_nodes; n++)
+            for (int32_t k = 0; k < m->graphs[i]->nodes[n].n_in; k++) {
+                struct xc_ref *ref = &m->graphs[i]->nodes[n].in[k];
 
-        for (int32_t i = 0; i < m->n_graphs && !used; i++)
-            for (int32_t n = 0; n < m->graphs[i]->n_nodes && !used; n++)
-                for (int32_t k = 0; k < m->graphs[i]->nodes[n].n_in; k++)
-                    used |= m->graphs[i]->nodes[n].in[k].kind == XC_REF_TENSOR && m->graphs[i]->nodes[n].in[k].id == t;
-        if (used) continue;
+                if (ref->kind == XC_REF_TENSOR) ref->id = m->tensors[ref->id]->index;
+            }
+    for (int32_t t = 0; t < m->n_tensors; t++) {
+        if (m->tensors[t]->index >= 0) {
+            m->tensors[m->tensors[t]->index] = m->tensors[t];
+            continue;
+        }
         *bytes += (size_t)xc_tensor_count(m->tensors[t]) * sizeof(float);
         (*n_dropped)++;
-        tensor_release(m->tensors[t]);
-        m->tensors[t] = NULL;
-    }
-    for (int32_t t = 0; t < m->n_tensors; t++) { /* close the gaps, renumber */
-        if (!m->tensors[t]) continue;
-        for (int32_t i = 0; i < m->n_graphs && kept != t; i++)
-            for (int32_t n = 0; n < m->graphs[i]->n_nodes; n++)
-                for (int32_t k = 0; k < m->graphs[i]->nodes[n].n_in; k++) {
-                    struct xc_ref *ref = &m->graphs[i]->nodes[n].in[k];
-
-                    if (ref->kind == XC_REF_TENSOR && ref->id == t) ref->id = kept;
-                }
-        m->tensors[kept++] = m->tensors[t];
+        xc_tensor_clear(m->tensors[t]);
     }
     m->n_tensors = kept;
 }

@@ -120,6 +120,7 @@ struct xc_model {
     struct xc_buf *tokenizer;   /* compiled section, or NULL */
     struct xc_buf *manifest;    /* JSON text, or NULL */
     struct xc_buf *golden;      /* golden samples (session/golden.h), or NULL */
+    bool bulk; /* while a reader builds: duplicate names are left to xc_model_verify, which finds them in linear time */
 };
 
 enum xc_status xc_model_new(struct xc_model **out, struct xc_err *err);

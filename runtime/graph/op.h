@@ -90,7 +90,7 @@ double xc_attr_get(const struct xc_attr_def *def, const void *attr);
 enum xc_status xc_attr_set(const struct xc_attr_def *def, void *attr, double value, struct xc_err *err);
 
 /* Runs a node's checks and shapes; errors name the node. */
-enum xc_status xc_node_infer(struct xc_infer *c, struct xc_graph *g, const struct xc_node *node, struct xc_err *err);
+enum xc_status xc_node_infer(struct xc_infer *c, const struct xc_graph *g, const struct xc_node *node, struct xc_err *err);
 
 const struct xc_op *xc_op_find(const char *name); /* NULL */
 const struct xc_op *const *xc_op_list(int *n);

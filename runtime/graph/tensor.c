@@ -17,39 +17,74 @@ int64_t xc_tensor_cols(const struct xc_tensor *t)
 
 int64_t xc_tensor_count(const struct xc_tensor *t) { return xc_tensor_rows(t) * xc_tensor_cols(t); }
 
+enum xc_status xc_tensor_check_dims(int32_t rank, const int64_t *dim, struct xc_err *err)
+{
+    int64_t n = 1;
+
+    if (rank < 1 || rank > XC_MAX_RANK) return xc_fail(err, XC_E_SHAPE, "%d axes, must be 1 to %d", rank, XC_MAX_RANK);
+    for (int32_t i = 0; i < rank; i++)
+        if (dim[i] < 1 || __builtin_mul_overflow(n, dim[i], &n) || n > XC_TENSOR_MAX)
+            return xc_fail(err, XC_E_RANGE, "axis %d is %lld: axes are at least 1 and a tensor has at most 2^40 numbers", i, (long long)dim[i]);
+    return XC_OK;
+}
+
+struct xc_source *xc_source_ref(struct xc_source *src)
+{
+    if (src) __atomic_add_fetch(&src->refs, 1, __ATOMIC_RELAXED);
+    return src;
+}
+
+void xc_source_unref(struct xc_source **src)
+{
+    struct xc_source *s = *src;
+
+    *src = NULL;
+    if (s) s->unref(s);
+}
+
+void xc_tensor_clear(struct xc_tensor *t)
+{
+    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
+    xc_source_unref(&t->source);
+}
+
 size_t xc_tensor_bytes(const struct xc_tensor *t)
 {
     size_t total = 0, bytes;
 
-    for (int p = 0; p < XC_PART_COUNT; p++) {
-        if (xc_encoding_part_bytes(&t->enc, xc_tensor_rows(t), xc_tensor_cols(t), (enum xc_part)p, &bytes, NULL) != XC_OK) return 0;
-        total += bytes;
-    }
+    for (int p = 0; p < XC_PART_COUNT; p++)
+        if (xc_encoding_part_bytes(&t->enc, xc_tensor_rows(t), xc_tensor_cols(t), (enum xc_part)p, &bytes, NULL) != XC_OK ||
+            !xc_add_ok(&total, total, bytes))
+            return 0;
     return total;
 }
 
 enum xc_status xc_tensor_load(struct xc_tensor *t, struct xc_err *err)
 {
+    const struct xc_encoding f32 = { .format = XC_FMT_F32 };
     const int64_t count = xc_tensor_count(t);
     struct xc_buf *buf = NULL;
     enum xc_status status;
+    size_t bytes;
 
     if (t->part[XC_PART_DATA]) return XC_OK;
     if (!t->source) return xc_fail(err, XC_E_NOT_FOUND, "tensor '%s' has no bytes and no source", t->name);
-    XC_TRY(xc_buf_new(&buf, (size_t)count * sizeof(float), err));
+    XC_TRY(xc_encoding_part_bytes(&f32, xc_tensor_rows(t), xc_tensor_cols(t), XC_PART_DATA, &bytes, err));
+    XC_TRY(xc_buf_new(&buf, bytes, err));
     status = t->source->read_f32(t->source, t, 0, count, (float *)(void *)buf->data, err);
     if (status != XC_OK) {
         xc_buf_unref(&buf);
         return status;
     }
     t->part[XC_PART_DATA] = buf;
-    t->enc = (struct xc_encoding){ .format = XC_FMT_F32 };
+    t->enc = f32;
     return XC_OK;
 }
 
+/* Only what the source delivers may go: bytes that a pass made are not in any file yet. */
 void xc_tensor_drop(struct xc_tensor *t)
 {
-    if (!t->source) return;
+    if (!t->source || t->enc.format != XC_FMT_F32 || t->enc.layout != XC_LAYOUT_ROWS) return;
     for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
 }
 
@@ -83,7 +118,7 @@ enum xc_status xc_tensor_rows_to_f32(const struct xc_tensor *t, int64_t row0, in
     const int64_t cols = xc_tensor_cols(t);
     const uint8_t *data;
 
-    if (row0 < 0 || n_rows < 0 || row0 + n_rows > xc_tensor_rows(t))
+    if (row0 < 0 || n_rows < 0 || row0 > xc_tensor_rows(t) - n_rows)
         return xc_fail(err, XC_E_ARG, "tensor '%s' has no rows %lld to %lld", t->name, (long long)row0, (long long)(row0 + n_rows));
     if (!t->part[XC_PART_DATA]) {
         if (!t->source) return xc_fail(err, XC_E_NOT_FOUND, "tensor '%s' has no bytes and no source", t->name);
@@ -111,8 +146,24 @@ enum xc_status xc_tensor_set_f32(struct xc_tensor *t, const float *src, struct x
 
     XC_TRY(xc_buf_new(&buf, bytes, err));
     memcpy(buf->data, src, bytes);
-    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
+    xc_tensor_clear(t); /* the source too: it would bring the old numbers back */
     t->part[XC_PART_DATA] = buf;
     t->enc = (struct xc_encoding){ .format = XC_FMT_F32 };
+    return XC_OK;
+}
+
+enum xc_status xc_tensor_set_encoded(struct xc_tensor *t, const struct xc_encoding *enc, struct xc_buf *const part[XC_PART_COUNT], struct xc_err *err)
+{
+    for (int p = 0; p < XC_PART_COUNT; p++) {
+        const size_t have = part[p] ? part[p]->size : 0;
+        size_t want;
+
+        XC_TRY(xc_encoding_part_bytes(enc, xc_tensor_rows(t), xc_tensor_cols(t), (enum xc_part)p, &want, err));
+        if (have < want || (have && !want)) return xc_fail(err, XC_E_SHAPE, "tensor '%s': part %d has %zu bytes, must have %zu", t->name, p, have, want);
+    }
+    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_ref(part[p]);
+    xc_tensor_clear(t);
+    for (int p = 0; p < XC_PART_COUNT; p++) t->part[p] = part[p];
+    t->enc = *enc;
     return XC_OK;
 }

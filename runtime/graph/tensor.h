@@ -40,6 +40,7 @@ struct xc_tensor {
     uint8_t source_format;    /* enum xc_format as stored in the source; transposed and renamed tensors are the source's business */
     bool source_transposed;   /* stored (in, out): GPT-2's Conv1D */
     uint8_t source_file;      /* shard number */
+    int32_t index;            /* scratch of one call (drop_unused); means nothing between calls */
 };
 
 int64_t xc_tensor_rows(const struct xc_tensor *t); /* dim[0]; 1 for rank 1 */
