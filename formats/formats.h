@@ -9,23 +9,27 @@ struct xc_load_opts {
     const char *head;    /* NULL = what the checkpoint says; "embed", "classify", "tag", "mlm", "encode" (hidden states alone) */
     int32_t max_tokens;  /* 0 = what the checkpoint says */
     bool load_tensors;   /* bring all bytes in now; false = on demand from the source */
+    bool all_tensors;    /* keep weights that no graph uses (an unused pooler), for convert; false = they are named in meta "unused_tensors" */
 };
 
 struct xc_format_reader {
     const char *name; /* "xc", "hf" */
     /* How sure this reader is that path is its own: 0 no, 1 yes. Never fails; unreadable = 0. */
     int (*probe)(const char *path);
+    /* opts is not NULL. */
     enum xc_status (*load)(struct xc_model **out, const char *path, const struct xc_load_opts *opts, struct xc_err *err);
 };
 
 /* Loads a model of any known format. opts may be NULL. A loaded model always passes xc_model_verify. */
 enum xc_status xc_model_load(struct xc_model **out, const char *path, const struct xc_load_opts *opts, struct xc_err *err);
 
-/* Writes a Hugging Face directory (config.json, model.safetensors, tokenizer.json, tokenizer_config.json, pooling files) with
- * dequantized weights as `format` (f32, f16, bf16): transformers loads it. The directory is created; existing files are replaced one by one, atomically. */
+/* Writes a Hugging Face directory (config.json, model.safetensors, tokenizer.json, tokenizer_config.json, sentence-transformers' files) with
+ * dequantized weights as `format` (f32, f16, bf16): transformers loads it. The directory is created; existing files are replaced one by one,
+ * atomically, config.json last. XC_E_UNSUPPORTED, before anything is written, for a model whose graph config.json cannot describe. */
 enum xc_status xc_hf_write(const struct xc_model *m, const char *dir, int format, struct xc_err *err);
 
-/* XXH3-128 of every source file that the model was read from, for the manifest: calls fn(arg, file name without directory, size, hex). */
+/* XXH3-128 of every source file that the model was read from, for the manifest: calls fn(arg, name below the directory, size, hex) in the order
+ * of the names ("1_Pooling/config.json"); fn returns non-zero to stop. Any other file is digested itself. */
 enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg,
                                  struct xc_err *err);
 
@@ -33,6 +37,8 @@ enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const ch
 struct xc_hf_config; /* hf.h: parsed config.json and the tensor directory of the checkpoint */
 struct xc_arch {
     const char *model_type; /* "bert", "distilbert", "roberta" */
+    const char *class_name; /* of transformers, without the head: "Bert" */
+    int64_t pad_id;         /* pad_token_id where config.json has none */
     enum xc_status (*build)(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err);
 };
 

@@ -1,6 +1,10 @@
-/* hf: a Hugging Face directory: config.json, weights, tokenizer, sentence-transformers' pooling files.
+/* hf: a Hugging Face directory: config.json, weights, tokenizer, sentence-transformers' module files.
  *
- * What an arch loader (arch/<family>.c) gets, and the helpers it builds graphs with. */
+ *   hf.c        reads the directory: which family, which head, which modules, facts for meta
+ *   hf_build.c  what an arch loader (arch/<family>.c) builds graphs with
+ *   hf_write.c  a model back to a directory
+ *
+ * Tensors keep the checkpoint's own names, nodes its module names without the family's prefix ("encoder.layer.0.attention.self.query"). */
 #ifndef XC_FORMATS_HF_H
 #define XC_FORMATS_HF_H
 
@@ -9,23 +13,37 @@
 #include "formats/safetensors.h"
 #include "runtime/graph/op.h"
 
+/* ---- what follows the transformer in a sentence-transformers model, in order ---- */
+enum xc_hf_module_kind { XC_HF_POOLING = 0, XC_HF_DENSE, XC_HF_NORMALIZE };
+
+struct xc_hf_module {
+    enum xc_hf_module_kind kind;
+    enum xc_pool_mode pooling;
+    char path[64];               /* XC_HF_DENSE: its folder; its tensors are "<path>.linear.weight" and ".bias" */
+    int64_t in, out;             /* XC_HF_DENSE: features */
+    const char *activation;      /* XC_HF_DENSE: torch's class name, one of xc_hf_dense_act */
+};
+#define XC_HF_MAX_MODULES 8
+
 struct xc_hf_config {
     const json_t *json;          /* config.json */
-    const char *dir;
+    const char *root;            /* the directory as given; NULL = there is none, everything is in memory */
+    const char *dir;             /* where config.json and the weights are: root, or root/0_Transformer in old sentence-transformers models */
     struct xc_checkpoint *cp;
     const char *head;            /* "embed", "classify", "regress", "tag", "mlm", "encode": decided before build */
-    /* sentence-transformers */
-    enum xc_pool_mode pooling;
-    bool normalize;
+    struct xc_hf_module modules[XC_HF_MAX_MODULES]; /* pooling first, exactly once; the mean where no file says anything */
+    int n_modules;
+    bool sentence;               /* the modules come from sentence-transformers' files */
 };
 
-/* Adds tensor `name` (under any of the family's prefixes, with old LayerNorm names tried too) to the model and binds it to the checkpoint.
- * dims are checked; 0 in a dim takes what is there and reports it. */
+/* ---- building ---- */
+/* Adds tensor `name` (with the family's prefix or without it, old LayerNorm names tried too) to the model and binds it to the checkpoint;
+ * a tensor that is there already is shared. dims are checked; 0 in a dim takes what is there and reports it. */
 enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t rank, int64_t *dim,
                             struct xc_err *err);
 bool xc_hf_has(const struct xc_hf_config *cfg, const char *prefix, const char *name);
 
-/* Shorthands that add a node and its tensors; names: node "a.b.query", tensors "<node>.weight", "<node>.bias". */
+/* Shorthands that add a node and its tensors; names: node "a.b.query", tensors "<node>.weight", "<node>.bias" (linear: where it is there). */
 enum xc_status xc_hf_linear(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *out, const char *prefix, const char *name, int32_t x, int64_t n_out,
                             struct xc_err *err);
 enum xc_status xc_hf_layer_norm(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *out, const char *prefix, const char *name, int32_t x, float eps,
@@ -34,12 +52,20 @@ enum xc_status xc_hf_unary(struct xc_graph *g, int32_t *out, const char *name, i
 
 /* hidden_act to a function; unknown names are refused by name. */
 enum xc_status xc_hf_act(enum xc_act *out, const char *name, struct xc_err *err);
+/* torch's class name of a Dense module's activation; "...Identity" is XC_ACT_NONE. */
+enum xc_status xc_hf_dense_act(enum xc_act *out, const char *name, struct xc_err *err);
 
-/* The whole of a BERT-shaped encoder; families fill in names and numbers. */
+/* Labels that config.json declares: id2label, else num_labels, else 2 as transformers has it. */
+int64_t xc_hf_n_labels(const struct xc_hf_config *cfg);
+
+/* LayerNorm.gamma and .beta of checkpoints before 2019 as .weight and .bias; false when name is no such name. */
+bool xc_hf_modern_name(char *out, size_t n, const char *name);
+
+/* ---- BERT-shaped encoders; families fill in names and numbers ---- */
 struct xc_bert_names {
     const char *prefix;          /* "bert.", tried before "" */
     const char *word, *position, *type, *emb_norm; /* type NULL = none */
-    const char *layer;           /* "encoder.layer.%d." */
+    const char *layer;           /* "encoder.layer." */
     const char *q, *k, *v, *o, *attn_norm, *up, *down, *out_norm;
 };
 struct xc_bert_shape {
@@ -48,15 +74,32 @@ struct xc_bert_shape {
     enum xc_act act;
     int32_t position_offset, skip_id;
 };
+/* The keys that BERT and RoBERTa share; what is fixed in a family is the caller's. Decoders and relative positions are refused by name. */
+enum xc_status xc_bert_read_shape(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
 enum xc_status xc_bert_encoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *shape,
                                int32_t *hidden, struct xc_err *err);
-/* Pooling and normalising as the sentence-transformers files say, then the output. */
+/* Pooling and what follows it, as cfg->modules say, then the output. */
 enum xc_status xc_bert_embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err);
 /* [CLS] of each sequence. */
 enum xc_status xc_bert_first(struct xc_graph *g, int32_t *out, int32_t hidden, struct xc_err *err);
-/* Masked-LM decoder: tied to the word table unless the checkpoint has its own weight. */
-enum xc_status xc_bert_mlm_decoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const char *weight, const char *bias,
+/* Masked-LM decoder "<name>.weight": the word table when tied. Its bias is "<name>.bias" or the head's own `bias`. */
+enum xc_status xc_bert_mlm_decoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const char *name, const char *bias,
                                    int32_t x, const struct xc_bert_shape *shape, struct xc_err *err);
-int64_t xc_hf_n_labels(const struct xc_hf_config *cfg);
+
+/* ---- from memory ---- */
+/* Graphs, tensors (bound to cfg->cp) and meta from config.json alone: cfg has json, cp, modules and sentence; head NULL = what the config
+ * says. What loading a directory ends with, what hf_write checks itself by, and the fuzzer's entry. */
+enum xc_status xc_hf_build(struct xc_model **out, struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err);
+
+/* cfg->modules from and to meta "modules", a JSON text that says what the module files said. */
+enum xc_status xc_hf_modules_text(char **text, const struct xc_hf_config *cfg, struct xc_err *err);
+enum xc_status xc_hf_modules_parse(struct xc_hf_config *cfg, const char *text, json_t **keep, struct xc_err *err);
+
+extern const struct xc_arch *const xc_hf_archs[];
+extern const int xc_hf_n_archs;
+const struct xc_arch *xc_hf_arch(const char *model_type); /* NULL */
+
+/* "dir/file"; XC_E_ARG when too long. */
+enum xc_status xc_hf_path(char *out, size_t n, const char *dir, const char *file, struct xc_err *err);
 
 #endif

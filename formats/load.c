@@ -1,15 +1,13 @@
-/* load: a model of any known format, found from its content; and the digests of its files. */
-#include <dirent.h>
+/* load: a model of any known format, found from its content. The digests of its files are in source_digests.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
-#include "formats/formats.h"
+#include "formats/hf_modules.h"
+#include "formats/load.h"
 #include "runtime/container/container.h"
 
 #define FORMAT(name) extern const struct xc_format_reader xc_format_##name;
@@ -22,40 +20,85 @@ static const struct xc_format_reader *const readers[] = {
 #undef FORMAT
 };
 
+/* The first bytes of a regular file; 0 = none. */
+static size_t head_of(const char *path, uint8_t *head, size_t n)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+    ssize_t got = 0;
+
+    if (fd < 0) return 0;
+    if (!fstat(fd, &st) && S_ISREG(st.st_mode)) got = pread(fd, head, n, 0);
+    close(fd);
+    return got > 0 ? (size_t)got : 0;
+}
+
 /* ---- our own file ---- */
 static int xc_probe(const char *path)
 {
     uint8_t head[64];
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t n;
+    const size_t n = head_of(path, head, sizeof head);
 
-    if (fd < 0) return 0;
-    n = read(fd, head, sizeof head);
-    close(fd);
-    return n > 0 && xc_container_probe(head, (size_t)n);
+    return n && xc_container_probe(head, n);
 }
 
 static enum xc_status xc_load(struct xc_model **out, const char *path, const struct xc_load_opts *opts, struct xc_err *err)
 {
     const struct xc_read_opts read = { 0 };
+    const char *task;
+    char limit[16];
+    enum xc_status status = XC_OK;
 
-    (void)opts;
-    return xc_container_read(out, path, &read, err);
+    XC_TRY(xc_container_read(out, path, &read, err));
+    task = xc_model_meta(*out, "task");
+    if (opts->head && (!task || strcmp(task, opts->head)))
+        status = xc_fail(err, XC_E_UNSUPPORTED, "the file has the head '%s', '%s' is asked for: make it from the checkpoint", task ? task : "none", opts->head);
+    if (status == XC_OK && opts->max_tokens > 0) {
+        snprintf(limit, sizeof limit, "%d", opts->max_tokens);
+        status = xc_model_set_meta(*out, "max_tokens", limit, err);
+    }
+    for (int32_t i = 0; status == XC_OK && opts->load_tensors && i < (*out)->n_tensors; i++) status = xc_tensor_load((*out)->tensors[i], err);
+    if (status == XC_OK) return XC_OK;
+    xc_model_free(out);
+    return xc_fail_at(err, status, "%s", path);
 }
 
 const struct xc_format_reader xc_format_xc = { .name = "xc", .probe = xc_probe, .load = xc_load };
 
 /* ---- any ---- */
-/* A weights file inside a checkpoint directory stands for the directory. */
-static bool directory_of(char *out, size_t n, const char *path)
+bool xc_checkpoint_dir(char *out, size_t n, const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    const size_t len = strlen(path);
+    const char *const slash = strrchr(path, '/');
+    uint8_t head[9];
+    uint64_t size = 0;
 
-    if (len < 12 || strcmp(path + len - 12, ".safetensors") || (size_t)(slash ? slash - path : 1) >= n) return false;
-    if (slash) snprintf(out, n, "%.*s", (int)(slash - path), path);
-    else snprintf(out, n, ".");
-    return true;
+    if (head_of(path, head, sizeof head) < sizeof head || head[8] != '{') return false;
+    for (int i = 7; i >= 0; i--) size = size << 8 | head[i];
+    if (size > 100000000) return false;
+    if (!slash) return (size_t)snprintf(out, n, ".") < n;
+    return (size_t)snprintf(out, n, "%.*s", (int)(slash == path ? 1 : slash - path), path) < n;
+}
+
+/* What people try that is not read, and what to do about it. */
+static enum xc_status explain(const char *path, const struct stat *st, struct xc_err *err)
+{
+    static const struct { const char *bytes; size_t n; const char *what, *cure; } known[] = {
+        { "GGUF", 4, "a GGUF file", "load the Hugging Face checkpoint that it was made from" },
+        { "PK\003\004", 4, "a zip archive or a PyTorch file", "unpack it, or save the model as safetensors (save_pretrained of transformers does)" },
+        { "\x08", 1, "perhaps an ONNX file", "load the Hugging Face checkpoint that it was made from" },
+        { "\x89HDF", 4, "an HDF5 file", "save the model as safetensors" },
+    };
+    uint8_t head[8];
+    const size_t n = S_ISREG(st->st_mode) ? head_of(path, head, sizeof head) : 0;
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(known); i++)
+        if (n >= known[i].n && !memcmp(head, known[i].bytes, known[i].n))
+            return xc_fail(err, XC_E_UNSUPPORTED, "'%s' is %s, which is not read: %s", path, known[i].what, known[i].cure);
+    if (S_ISDIR(st->st_mode) && xc_hf_exists(path, "adapter_config.json"))
+        return xc_fail(err, XC_E_UNSUPPORTED, "'%s' is an adapter (LoRA), not a model: merge it into its base model first", path);
+    if (S_ISDIR(st->st_mode)) return xc_fail(err, XC_E_FORMAT, "directory '%s' has no config.json: a model directory has config.json and model.safetensors", path);
+    if (S_ISREG(st->st_mode) && n == 0) return xc_fail(err, XC_E_FORMAT, "'%s' is empty", path);
+    return xc_fail(err, XC_E_FORMAT, "'%s' is no model that is understood: give a .xc file, or a directory with config.json and model.safetensors", path);
 }
 
 enum xc_status xc_model_load(struct xc_model **out, const char *path, const struct xc_load_opts *opts, struct xc_err *err)
@@ -63,91 +106,28 @@ enum xc_status xc_model_load(struct xc_model **out, const char *path, const stru
     static const struct xc_load_opts defaults;
     char dir[4096];
     struct stat st;
+    enum xc_status status;
 
     *out = NULL;
     if (!opts) opts = &defaults;
+    if (opts->max_tokens < 0) return xc_fail(err, XC_E_RANGE, "max_tokens is %d", opts->max_tokens);
     if (stat(path, &st)) {
         const int e = errno;
 
-        return xc_fail_at(err, xc_fail_errno(err, e, "cannot open '%s'", path), "%s", path);
+        return xc_fail_at(err, xc_fail_errno(err, e, "cannot open"), "%s", path);
     }
-    if (S_ISREG(st.st_mode) && directory_of(dir, sizeof dir, path)) path = dir;
-    for (size_t i = 0; i < XC_ARRAY_LEN(readers); i++)
-        if (readers[i]->probe(path)) return readers[i]->load(out, path, opts, err);
-    xc_fail(err, XC_E_FORMAT, "'%s' is no model that is understood: a .xc file, or a directory with config.json and model.safetensors", path);
-    return xc_fail_at(err, XC_E_FORMAT, "%s", path);
-}
-
-/* ---- digests ---- */
-static enum xc_status digest_file(const char *path, uint64_t *size, char hex[33], struct xc_err *err)
-{
-    const size_t window = (size_t)1 << 20;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    uint8_t *buf = xc_malloc(window);
-    XXH3_state_t *state = XXH3_createState();
-    enum xc_status status = XC_OK;
-    ssize_t n = 0;
-
-    *size = 0;
-    if (fd < 0) status = xc_fail_errno(err, errno, "cannot open '%s'", path);
-    else if (!buf || !state) status = xc_fail_nomem(err, window);
-    if (status == XC_OK) XXH3_128bits_reset(state);
-    while (status == XC_OK && (n = read(fd, buf, window)) != 0) {
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) status = xc_fail_errno(err, errno, "cannot read '%s'", path);
-        else XXH3_128bits_update(state, buf, (size_t)n);
-        *size += n > 0 ? (uint64_t)n : 0;
-    }
-    if (status == XC_OK) {
-        const XXH128_hash_t h = XXH3_128bits_digest(state);
-
-        snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
-    }
-    XXH3_freeState(state);
-    xc_free(buf);
-    if (fd >= 0) close(fd);
-    return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", path);
-}
-
-static int wanted(const struct dirent *e)
-{
-    static const char *const names[] = { "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
-                                         "modules.json", "sentence_bert_config.json", "model.safetensors.index.json" };
-    const size_t n = strlen(e->d_name);
-
-    for (size_t i = 0; i < XC_ARRAY_LEN(names); i++)
-        if (!strcmp(e->d_name, names[i])) return 1;
-    return n > 12 && !strcmp(e->d_name + n - 12, ".safetensors");
-}
-
-enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg, struct xc_err *err)
-{
-    struct dirent **list = NULL;
-    char file[4096], dir[4096], hex[33];
-    uint64_t size;
-    struct stat st;
-    enum xc_status status = XC_OK;
-    int n;
-
-    if (stat(path, &st)) return xc_fail_errno(err, errno, "cannot open '%s'", path);
-    if (S_ISREG(st.st_mode) && !directory_of(dir, sizeof dir, path)) {
-        const char *slash = strrchr(path, '/');
-
-        XC_TRY(digest_file(path, &size, hex, err));
-        fn(arg, slash ? slash + 1 : path, size, hex);
-        return XC_OK;
-    }
-    if (S_ISREG(st.st_mode)) path = dir;
-    n = scandir(path, &list, wanted, alphasort);
-    if (n < 0) return xc_fail_errno(err, errno, "cannot list '%s'", path);
-    for (int i = 0; i < n; i++) {
-        if (status == XC_OK) {
-            if ((size_t)snprintf(file, sizeof file, "%s/%s", path, list[i]->d_name) >= sizeof file) status = xc_fail(err, XC_E_ARG, "the path is too long");
-            else status = digest_file(file, &size, hex, err);
-            if (status == XC_OK && fn(arg, list[i]->d_name, size, hex)) status = xc_fail(err, XC_E_CANCELLED, "stopped");
+    if (S_ISREG(st.st_mode) && xc_checkpoint_dir(dir, sizeof dir, path)) {
+        if (!xc_hf_exists(dir, "config.json")) {
+            xc_fail(err, XC_E_NOT_FOUND, "there is no config.json beside this safetensors file; it says what the tensors mean");
+            return xc_fail_at(err, XC_E_NOT_FOUND, "%s", path);
         }
-        free(list[i]);
+        path = dir;
     }
-    free(list);
-    return status;
+    for (size_t i = 0; i < XC_ARRAY_LEN(readers); i++)
+        if (readers[i]->probe(path)) {
+            status = readers[i]->load(out, path, opts, err);
+            return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", path);
+        }
+    status = explain(path, &st, err);
+    return xc_fail_at(err, status, "%s", path);
 }

@@ -1,4 +1,7 @@
-/* safetensors: see safetensors.h. Everything in a header is hostile until checked here. */
+/* safetensors: see safetensors.h. Everything in a header is hostile until checked here.
+ *
+ * Files are followed through symbolic links (a Hugging Face cache is made of them); what they lead to must be a regular file. Little-endian
+ * machines only, as the format is. Writing is in safetensors_write.c. */
 #include "formats/safetensors.h"
 
 #include <errno.h>
@@ -11,11 +14,11 @@
 #include <unistd.h>
 
 #include "formats/json.h"
-#include "runtime/base/atomic_file.h"
-#include "runtime/base/half.h"
 #include "runtime/kernels/kernels.h"
 
-#define MAX_HEADER ((size_t)100 << 20) /* as the reference implementation */
+#define MAX_HEADER ((size_t)100000000) /* bytes, as the reference implementation */
+#define MAX_VALUES ((size_t)2 << 20)   /* of the header's JSON: 250,000 tensors */
+#define MAX_SHARDS 255                 /* xc_tensor.source_file is one byte */
 #define WINDOW ((size_t)1 << 20)       /* bytes read at once */
 
 /* ---- headers ---- */
@@ -31,29 +34,47 @@ static int dtype_size(const char *dtype)
     return 0;
 }
 
+/* A size or an offset: a JSON integer, not 2.0 or "2". */
+static bool as_size(int64_t *out, const json_t *value, int64_t lo, int64_t hi) { return json_is_integer(value) && xc_json_as_int(out, value, lo, hi); }
+
+static enum xc_status read_shape(struct xc_st_tensor *t, const char *key, const json_t *shape, size_t *count, struct xc_err *err)
+{
+    *count = 1;
+    if (json_array_size(shape) > XC_ARRAY_LEN(t->dim)) return xc_fail(err, XC_E_FORMAT, "tensor '%s' has %zu axes, at most %zu are read", key, json_array_size(shape), XC_ARRAY_LEN(t->dim));
+    for (size_t i = 0; i < json_array_size(shape); i++) {
+        if (!as_size(&t->dim[i], json_array_get(shape, i), 0, INT64_MAX)) return xc_fail(err, XC_E_FORMAT, "tensor '%s': axis %zu of its shape is no size", key, i);
+        if (!xc_mul_ok(count, *count, (size_t)t->dim[i])) return xc_fail(err, XC_E_FORMAT, "tensor '%s': its shape overflows", key);
+    }
+    t->rank = (int32_t)json_array_size(shape);
+    return XC_OK;
+}
+
 static enum xc_status read_entry(struct xc_st_tensor *t, const char *key, const json_t *entry, uint64_t data_at, uint64_t file_size, struct xc_err *err)
 {
+    static const char *const members[] = { "dtype", "shape", "data_offsets" };
+    const uint64_t data_size = file_size - data_at;
     const char *dtype;
     json_t *shape, *offsets;
     int64_t begin, end;
-    size_t count = 1, bytes;
+    size_t count, bytes;
 
+    if (!json_is_object(entry)) return xc_fail(err, XC_E_FORMAT, "tensor '%s' is no JSON object", key);
+    for (size_t i = 0; i < XC_ARRAY_LEN(members); i++)
+        if (!json_object_get(entry, members[i])) return xc_fail(err, XC_E_FORMAT, "tensor '%s' has no '%s'", key, members[i]);
+    if (json_object_size(entry) != XC_ARRAY_LEN(members)) return xc_fail(err, XC_E_FORMAT, "tensor '%s' has members that the format does not know", key);
     XC_TRY(xc_json_str(&dtype, entry, "dtype", err));
     XC_TRY(xc_json_array(&shape, entry, "shape", err));
     XC_TRY(xc_json_array(&offsets, entry, "data_offsets", err));
-    if (!dtype_size(dtype)) return xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' has unknown dtype '%s'", key, dtype);
-    if (json_array_size(shape) > XC_ARRAY_LEN(t->dim)) return xc_fail(err, XC_E_FORMAT, "tensor '%s' has %zu axes", key, json_array_size(shape));
-    for (size_t i = 0; i < json_array_size(shape); i++)
-        if (!xc_json_as_int(&t->dim[i], json_array_get(shape, i), 0, INT64_MAX / 16) || !xc_mul_ok(&count, count, (size_t)t->dim[i]))
-            return xc_fail(err, XC_E_FORMAT, "tensor '%s': axis %zu is no size, or the shape overflows", key, i);
-    if (json_array_size(offsets) != 2 || !xc_json_as_int(&begin, json_array_get(offsets, 0), 0, INT64_MAX) || !xc_json_as_int(&end, json_array_get(offsets, 1), begin, INT64_MAX))
+    if (!dtype_size(dtype)) return xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' has unknown dtype '%s'; convert the checkpoint to F32, F16 or BF16", key, dtype);
+    XC_TRY(read_shape(t, key, shape, &count, err));
+    if (json_array_size(offsets) != 2 || !as_size(&begin, json_array_get(offsets, 0), 0, INT64_MAX) || !as_size(&end, json_array_get(offsets, 1), begin, INT64_MAX))
         return xc_fail(err, XC_E_FORMAT, "tensor '%s': data_offsets must be two rising numbers", key);
-    if (!xc_mul_ok(&bytes, count, (size_t)dtype_size(dtype)) || bytes != (uint64_t)(end - begin))
-        return xc_fail(err, XC_E_FORMAT, "tensor '%s': its shape needs %zu bytes, data_offsets give %llu", key, bytes, (unsigned long long)(end - begin));
-    if ((uint64_t)end > file_size - data_at)
-        return xc_fail(err, XC_E_FORMAT, "tensor '%s' ends at byte %llu of the data, the file has %llu (is it cut off?)", key, (unsigned long long)end,
-                       (unsigned long long)(file_size - data_at));
-    t->rank = (int32_t)json_array_size(shape);
+    if (!xc_mul_ok(&bytes, count, (size_t)dtype_size(dtype))) return xc_fail(err, XC_E_FORMAT, "tensor '%s': its shape overflows", key);
+    if (bytes != (uint64_t)(end - begin))
+        return xc_fail(err, XC_E_FORMAT, "tensor '%s': its shape needs %zu bytes, data_offsets give %lld", key, bytes, (long long)(end - begin));
+    if ((uint64_t)end > data_size)
+        return xc_fail(err, XC_E_FORMAT, "tensor '%s' ends at byte %lld of the data, the file has %llu (is it cut off? download it again)", key, (long long)end,
+                       (unsigned long long)data_size);
     snprintf(t->dtype, sizeof t->dtype, "%s", dtype);
     t->offset = data_at + (uint64_t)begin;
     t->bytes = bytes;
@@ -76,39 +97,70 @@ static enum xc_status check_cover(struct xc_st_tensor *t, size_t n, uint64_t dat
     if (n) qsort(t, n, sizeof *t, by_offset);
     for (size_t i = 0; i < n; i++) {
         if (t[i].offset != at)
-            return xc_fail(err, XC_E_FORMAT, "tensor '%s' %s", t[i].name, t[i].offset < at ? "overlaps the one before it" : "leaves a hole before it");
+            return xc_fail(err, XC_E_FORMAT, "tensor '%s' begins at byte %llu of the data and %s", t[i].name, (unsigned long long)(t[i].offset - data_at),
+                           t[i].offset < at ? "overlaps another" : "leaves a hole before it");
         at += t[i].bytes;
     }
     return at == file_size ? XC_OK : xc_fail(err, XC_E_FORMAT, "%llu bytes after the last tensor", (unsigned long long)(file_size - at));
 }
 
-enum xc_status xc_safetensors_header(struct xc_checkpoint *cp, const char *json, size_t n, uint64_t data_at, uint64_t file_size, int32_t file, const char *name,
-                                     struct xc_err *err)
+/* Members of __metadata__ are strings; nothing here reads them. */
+static enum xc_status check_metadata(const json_t *meta, struct xc_err *err)
 {
-    const struct xc_json_limits limits = { MAX_HEADER, 8, (size_t)4 << 20 };
-    const size_t first = cp->n_tensors;
-    json_t *root = NULL, *entry;
     const char *key;
-    enum xc_status status;
+    json_t *value;
 
-    XC_TRY(xc_json_parse(&root, json, n, name, &limits, err));
-    status = json_is_object(root) ? XC_OK : xc_fail(err, XC_E_FORMAT, "the header is not a JSON object");
-    if (status == XC_OK) {
-        json_object_foreach(root, key, entry) {
-            struct xc_st_tensor t = { .file = file };
+    if (!json_is_object(meta)) return xc_fail(err, XC_E_FORMAT, "'__metadata__' is no JSON object");
+    json_object_foreach((json_t *)(uintptr_t)meta, key, value)
+        if (!json_is_string(value)) return xc_fail(err, XC_E_FORMAT, "'__metadata__' holds a '%s' that is no string", key);
+    return XC_OK;
+}
 
-            if (!strcmp(key, "__metadata__")) continue;
-            status = read_entry(&t, key, entry, data_at, file_size, err);
-            if (status == XC_OK) status = xc_grow((void **)&cp->tensors, &cp->cap_tensors, cp->n_tensors + 1, sizeof t, err);
-            if (status != XC_OK) break;
-            t.name = xc_strdup(key);
-            if (!t.name) {
-                status = xc_fail_nomem(err, strlen(key) + 1);
-                break;
-            }
-            cp->tensors[cp->n_tensors++] = t;
+static enum xc_status add_entry(struct xc_checkpoint *cp, const struct xc_st_tensor *t, const char *prefix, const char *key, struct xc_err *err)
+{
+    const size_t n = strlen(prefix) + strlen(key) + 1;
+    char *name;
+
+    XC_TRY(xc_grow((void **)&cp->tensors, &cp->cap_tensors, cp->n_tensors + 1, sizeof *t, err));
+    name = xc_malloc(n);
+    if (!name) return xc_fail_nomem(err, n);
+    snprintf(name, n, "%s%s", prefix, key);
+    cp->tensors[cp->n_tensors] = *t;
+    cp->tensors[cp->n_tensors++].name = name;
+    return XC_OK;
+}
+
+static enum xc_status read_entries(struct xc_checkpoint *cp, const json_t *root, uint64_t data_at, uint64_t file_size, int32_t file, const char *prefix, struct xc_err *err)
+{
+    const char *key;
+    json_t *entry;
+
+    if (!json_is_object(root)) return xc_fail(err, XC_E_FORMAT, "the header is no JSON object");
+    json_object_foreach((json_t *)(uintptr_t)root, key, entry) {
+        struct xc_st_tensor t = { .file = file };
+
+        if (!strcmp(key, "__metadata__")) {
+            XC_TRY(check_metadata(entry, err));
+            continue;
         }
+        if (!key[0]) return xc_fail(err, XC_E_FORMAT, "a tensor has an empty name");
+        XC_TRY(read_entry(&t, key, entry, data_at, file_size, err));
+        XC_TRY(add_entry(cp, &t, prefix, key, err));
     }
+    return XC_OK;
+}
+
+enum xc_status xc_safetensors_header(struct xc_checkpoint *cp, const char *json, size_t n, uint64_t data_at, uint64_t file_size, int32_t file, const char *prefix,
+                                     const char *name, struct xc_err *err)
+{
+    const struct xc_json_limits limits = { MAX_HEADER, 8, MAX_VALUES };
+    const size_t first = cp->n_tensors;
+    json_t *root = NULL;
+    enum xc_status status = XC_OK;
+
+    if (!n || json[0] != '{') status = xc_fail(err, XC_E_FORMAT, "the header does not begin with '{' (is this a safetensors file?)");
+    if (status == XC_OK) status = xc_json_parse(&root, json, n, name, &limits, err);
+    if (status == XC_OK) status = read_entries(cp, root, data_at, file_size, file, prefix, err);
     xc_json_free(&root);
     if (status == XC_OK) status = check_cover(cp->tensors + first, cp->n_tensors - first, data_at, file_size, err);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s: header", name);
@@ -165,25 +217,28 @@ static enum xc_status open_file(struct xc_checkpoint *cp, const char *path, int3
     return XC_OK;
 }
 
-static enum xc_status read_file(struct xc_checkpoint *cp, const char *path, struct xc_err *err)
+static enum xc_status read_file(struct xc_checkpoint *cp, const char *path, const char *prefix, struct xc_err *err)
 {
     uint8_t size_bytes[8];
-    uint64_t size = 0;
+    uint64_t size = 0, file_size;
     int32_t file = 0;
     char *json;
-    enum xc_status status;
+    enum xc_status status = XC_OK;
 
     XC_TRY(open_file(cp, path, &file, err));
+    file_size = cp->files[file].size;
+    if (file_size < 8) status = xc_fail(err, XC_E_FORMAT, "%llu bytes are no safetensors file (is it cut off? download it again)", (unsigned long long)file_size);
+    if (status != XC_OK) return xc_fail_at(err, status, "%s: byte 0", path);
     XC_TRY(pread_all(cp->files[file].fd, size_bytes, 8, 0, path, err));
     for (int i = 7; i >= 0; i--) size = size << 8 | size_bytes[i];
-    if (size > MAX_HEADER || size > cp->files[file].size - 8) {
-        xc_fail(err, XC_E_FORMAT, "the header claims %llu bytes, the file has %llu (is it cut off, or no safetensors file?)", (unsigned long long)size, (unsigned long long)cp->files[file].size);
-        return xc_fail_at(err, XC_E_FORMAT, "%s: byte 0", path);
-    }
+    if (size > MAX_HEADER) status = xc_fail(err, XC_E_FORMAT, "the header claims %llu bytes, at most %zu are read (is this a safetensors file?)", (unsigned long long)size, MAX_HEADER);
+    else if (size > file_size - 8)
+        status = xc_fail(err, XC_E_FORMAT, "the header claims %llu bytes, %llu follow (is the file cut off? download it again)", (unsigned long long)size, (unsigned long long)file_size - 8);
+    if (status != XC_OK) return xc_fail_at(err, status, "%s: byte 0", path);
     json = xc_malloc((size_t)size);
     if (!json) return xc_fail_nomem(err, (size_t)size);
     status = pread_all(cp->files[file].fd, json, (size_t)size, 8, path, err);
-    if (status == XC_OK) status = xc_safetensors_header(cp, json, (size_t)size, 8 + size, cp->files[file].size, file, path, err);
+    if (status == XC_OK) status = xc_safetensors_header(cp, json, (size_t)size, 8 + size, file_size, file, prefix, path, err);
     xc_free(json);
     return status;
 }
@@ -195,7 +250,7 @@ static enum xc_status sort_names(struct xc_checkpoint *cp, const char *path, str
     if (cp->n_tensors) qsort(cp->tensors, cp->n_tensors, sizeof *cp->tensors, by_name);
     for (size_t i = 1; i < cp->n_tensors; i++)
         if (!strcmp(cp->tensors[i - 1].name, cp->tensors[i].name)) {
-            xc_fail(err, XC_E_FORMAT, "tensor '%s' is in two shards", cp->tensors[i].name);
+            xc_fail(err, XC_E_FORMAT, "tensor '%s' is there twice, in two files", cp->tensors[i].name);
             return xc_fail_at(err, XC_E_FORMAT, "%s", path);
         }
     return XC_OK;
@@ -210,9 +265,10 @@ const struct xc_st_tensor *xc_checkpoint_find(const struct xc_checkpoint *cp, co
 }
 
 /* A shard's name is one path component: nothing that leads out of the directory. */
-static bool safe_name(const char *name) { return name[0] && !strchr(name, '/') && strcmp(name, "..") && strcmp(name, "."); }
+static bool safe_name(const char *name) { return name[0] && !strchr(name, '/') && !strchr(name, '\\') && strcmp(name, "..") && strcmp(name, "."); }
 
-static enum xc_status read_shards(struct xc_checkpoint *cp, const char *dir, const json_t *map, const char *index, struct xc_err *err)
+/* Opens every shard once; */
+static enum xc_status open_shards(struct xc_checkpoint *cp, const char *dir, const json_t *map, struct xc_err *err)
 {
     const char *key;
     json_t *value;
@@ -222,19 +278,32 @@ static enum xc_status read_shards(struct xc_checkpoint *cp, const char *dir, con
         const char *shard = json_string_value(value);
         bool known = false;
 
-        if (!shard || !safe_name(shard)) return xc_fail(err, XC_E_FORMAT, "tensor '%s' is in shard '%s', which is no plain file name", key, shard ? shard : "(not a string)");
+        if (!shard) return xc_fail(err, XC_E_FORMAT, "the shard of tensor '%s' is no string", key);
+        if (!safe_name(shard)) return xc_fail(err, XC_E_FORMAT, "tensor '%s' lies in '%s', which is no plain file name: it would leave the directory", key, shard);
         if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, shard) >= sizeof path) return xc_fail(err, XC_E_FORMAT, "the name of shard '%s' is too long", shard);
-        for (size_t i = 0; i < cp->n_files; i++) known |= !strcmp(cp->files[i].path, path);
+        /* tensors of a shard follow each other in an index, so the last file is looked at first */
+        for (size_t i = cp->n_files; i-- > 0 && !known;) known = !strcmp(cp->files[i].path, path);
         if (known) continue;
-        if (cp->n_files >= 255) return xc_fail(err, XC_E_LIMIT, "more than 255 shards");
-        XC_TRY(read_file(cp, path, err));
+        if (cp->n_files >= MAX_SHARDS) return xc_fail(err, XC_E_LIMIT, "more than %d shards", MAX_SHARDS);
+        XC_TRY(read_file(cp, path, "", err));
     }
+    return XC_OK;
+}
+
+static enum xc_status read_shards(struct xc_checkpoint *cp, const char *dir, const json_t *map, const char *index, struct xc_err *err)
+{
+    const char *key;
+    json_t *value;
+
+    XC_TRY(open_shards(cp, dir, map, err));
     XC_TRY(sort_names(cp, index, err));
     json_object_foreach((json_t *)(uintptr_t)map, key, value) {
+        const char *shard = json_string_value(value);
         const struct xc_st_tensor *t = xc_checkpoint_find(cp, key);
-        const char *slash = t ? strrchr(cp->files[t->file].path, '/') : NULL;
+        const char *holder = t ? strrchr(cp->files[t->file].path, '/') + 1 : NULL; /* every path is dir/shard */
 
-        if (!t || !slash || strcmp(slash + 1, json_string_value(value))) return xc_fail(err, XC_E_FORMAT, "tensor '%s' is not in shard '%s'", key, json_string_value(value));
+        if (!t) return xc_fail(err, XC_E_FORMAT, "tensor '%s' should be in shard '%s', which does not have it", key, shard);
+        if (strcmp(holder, shard)) return xc_fail(err, XC_E_FORMAT, "tensor '%s' should be in shard '%s', but is in '%s'", key, shard, holder);
     }
     return XC_OK;
 }
@@ -242,6 +311,7 @@ static enum xc_status read_shards(struct xc_checkpoint *cp, const char *dir, con
 static enum xc_status open_dir(struct xc_checkpoint *cp, const char *dir, struct xc_err *err)
 {
     char path[4096], index[4096];
+    const struct xc_json_limits limits = { MAX_HEADER, 8, MAX_VALUES };
     json_t *root = NULL, *map;
     enum xc_status status;
 
@@ -249,14 +319,33 @@ static enum xc_status open_dir(struct xc_checkpoint *cp, const char *dir, struct
         (size_t)snprintf(index, sizeof index, "%s/model.safetensors.index.json", dir) >= sizeof index)
         return xc_fail(err, XC_E_ARG, "the path is too long");
     if (access(index, F_OK) || !access(path, F_OK)) {
-        XC_TRY(read_file(cp, path, err));
+        XC_TRY(read_file(cp, path, "", err));
         return sort_names(cp, path, err);
     }
-    XC_TRY(xc_json_load(&root, index, NULL, err));
+    XC_TRY(xc_json_load(&root, index, &limits, err));
     status = xc_json_object(&map, root, "weight_map", err);
+    if (status == XC_OK && !json_object_size(map)) status = xc_fail(err, XC_E_FORMAT, "'weight_map' names no tensor");
     if (status == XC_OK) status = read_shards(cp, dir, map, index, err);
     xc_json_free(&root);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", index);
+}
+
+enum xc_status xc_checkpoint_add(struct xc_checkpoint *cp, const char *path, const char *prefix, struct xc_err *err)
+{
+    if (cp->n_files >= MAX_SHARDS) return xc_fail(err, XC_E_LIMIT, "more than %d weight files", MAX_SHARDS);
+    XC_TRY(read_file(cp, path, prefix, err));
+    return sort_names(cp, path, err);
+}
+
+enum xc_status xc_checkpoint_declare(struct xc_checkpoint *cp, struct xc_tensor *const *tensors, int32_t n, struct xc_err *err)
+{
+    for (int32_t i = 0; i < n; i++) {
+        struct xc_st_tensor t = { .dtype = "F32", .rank = tensors[i]->rank, .bytes = (uint64_t)xc_tensor_count(tensors[i]) * 4 };
+
+        memcpy(t.dim, tensors[i]->dim, sizeof tensors[i]->dim);
+        XC_TRY(add_entry(cp, &t, "", tensors[i]->name, err));
+    }
+    return sort_names(cp, "the model", err);
 }
 
 static void checkpoint_unref(struct xc_source *src)
@@ -275,12 +364,22 @@ static void checkpoint_unref(struct xc_source *src)
 }
 
 /* ---- reading numbers ---- */
+/* NaN and infinity have all exponent bits set. The first loop has no exit, so that compilers make vectors of it: it runs over every weight. */
 static enum xc_status check_finite(const struct xc_tensor *t, const float *x, int64_t first, int64_t n, const char *path, struct xc_err *err)
 {
-    for (int64_t i = 0; i < n; i++)
+    uint32_t bad = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+
+        memcpy(&u, x + i, sizeof u);
+        bad |= (u & 0x7f800000u) == 0x7f800000u;
+    }
+    for (int64_t i = 0; i < n && bad; i++)
         if (!isfinite(x[i])) {
-            xc_fail(err, XC_E_FORMAT, "tensor '%s' holds %s at element %lld", t->name, isnan(x[i]) ? "NaN" : "infinity", (long long)(first + i));
-            return xc_fail_at(err, XC_E_FORMAT, "%s", path);
+            xc_fail(err, XC_E_FORMAT, "tensor '%s' holds %s at element %lld: the checkpoint is broken", t->name, isnan(x[i]) ? "NaN" : "infinity", (long long)(first + i));
+            return xc_fail_at(err, XC_E_FORMAT, "%s: byte %llu", path,
+                              (unsigned long long)(t->source_offset + (uint64_t)(first + i) * (t->source_format == XC_FMT_F32 ? 4u : 2u)));
         }
     return XC_OK;
 }
@@ -311,21 +410,22 @@ static enum xc_status checkpoint_read(struct xc_source *src, const struct xc_ten
     return status;
 }
 
+enum xc_status xc_checkpoint_new(struct xc_checkpoint **out, struct xc_err *err)
+{
+    *out = xc_calloc(1, sizeof **out);
+    if (!*out) return xc_fail_nomem(err, sizeof **out);
+    (*out)->base = (struct xc_source){ .read_f32 = checkpoint_read, .unref = checkpoint_unref, .refs = 1 };
+    return XC_OK;
+}
+
 enum xc_status xc_checkpoint_open(struct xc_checkpoint **out, const char *dir, struct xc_err *err)
 {
-    struct xc_checkpoint *cp = xc_calloc(1, sizeof *cp);
     enum xc_status status;
 
-    *out = NULL;
-    if (!cp) return xc_fail_nomem(err, sizeof *cp);
-    cp->base = (struct xc_source){ .read_f32 = checkpoint_read, .unref = checkpoint_unref, .refs = 1 };
-    status = open_dir(cp, dir, err);
-    if (status != XC_OK) {
-        checkpoint_unref(&cp->base);
-        return status;
-    }
-    *out = cp;
-    return XC_OK;
+    XC_TRY(xc_checkpoint_new(out, err));
+    status = open_dir(*out, dir, err);
+    if (status != XC_OK) xc_checkpoint_unref(out);
+    return status;
 }
 
 void xc_checkpoint_unref(struct xc_checkpoint **cp)
@@ -334,88 +434,18 @@ void xc_checkpoint_unref(struct xc_checkpoint **cp)
     *cp = NULL;
 }
 
+bool xc_st_is_float(const struct xc_st_tensor *st) { return !strcmp(st->dtype, "F32") || !strcmp(st->dtype, "F16") || !strcmp(st->dtype, "BF16"); }
+
 enum xc_status xc_checkpoint_bind(struct xc_checkpoint *cp, struct xc_tensor *t, const struct xc_st_tensor *st, struct xc_err *err)
 {
-    uint8_t format = XC_FMT_F32;
-
-    if (!strcmp(st->dtype, "F16")) format = XC_FMT_F16;
-    else if (!strcmp(st->dtype, "BF16")) format = XC_FMT_BF16;
-    else if (strcmp(st->dtype, "F32")) {
-        xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' is stored as %s; F32, F16 and BF16 are read", st->name, st->dtype);
+    if (!xc_st_is_float(st)) {
+        xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' is stored as %s; F32, F16 and BF16 are read: convert the checkpoint", st->name, st->dtype);
         return xc_fail_at(err, XC_E_UNSUPPORTED, "%s", cp->files[st->file].path);
     }
     t->source = &cp->base;
     __atomic_add_fetch(&cp->base.refs, 1, __ATOMIC_RELAXED);
     t->source_offset = st->offset;
-    t->source_format = format;
+    t->source_format = !strcmp(st->dtype, "F16") ? XC_FMT_F16 : !strcmp(st->dtype, "BF16") ? XC_FMT_BF16 : XC_FMT_F32;
     t->source_file = (uint8_t)st->file;
     return XC_OK;
-}
-
-/* ---- writing ---- */
-static enum xc_status header_json(char **text, size_t *len, struct xc_tensor *const *tensors, int32_t n, int format, struct xc_err *err)
-{
-    const int64_t size = format == XC_FMT_F32 ? 4 : 2;
-    json_t *root = json_object(), *meta = json_pack("{s:s}", "format", "pt");
-    int64_t at = 0;
-    bool bad = !root || json_object_set_new(root, "__metadata__", meta);
-    enum xc_status status;
-
-    for (int32_t i = 0; i < n && !bad; i++) {
-        json_t *shape = json_array();
-        const int64_t bytes = xc_tensor_count(tensors[i]) * size;
-
-        for (int32_t k = 0; k < tensors[i]->rank; k++) bad |= json_array_append_new(shape, json_integer(tensors[i]->dim[k])) != 0;
-        bad |= json_object_set_new(root, tensors[i]->name, json_pack("{s:s, s:o, s:[I,I]}", "dtype", format == XC_FMT_F32 ? "F32" : format == XC_FMT_F16 ? "F16" : "BF16", "shape", shape,
-                                                                     "data_offsets", (json_int_t)at, (json_int_t)(at + bytes))) != 0;
-        at += bytes;
-    }
-    status = bad ? xc_fail_nomem(err, 0) : xc_json_text(text, len, root, 0, err);
-    xc_json_free(&root);
-    return status;
-}
-
-static enum xc_status write_tensor(struct xc_atomic_file *f, const struct xc_tensor *t, int format, struct xc_err *err)
-{
-    const int64_t cols = xc_tensor_cols(t), rows = xc_tensor_rows(t), step = xc_max_i64(1, (int64_t)(WINDOW / 4) / cols);
-    float *x = xc_malloc((size_t)(xc_min_i64(step, rows) * cols) * 4);
-    uint16_t *h = xc_malloc((size_t)(xc_min_i64(step, rows) * cols) * 2);
-    enum xc_status status = x && h ? XC_OK : xc_fail_nomem(err, WINDOW);
-
-    for (int64_t r = 0; r < rows && status == XC_OK; r += step) {
-        const int64_t n = xc_min_i64(step, rows - r), count = n * cols;
-
-        status = xc_tensor_rows_to_f32(t, r, n, x, err);
-        if (status != XC_OK) break;
-        for (int64_t i = 0; i < count && format != XC_FMT_F32; i++) h[i] = format == XC_FMT_F16 ? xc_f32_to_f16(x[i]) : xc_f32_to_bf16(x[i]);
-        status = format == XC_FMT_F32 ? xc_atomic_write(f, x, (size_t)count * 4, err) : xc_atomic_write(f, h, (size_t)count * 2, err);
-    }
-    xc_free(x);
-    xc_free(h);
-    return status;
-}
-
-enum xc_status xc_safetensors_write(const char *path, struct xc_tensor *const *tensors, int32_t n, int format, struct xc_err *err)
-{
-    struct xc_atomic_file *f = NULL;
-    char *text = NULL;
-    size_t len, padded;
-    uint8_t size[8];
-    enum xc_status status;
-
-    XC_TRY(header_json(&text, &len, tensors, n, format, err));
-    while (len && text[len - 1] == '\n') len--;
-    padded = (len + 7) / 8 * 8;
-    for (int i = 0; i < 8; i++) size[i] = (uint8_t)(padded >> (8 * i));
-    status = xc_atomic_open(&f, path, err);
-    if (status == XC_OK) status = xc_atomic_write(f, size, 8, err);
-    if (status == XC_OK) status = xc_atomic_write(f, text, len, err);
-    if (status == XC_OK) status = xc_atomic_write(f, "       ", padded - len, err);
-    for (int32_t i = 0; i < n && status == XC_OK; i++) status = write_tensor(f, tensors[i], format, err);
-    xc_free(text);
-    if (status != XC_OK) {
-        xc_atomic_discard(&f);
-        return status;
-    }
-    return xc_atomic_commit(&f, err);
 }

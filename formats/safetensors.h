@@ -24,22 +24,35 @@ struct xc_checkpoint {
     size_t n_files, cap_files;
 };
 
+/* One without files and tensors: for the fuzzer, and for checking a config against a table of names. */
+enum xc_status xc_checkpoint_new(struct xc_checkpoint **out, struct xc_err *err);
+
+/* Entries for tensors of a model, without bytes. */
+enum xc_status xc_checkpoint_declare(struct xc_checkpoint *cp, struct xc_tensor *const *tensors, int32_t n, struct xc_err *err);
+
 /* dir holds model.safetensors, or model.safetensors.index.json and its shards. One reference, given back by xc_checkpoint_unref. */
 enum xc_status xc_checkpoint_open(struct xc_checkpoint **out, const char *dir, struct xc_err *err);
 void xc_checkpoint_unref(struct xc_checkpoint **cp);
+
+/* One more file, whose tensors get `prefix` before their names (a sentence-transformers Dense module: "2_Dense."). */
+enum xc_status xc_checkpoint_add(struct xc_checkpoint *cp, const char *path, const char *prefix, struct xc_err *err);
+
+/* F32, F16 or BF16: what a weight may be. */
+bool xc_st_is_float(const struct xc_st_tensor *st);
 
 const struct xc_st_tensor *xc_checkpoint_find(const struct xc_checkpoint *cp, const char *name);
 
 /* Makes t read from st: shape is the caller's business. Takes a reference. XC_E_UNSUPPORTED for a stored type that is no float. */
 enum xc_status xc_checkpoint_bind(struct xc_checkpoint *cp, struct xc_tensor *t, const struct xc_st_tensor *st, struct xc_err *err);
 
-/* Adds the tensors of one header (n bytes of JSON) of file `file`, whose data starts at data_at and ends at file_size: the entry for the
- * fuzzer. */
+/* Adds the tensors of one header (n bytes of JSON) of file `file`, called `name` in messages, whose data starts at data_at and ends at
+ * file_size >= data_at: also the fuzzer's entry. Names get `prefix` before them. xc_checkpoint_find works once all headers are in. */
 enum xc_status xc_safetensors_header(struct xc_checkpoint *cp, const char *json, size_t n, uint64_t data_at, uint64_t file_size, int32_t file,
-                                     const char *name, struct xc_err *err);
+                                     const char *prefix, const char *name, struct xc_err *err);
 
-/* ---- writing ---- */
-/* Writes f32, f16 or bf16 (enum xc_format) tensors, dequantized, in the order given; atomic. names may differ from t->name. */
-enum xc_status xc_safetensors_write(const char *path, struct xc_tensor *const *tensors, int32_t n, int format, struct xc_err *err);
+/* ---- writing: safetensors_write.c ---- */
+/* Writes n tensors, dequantized, as f32, f16 or bf16 (enum xc_format) under names[i], in the order given; atomic. A number that f16 cannot
+ * hold is XC_E_RANGE. */
+enum xc_status xc_safetensors_write(const char *path, struct xc_tensor *const *tensors, const char *const *names, int32_t n, int format, struct xc_err *err);
 
 #endif

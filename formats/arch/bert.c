@@ -1,35 +1,15 @@
 /* bert: BertModel, BertForSequenceClassification, BertForTokenClassification, BertForMaskedLM, and sentence embeddings on top of it.
- * MiniLM checkpoints are BERT checkpoints. */
+ * MiniLM checkpoints are BERT checkpoints.
+ * Devlin et al. 2018, arXiv:1810.04805. No next-sentence head. */
 #include <string.h>
 
 #include "formats/hf.h"
 
 static const struct xc_bert_names names = {
     .prefix = "bert.", .word = "embeddings.word_embeddings", .position = "embeddings.position_embeddings", .type = "embeddings.token_type_embeddings",
-    .emb_norm = "embeddings.LayerNorm", .layer = "encoder.layer.%d.", .q = "attention.self.query", .k = "attention.self.key", .v = "attention.self.value",
+    .emb_norm = "embeddings.LayerNorm", .layer = "encoder.layer.", .q = "attention.self.query", .k = "attention.self.key", .v = "attention.self.value",
     .o = "attention.output.dense", .attn_norm = "attention.output.LayerNorm", .up = "intermediate.dense", .down = "output.dense", .out_norm = "output.LayerNorm",
 };
-
-static enum xc_status read_shape(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
-{
-    const char *act, *positions;
-    double eps;
-
-    XC_TRY(xc_json_int(&s->hidden, cfg->json, "hidden_size", 1, 1 << 20, err));
-    XC_TRY(xc_json_int(&s->layers, cfg->json, "num_hidden_layers", 0, 4096, err));
-    XC_TRY(xc_json_int(&s->heads, cfg->json, "num_attention_heads", 1, 1 << 16, err));
-    XC_TRY(xc_json_int(&s->ffn, cfg->json, "intermediate_size", 1, 1 << 24, err));
-    XC_TRY(xc_json_int(&s->vocab, cfg->json, "vocab_size", 1, 1 << 24, err));
-    XC_TRY(xc_json_int_or(&s->positions, cfg->json, "max_position_embeddings", 1, 1 << 24, 512, err));
-    XC_TRY(xc_json_int_or(&s->types, cfg->json, "type_vocab_size", 1, 256, 2, err));
-    XC_TRY(xc_json_number_or(&eps, cfg->json, "layer_norm_eps", 0, 1, 1e-12, err));
-    XC_TRY(xc_json_str_or(&act, cfg->json, "hidden_act", "gelu", err));
-    XC_TRY(xc_json_str_or(&positions, cfg->json, "position_embedding_type", "absolute", err));
-    if (strcmp(positions, "absolute")) return xc_fail(err, XC_E_UNSUPPORTED, "position_embedding_type '%s' is not supported, 'absolute' is", positions);
-    s->eps = (float)eps;
-    s->skip_id = -1;
-    return xc_hf_act(&s->act, act, err);
-}
 
 static enum xc_status classify_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t x, const struct xc_bert_shape *s, struct xc_err *err)
 {
@@ -45,7 +25,7 @@ static enum xc_status mlm_head(struct xc_graph *g, const struct xc_hf_config *cf
     XC_TRY(xc_hf_linear(g, cfg, &x, "", "cls.predictions.transform.dense", x, s->hidden, err));
     XC_TRY(xc_hf_unary(g, &x, "cls.predictions.transform.act", x, s->act, err));
     XC_TRY(xc_hf_layer_norm(g, cfg, &x, "", "cls.predictions.transform.LayerNorm", x, s->eps, err));
-    return xc_bert_mlm_decoder(g, cfg, &names, "cls.predictions.decoder.weight", "cls.predictions.bias", x, s, err);
+    return xc_bert_mlm_decoder(g, cfg, &names, "cls.predictions.decoder", "cls.predictions.bias", x, s, err);
 }
 
 static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err)
@@ -55,7 +35,7 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
     int32_t x;
 
     (void)opts;
-    XC_TRY(read_shape(&s, cfg, err));
+    XC_TRY(xc_bert_read_shape(&s, cfg, err));
     XC_TRY(xc_model_add_graph(m, &g, "encode", err));
     XC_TRY(xc_bert_encoder(g, cfg, &names, &s, &x, err));
     if (!strcmp(cfg->head, "embed")) return xc_bert_embed_head(g, cfg, x, err);
@@ -65,4 +45,4 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
     return xc_graph_add_output(g, x, err);
 }
 
-const struct xc_arch xc_arch_bert = { .model_type = "bert", .build = build };
+const struct xc_arch xc_arch_bert = { .model_type = "bert", .class_name = "Bert", .pad_id = 0, .build = build };

@@ -5,6 +5,32 @@
 
 #include "formats/hf.h"
 
+enum xc_status xc_bert_read_shape(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
+{
+    const char *act, *positions;
+    bool decoder;
+    double eps;
+
+    XC_TRY(xc_json_int(&s->hidden, cfg->json, "hidden_size", 1, 1 << 20, err));
+    XC_TRY(xc_json_int(&s->layers, cfg->json, "num_hidden_layers", 0, 1024, err));
+    XC_TRY(xc_json_int(&s->heads, cfg->json, "num_attention_heads", 1, 1 << 16, err));
+    XC_TRY(xc_json_int(&s->ffn, cfg->json, "intermediate_size", 1, 1 << 24, err));
+    XC_TRY(xc_json_int(&s->vocab, cfg->json, "vocab_size", 1, 1 << 24, err));
+    XC_TRY(xc_json_int_or(&s->positions, cfg->json, "max_position_embeddings", 1, 1 << 24, 512, err));
+    XC_TRY(xc_json_int_or(&s->types, cfg->json, "type_vocab_size", 1, 256, 2, err));
+    XC_TRY(xc_json_number_or(&eps, cfg->json, "layer_norm_eps", 0, 1, 1e-12, err));
+    XC_TRY(xc_json_str_or(&act, cfg->json, "hidden_act", "gelu", err));
+    XC_TRY(xc_json_str_or(&positions, cfg->json, "position_embedding_type", "absolute", err));
+    XC_TRY(xc_json_bool_or(&decoder, cfg->json, "is_decoder", false, err));
+    if (decoder) return xc_fail(err, XC_E_UNSUPPORTED, "'is_decoder' is true: decoders of this family are not supported");
+    XC_TRY(xc_json_bool_or(&decoder, cfg->json, "add_cross_attention", false, err));
+    if (decoder) return xc_fail(err, XC_E_UNSUPPORTED, "'add_cross_attention' is true, which is not supported");
+    if (strcmp(positions, "absolute")) return xc_fail(err, XC_E_UNSUPPORTED, "position_embedding_type '%s' is not supported, 'absolute' is", positions);
+    s->eps = (float)eps;
+    s->skip_id = -1;
+    return xc_hf_act(&s->act, act, err);
+}
+
 static enum xc_status embedding(struct xc_graph *g, const struct xc_hf_config *cfg, const char *prefix, const char *name, int32_t ids, int64_t rows, int64_t cols,
                                 int32_t *out, struct xc_err *err)
 {
@@ -57,7 +83,7 @@ static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, 
     int32_t qkv[3], y;
     const char *const parts[3] = { names->q, names->k, names->v };
 
-    snprintf(base, sizeof base, names->layer, i);
+    snprintf(base, sizeof base, "%s%d.", names->layer, i);
     for (int k = 0; k < 3; k++) {
         snprintf(name, sizeof name, "%s%s", base, parts[k]);
         XC_TRY(xc_hf_linear(g, cfg, &qkv[k], names->prefix, name, *x, s->hidden, err));
@@ -106,33 +132,55 @@ enum xc_status xc_bert_first(struct xc_graph *g, int32_t *out, int32_t hidden, s
     return xc_graph_add_node(g, out, "pool", "first", in, 1, &attr, err);
 }
 
+static enum xc_status dense_module(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_hf_module *module, int32_t *y, struct xc_err *err)
+{
+    char name[128];
+    enum xc_act act;
+
+    if (module->in != g->values[*y].cols)
+        return xc_fail(err, XC_E_SHAPE, "module '%s' takes %lld features, the one before it makes %d", module->path, (long long)module->in, g->values[*y].cols);
+    XC_TRY(xc_hf_dense_act(&act, module->activation, err));
+    snprintf(name, sizeof name, "%s.linear", module->path);
+    XC_TRY(xc_hf_linear(g, cfg, y, "", name, *y, module->out, err));
+    snprintf(name, sizeof name, "%s.act", module->path);
+    return xc_hf_unary(g, y, name, *y, act, err);
+}
+
 enum xc_status xc_bert_embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err)
 {
-    const struct xc_attr_pool attr = { .mode = (int32_t)cfg->pooling };
-    struct xc_ref in[] = { xc_val(hidden) };
-    int32_t y;
+    int32_t y = hidden;
 
-    XC_TRY(xc_graph_add_node(g, &y, "pool", "pooling", in, 1, &attr, err));
-    in[0] = xc_val(y);
-    if (cfg->normalize) XC_TRY(xc_graph_add_node(g, &y, "l2_normalize", "normalize", in, 1, NULL, err));
+    for (int i = 0; i < cfg->n_modules; i++) {
+        const struct xc_hf_module *const module = &cfg->modules[i];
+        const struct xc_attr_pool attr = { .mode = (int32_t)module->pooling };
+        const struct xc_ref in[] = { xc_val(y) };
+
+        if (module->kind == XC_HF_POOLING) XC_TRY(xc_graph_add_node(g, &y, "pool", "pooling", in, 1, &attr, err));
+        else if (module->kind == XC_HF_NORMALIZE) XC_TRY(xc_graph_add_node(g, &y, "l2_normalize", "normalize", in, 1, NULL, err));
+        else XC_TRY(dense_module(g, cfg, module, &y, err));
+    }
     return xc_graph_add_output(g, y, err);
 }
 
-enum xc_status xc_bert_mlm_decoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const char *weight, const char *bias, int32_t x,
+enum xc_status xc_bert_mlm_decoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const char *name, const char *bias, int32_t x,
                                    const struct xc_bert_shape *s, struct xc_err *err)
 {
-    int64_t dim[2] = { s->vocab, s->hidden }, n = s->vocab;
-    char word[256];
+    int64_t dim[2] = { s->vocab, s->hidden };
+    char own_weight[128], own_bias[128], word[128];
     int32_t w, b, y;
-    bool tied = true;
+    bool tied;
 
     XC_TRY(xc_json_bool_or(&tied, cfg->json, "tie_word_embeddings", true, err));
     snprintf(word, sizeof word, "%s.weight", names->word);
-    if (!tied && xc_hf_has(cfg, "", weight)) XC_TRY(xc_hf_tensor(g->model, cfg, &w, "", weight, 2, dim, err));
-    else XC_TRY(xc_hf_tensor(g->model, cfg, &w, names->prefix, word, 2, dim, err));
-    XC_TRY(xc_hf_tensor(g->model, cfg, &b, "", bias, 1, &n, err));
+    snprintf(own_weight, sizeof own_weight, "%s.weight", name);
+    snprintf(own_bias, sizeof own_bias, "%s.bias", name);
+    if (tied) XC_TRY(xc_hf_tensor(g->model, cfg, &w, names->prefix, word, 2, dim, err));
+    else XC_TRY(xc_hf_tensor(g->model, cfg, &w, "", own_weight, 2, dim, err));
+    /* the bias has two names; transformers 5 unties them when the weights are untied, and then uses the linear's own */
+    if (xc_hf_has(cfg, "", own_bias) && (!tied || !xc_hf_has(cfg, "", bias))) bias = own_bias;
+    XC_TRY(xc_hf_tensor(g->model, cfg, &b, "", bias, 1, dim, err));
     const struct xc_ref in[] = { xc_val(x), xc_ten(w), xc_ten(b) };
 
-    XC_TRY(xc_graph_add_node(g, &y, "linear", "decoder", in, 3, NULL, err));
+    XC_TRY(xc_graph_add_node(g, &y, "linear", name, in, 3, NULL, err));
     return xc_graph_add_output(g, y, err);
 }

@@ -5,7 +5,7 @@
 
 static const struct xc_bert_names names = {
     .prefix = "distilbert.", .word = "embeddings.word_embeddings", .position = "embeddings.position_embeddings", .emb_norm = "embeddings.LayerNorm",
-    .layer = "transformer.layer.%d.", .q = "attention.q_lin", .k = "attention.k_lin", .v = "attention.v_lin", .o = "attention.out_lin",
+    .layer = "transformer.layer.", .q = "attention.q_lin", .k = "attention.k_lin", .v = "attention.v_lin", .o = "attention.out_lin",
     .attn_norm = "sa_layer_norm", .up = "ffn.lin1", .down = "ffn.lin2", .out_norm = "output_layer_norm",
 };
 
@@ -14,7 +14,7 @@ static enum xc_status read_shape(struct xc_bert_shape *s, const struct xc_hf_con
     const char *act;
 
     XC_TRY(xc_json_int(&s->hidden, cfg->json, "dim", 1, 1 << 20, err));
-    XC_TRY(xc_json_int(&s->layers, cfg->json, "n_layers", 0, 4096, err));
+    XC_TRY(xc_json_int(&s->layers, cfg->json, "n_layers", 0, 1024, err));
     XC_TRY(xc_json_int(&s->heads, cfg->json, "n_heads", 1, 1 << 16, err));
     XC_TRY(xc_json_int(&s->ffn, cfg->json, "hidden_dim", 1, 1 << 24, err));
     XC_TRY(xc_json_int(&s->vocab, cfg->json, "vocab_size", 1, 1 << 24, err));
@@ -47,9 +47,9 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
         XC_TRY(xc_hf_linear(g, cfg, &x, "", "vocab_transform", x, s.hidden, err));
         XC_TRY(xc_hf_unary(g, &x, "vocab_transform.act", x, s.act, err));
         XC_TRY(xc_hf_layer_norm(g, cfg, &x, "", "vocab_layer_norm", x, s.eps, err));
-        return xc_bert_mlm_decoder(g, cfg, &names, "vocab_projector.weight", "vocab_projector.bias", x, &s, err);
+        return xc_bert_mlm_decoder(g, cfg, &names, "vocab_projector", "vocab_projector.bias", x, &s, err);
     }
     return xc_graph_add_output(g, x, err);
 }
 
-const struct xc_arch xc_arch_distilbert = { .model_type = "distilbert", .build = build };
+const struct xc_arch xc_arch_distilbert = { .model_type = "distilbert", .class_name = "DistilBert", .pad_id = 0, .build = build };

@@ -5,32 +5,21 @@
 
 static const struct xc_bert_names names = {
     .prefix = "roberta.", .word = "embeddings.word_embeddings", .position = "embeddings.position_embeddings", .type = "embeddings.token_type_embeddings",
-    .emb_norm = "embeddings.LayerNorm", .layer = "encoder.layer.%d.", .q = "attention.self.query", .k = "attention.self.key", .v = "attention.self.value",
+    .emb_norm = "embeddings.LayerNorm", .layer = "encoder.layer.", .q = "attention.self.query", .k = "attention.self.key", .v = "attention.self.value",
     .o = "attention.output.dense", .attn_norm = "attention.output.LayerNorm", .up = "intermediate.dense", .down = "output.dense", .out_norm = "output.LayerNorm",
 };
 
 static enum xc_status read_shape(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
 {
-    const char *act, *positions;
     int64_t pad;
-    double eps;
 
-    XC_TRY(xc_json_int(&s->hidden, cfg->json, "hidden_size", 1, 1 << 20, err));
-    XC_TRY(xc_json_int(&s->layers, cfg->json, "num_hidden_layers", 0, 4096, err));
-    XC_TRY(xc_json_int(&s->heads, cfg->json, "num_attention_heads", 1, 1 << 16, err));
-    XC_TRY(xc_json_int(&s->ffn, cfg->json, "intermediate_size", 1, 1 << 24, err));
-    XC_TRY(xc_json_int(&s->vocab, cfg->json, "vocab_size", 1, 1 << 24, err));
-    XC_TRY(xc_json_int_or(&s->positions, cfg->json, "max_position_embeddings", 3, 1 << 24, 514, err));
-    XC_TRY(xc_json_int_or(&s->types, cfg->json, "type_vocab_size", 1, 256, 1, err));
+    XC_TRY(xc_bert_read_shape(s, cfg, err));
     XC_TRY(xc_json_int_or(&pad, cfg->json, "pad_token_id", 0, 1 << 24, 1, err));
-    XC_TRY(xc_json_number_or(&eps, cfg->json, "layer_norm_eps", 0, 1, 1e-12, err));
-    XC_TRY(xc_json_str_or(&act, cfg->json, "hidden_act", "gelu", err));
-    XC_TRY(xc_json_str_or(&positions, cfg->json, "position_embedding_type", "absolute", err));
-    if (strcmp(positions, "absolute")) return xc_fail(err, XC_E_UNSUPPORTED, "position_embedding_type '%s' is not supported, 'absolute' is", positions);
-    s->eps = (float)eps;
+    if (s->positions <= pad + 1)
+        return xc_fail(err, XC_E_FORMAT, "'max_position_embeddings' is %lld: no position is left behind pad_token_id %lld", (long long)s->positions, (long long)pad);
     s->position_offset = (int32_t)pad + 1;
     s->skip_id = (int32_t)pad;
-    return xc_hf_act(&s->act, act, err);
+    return XC_OK;
 }
 
 static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err)
@@ -55,9 +44,9 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
         XC_TRY(xc_hf_linear(g, cfg, &x, "", "lm_head.dense", x, s.hidden, err));
         XC_TRY(xc_hf_unary(g, &x, "lm_head.act", x, XC_ACT_GELU, err));
         XC_TRY(xc_hf_layer_norm(g, cfg, &x, "", "lm_head.layer_norm", x, s.eps, err));
-        return xc_bert_mlm_decoder(g, cfg, &names, "lm_head.decoder.weight", "lm_head.bias", x, &s, err);
+        return xc_bert_mlm_decoder(g, cfg, &names, "lm_head.decoder", "lm_head.bias", x, &s, err);
     }
     return xc_graph_add_output(g, x, err);
 }
 
-const struct xc_arch xc_arch_roberta = { .model_type = "roberta", .build = build };
+const struct xc_arch xc_arch_roberta = { .model_type = "roberta", .class_name = "Roberta", .pad_id = 1, .build = build };

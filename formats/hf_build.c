@@ -1,0 +1,150 @@
+/* hf_build: tensors and nodes from a checkpoint's names. See hf.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/hf.h"
+
+#define MAX_NAME 512
+
+/* ---- names ---- */
+bool xc_hf_modern_name(char *out, size_t n, const char *name)
+{
+    const char *const dot = strrchr(name, '.');
+    const bool gain = dot && !strcmp(dot, ".gamma"), bias = dot && !strcmp(dot, ".beta");
+
+    if (!gain && !bias) return false;
+    return (size_t)snprintf(out, n, "%.*s.%s", (int)(dot - name), name, gain ? "weight" : "bias") < n;
+}
+
+static bool old_name(char *out, size_t n, const char *name)
+{
+    const char *const dot = strrchr(name, '.');
+
+    if (!dot || !strstr(name, "LayerNorm")) return false;
+    return (size_t)snprintf(out, n, "%.*s.%s", (int)(dot - name), name, !strcmp(dot, ".weight") ? "gamma" : "beta") < n;
+}
+
+static const struct xc_st_tensor *find(const struct xc_hf_config *cfg, const char *prefix, const char *name)
+{
+    const char *const prefixes[2] = { prefix, "" };
+    char full[MAX_NAME], old[MAX_NAME];
+    const struct xc_st_tensor *t;
+
+    for (int i = 0; i < 2; i++) {
+        snprintf(full, sizeof full, "%s%s", prefixes[i], name);
+        if ((t = xc_checkpoint_find(cfg->cp, full)) != NULL) return t;
+        if (old_name(old, sizeof old, full) && (t = xc_checkpoint_find(cfg->cp, old)) != NULL) return t;
+    }
+    return NULL;
+}
+
+bool xc_hf_has(const struct xc_hf_config *cfg, const char *prefix, const char *name) { return find(cfg, prefix, name) != NULL; }
+
+/* ---- tensors and nodes ---- */
+enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t rank, int64_t *dim,
+                            struct xc_err *err)
+{
+    const struct xc_st_tensor *const t = find(cfg, prefix, name);
+
+    *id = -1;
+    if (!t) return xc_fail(err, XC_E_NOT_FOUND, "the checkpoint has no tensor '%s%s', which config.json asks for", prefix, name);
+    if (t->rank != rank) return xc_fail(err, XC_E_SHAPE, "tensor '%s' has %d axes, must have %d", t->name, t->rank, rank);
+    for (int32_t i = 0; i < rank; i++) {
+        if (dim[i] == 0) dim[i] = t->dim[i];
+        if (dim[i] != t->dim[i])
+            return xc_fail(err, XC_E_SHAPE, "tensor '%s': axis %d has %lld elements, config.json asks for %lld", t->name, i, (long long)t->dim[i], (long long)dim[i]);
+    }
+    *id = xc_model_find_tensor(m, t->name);
+    if (*id >= 0) return XC_OK; /* tied */
+    XC_TRY(xc_model_add_tensor(m, id, t->name, rank, dim, err));
+    return xc_checkpoint_bind(cfg->cp, m->tensors[*id], t, err);
+}
+
+enum xc_status xc_hf_linear(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *out, const char *prefix, const char *name, int32_t x, int64_t n_out, struct xc_err *err)
+{
+    char weight[MAX_NAME], bias[MAX_NAME];
+    int64_t dim[2] = { n_out, g->values[x].cols };
+    struct xc_ref in[3] = { xc_val(x), xc_none(), xc_none() };
+    int n_in = 2;
+    int32_t id;
+
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    XC_TRY(xc_hf_tensor(g->model, cfg, &id, prefix, weight, 2, dim, err));
+    in[1] = xc_ten(id);
+    if (xc_hf_has(cfg, prefix, bias)) {
+        XC_TRY(xc_hf_tensor(g->model, cfg, &id, prefix, bias, 1, dim, err));
+        in[2] = xc_ten(id);
+        n_in = 3;
+    }
+    return xc_graph_add_node(g, out, "linear", name, in, n_in, NULL, err);
+}
+
+enum xc_status xc_hf_layer_norm(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *out, const char *prefix, const char *name, int32_t x, float eps, struct xc_err *err)
+{
+    const struct xc_attr_norm attr = { .eps = eps };
+    char weight[MAX_NAME], bias[MAX_NAME];
+    int64_t dim = g->values[x].cols;
+    int32_t w, b;
+
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    XC_TRY(xc_hf_tensor(g->model, cfg, &w, prefix, weight, 1, &dim, err));
+    XC_TRY(xc_hf_tensor(g->model, cfg, &b, prefix, bias, 1, &dim, err));
+    const struct xc_ref in[] = { xc_val(x), xc_ten(w), xc_ten(b) };
+
+    return xc_graph_add_node(g, out, "layer_norm", name, in, 3, &attr, err);
+}
+
+enum xc_status xc_hf_unary(struct xc_graph *g, int32_t *out, const char *name, int32_t x, enum xc_act fn, struct xc_err *err)
+{
+    const struct xc_attr_unary attr = { .fn = (int32_t)fn };
+    const struct xc_ref in[] = { xc_val(x) };
+
+    *out = x;
+    if (fn == XC_ACT_NONE) return XC_OK;
+    return xc_graph_add_node(g, out, "unary", name, in, 1, &attr, err);
+}
+
+/* ---- activations ---- */
+struct act_name { const char *name; enum xc_act act; };
+
+static enum xc_status find_act(enum xc_act *out, const char *name, const struct act_name *acts, size_t n, struct xc_err *err)
+{
+    *out = XC_ACT_NONE;
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(acts[i].name, name)) {
+            *out = acts[i].act;
+            return XC_OK;
+        }
+    return xc_fail(err, XC_E_UNSUPPORTED, "activation function '%s' is not supported", name);
+}
+
+enum xc_status xc_hf_act(enum xc_act *out, const char *name, struct xc_err *err)
+{
+    static const struct act_name acts[] = {
+        { "gelu", XC_ACT_GELU }, { "gelu_python", XC_ACT_GELU }, { "gelu_new", XC_ACT_GELU_TANH }, { "gelu_pytorch_tanh", XC_ACT_GELU_TANH }, { "relu", XC_ACT_RELU },
+        { "silu", XC_ACT_SILU }, { "swish", XC_ACT_SILU }, { "tanh", XC_ACT_TANH }, { "sigmoid", XC_ACT_SIGMOID }, { "linear", XC_ACT_NONE },
+    };
+
+    return find_act(out, name, acts, XC_ARRAY_LEN(acts), err);
+}
+
+enum xc_status xc_hf_dense_act(enum xc_act *out, const char *name, struct xc_err *err)
+{
+    static const struct act_name acts[] = {
+        { "torch.nn.modules.activation.Tanh", XC_ACT_TANH }, { "torch.nn.modules.activation.ReLU", XC_ACT_RELU }, { "torch.nn.modules.activation.GELU", XC_ACT_GELU },
+        { "torch.nn.modules.activation.Sigmoid", XC_ACT_SIGMOID }, { "torch.nn.modules.activation.SiLU", XC_ACT_SILU }, { "torch.nn.modules.linear.Identity", XC_ACT_NONE },
+    };
+
+    return find_act(out, name, acts, XC_ARRAY_LEN(acts), err);
+}
+
+int64_t xc_hf_n_labels(const struct xc_hf_config *cfg)
+{
+    const json_t *const labels = json_object_get(cfg->json, "id2label");
+    int64_t n;
+
+    if (json_is_object(labels) && json_object_size(labels)) return (int64_t)json_object_size(labels);
+    return xc_json_as_int(&n, json_object_get(cfg->json, "num_labels"), 1, 1 << 24) ? n : 2;
+}
