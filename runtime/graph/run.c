@@ -3,75 +3,70 @@
 
 #include <string.h>
 
+extern const struct xc_op xc_op_state_append;
+
 /* ---- scratch ---- */
-struct overflow {
-    struct overflow *next;
-    size_t bytes;
+#define SCRATCH_MIN ((size_t)64 << 10)
+
+struct xc_scratch_block {
+    struct xc_scratch_block *next;
+    size_t size; /* bytes after the header, which takes XC_ALIGN */
 };
+
+static uint8_t *block_bytes(struct xc_scratch_block *b) { return (uint8_t *)b + XC_ALIGN; }
 
 void *xc_scratch_alloc(struct xc_scratch *s, size_t bytes)
 {
-    size_t need;
-    uint8_t *p;
-    struct overflow *o;
+    struct xc_scratch_block **link = s->at ? &s->at->next : &s->first, *b;
+    size_t need, size;
 
-    if (!xc_round_up_ok(&need, bytes ? bytes : 1, XC_ALIGN)) return NULL;
-    if (need <= s->size - s->used) {
-        p = s->block + s->used;
+    if (!xc_round_up_ok(&need, bytes ? bytes : 1, XC_ALIGN) || need > SIZE_MAX / 4) return NULL;
+    if (s->at && need <= s->at->size - s->used) {
         s->used += need;
-        return p;
+        return block_bytes(s->at) + s->used - need;
     }
-    if (need > SIZE_MAX - XC_ALIGN) return NULL;
-    o = xc_alloc_aligned(need + XC_ALIGN);
-    if (!o) return NULL;
-    o->next = s->overflow;
-    o->bytes = need;
-    s->overflow = o;
-    s->overflow_bytes += need;
-    return (uint8_t *)o + XC_ALIGN;
-}
-
-static void free_overflow(struct xc_scratch *s)
-{
-    struct overflow *o = s->overflow;
-
-    while (o) {
-        struct overflow *next = o->next;
-
-        xc_free(o);
-        o = next;
+    while (*link && (*link)->size < need) link = &(*link)->next;
+    if (!*link) { /* a block for this and for half as much again as there is: few blocks, however many requests */
+        size = s->total / 2 > SCRATCH_MIN ? s->total / 2 / XC_ALIGN * XC_ALIGN : SCRATCH_MIN;
+        if (size < need) size = need;
+        b = xc_alloc_aligned(size + XC_ALIGN);
+        if (!b) return NULL;
+        b->next = NULL;
+        b->size = size;
+        s->total += size;
+        *link = b;
     }
-    s->overflow = NULL;
+    s->at = *link;
+    s->used = need;
+    return block_bytes(s->at);
 }
 
 enum xc_status xc_scratch_reset(struct xc_scratch *s, struct xc_err *err)
 {
+    (void)err;
+    s->at = NULL;
     s->used = 0;
-    if (s->overflow_bytes) { /* one block for all that was asked for since the last reset */
-        const size_t size = s->size + s->overflow_bytes;
-
-        free_overflow(s);
-        s->overflow_bytes = 0;
-        xc_free(s->block);
-        s->size = 0;
-        s->block = xc_alloc_aligned(size);
-        if (!s->block) return xc_fail_nomem(err, size);
-        s->size = size;
-    }
     return XC_OK;
 }
 
 void xc_scratch_release(struct xc_scratch *s)
 {
-    free_overflow(s);
-    xc_free(s->block);
+    while (s->first) {
+        struct xc_scratch_block *const next = s->first->next;
+
+        xc_free(s->first);
+        s->first = next;
+    }
     *s = (struct xc_scratch){ 0 };
 }
 
-struct xc_scratch_mark xc_scratch_save(const struct xc_scratch *s) { return (struct xc_scratch_mark){ .used = s->used, .overflow = s->overflow }; }
+struct xc_scratch_mark xc_scratch_save(const struct xc_scratch *s) { return (struct xc_scratch_mark){ .at = s->at, .used = s->used }; }
 
-/* Overflow blocks stay until the reset, which turns them into room. */
-void xc_scratch_restore(struct xc_scratch *s, struct xc_scratch_mark mark) { s->used = mark.used; }
+void xc_scratch_restore(struct xc_scratch *s, struct xc_scratch_mark mark)
+{
+    s->at = mark.at;
+    s->used = mark.used;
+}
 
 void *xc_run_scratch(struct xc_run *run, size_t bytes) { return xc_scratch_alloc(&run->node, bytes); }
 
@@ -145,34 +140,72 @@ void xc_run_free(struct xc_run **run)
     xc_free(r);
 }
 
-/* Rows that the nodes of this run will append to state `id`, per sequence: from the row space of what is appended. */
+/* The row space of what the graph appends to state `id`, or -1. */
 static int32_t appended_space(const struct xc_graph *g, int32_t id)
 {
     for (int32_t n = 0; n < g->n_nodes; n++)
-        if (!strcmp(g->nodes[n].op->name, "state_append") && g->nodes[n].in[1].id == id) return g->values[g->nodes[n].in[0].id].space;
+        if (g->nodes[n].op == &xc_op_state_append && g->nodes[n].in[1].id == id) return g->values[g->nodes[n].in[0].id].space;
     return -1;
 }
 
-static int64_t space_rows(const struct xc_run *run, const struct xc_graph *g, int32_t space, int32_t seq)
+static int64_t rag_rows(const struct xc_ragged *rag, int32_t seq) { return (int64_t)rag->start[seq + 1] - rag->start[seq]; }
+
+/* The rows of sequence `seq` in a space that follows from others; appended: see appended_space. */
+static int64_t space_rows(const struct xc_run *run, const struct xc_space *s, int32_t appended, int32_t seq)
 {
-    const struct xc_space *s = &g->spaces[space];
-    const struct xc_ragged *base = s->base >= 0 ? &run->spaces[s->base] : NULL;
-
-    if (s->map == XC_MAP_SEQUENCE) return 1;
-    if (s->map == XC_MAP_FIXED) return s->k;
-    if (s->map == XC_MAP_STRIDED) {
-        const int64_t n = base->start[seq + 1] - base->start[seq] + (int64_t)s->pad_left + s->pad_right - s->kernel;
-
-        return n < 0 ? 0 : n / s->stride + 1;
-    }
-    if (s->map == XC_MAP_STATE) {
-        const int32_t from = appended_space(g, s->state);
+    switch (s->map) {
+    case XC_MAP_SEQUENCE: return 1;
+    case XC_MAP_FIXED: return s->k;
+    case XC_MAP_STATE: {
         const struct xc_state_store *st = &run->states[s->state];
-        const int64_t held = seq < st->n_seq ? st->seq[seq].n : 0;
 
-        return held + (from >= 0 ? run->spaces[from].start[seq + 1] - run->spaces[from].start[seq] : 0);
+        return (seq < st->n_seq ? st->seq[seq].before : 0) + (appended >= 0 ? rag_rows(&run->spaces[appended], seq) : 0);
     }
-    return base->start[seq + 1] - base->start[seq]; /* SUBSET: at most */
+    case XC_MAP_STRIDED: {
+        const int64_t n = rag_rows(&run->spaces[s->base], seq), room = n + s->pad_left + s->pad_right - s->kernel;
+
+        return n == 0 || room < 0 ? 0 : room / s->stride + 1;
+    }
+    case XC_MAP_SUBSET: /* at most: xc_run_resize says how many */
+    case XC_MAP_INPUT:
+    case XC_MAP_COUNT: break;
+    }
+    return rag_rows(&run->spaces[s->base], seq);
+}
+
+static enum xc_status derive_space(struct xc_run *run, const struct xc_graph *g, int32_t id, struct xc_err *err)
+{
+    const struct xc_space *s = &g->spaces[id];
+    const int32_t n_seq = run->spaces[id].n_seq, appended = s->map == XC_MAP_STATE ? appended_space(g, s->state) : -1;
+    int32_t *start = run->start + (size_t)id * ((size_t)n_seq + 1);
+    int64_t rows = 0;
+
+    start[0] = 0;
+    for (int32_t seq = 0; seq < n_seq; seq++) {
+        rows += space_rows(run, s, appended, seq);
+        if (rows > INT32_MAX) return xc_fail(err, XC_E_RANGE, "row space '%s' passes %d rows; split the batch", s->name, INT32_MAX);
+        start[seq + 1] = (int32_t)rows;
+    }
+    return XC_OK;
+}
+
+static enum xc_status input_space(struct xc_run *run, const struct xc_graph *g, int32_t id, const struct xc_ragged *in, struct xc_err *err)
+{
+    int32_t *start = run->start + (size_t)id * ((size_t)in->n_seq + 1);
+
+    if (in->start[0] < 0) return xc_fail(err, XC_E_ARG, "row space '%s' starts at row %d", g->spaces[id].name, in->start[0]);
+    start[0] = 0;
+    for (int32_t seq = 0; seq < in->n_seq; seq++) {
+        if (in->start[seq + 1] < in->start[seq]) return xc_fail(err, XC_E_ARG, "offsets of row space '%s' descend at sequence %d", g->spaces[id].name, seq);
+        start[seq + 1] = in->start[seq + 1] - in->start[0];
+    }
+    return XC_OK;
+}
+
+static void size_views(struct xc_run *run, const struct xc_graph *g, int32_t first_space)
+{
+    for (int32_t v = 0; v < g->n_values; v++)
+        if (g->values[v].space >= first_space) run->views[v].rows = run->spaces[g->values[v].space].start[run->spaces[g->values[v].space].n_seq];
 }
 
 enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *g, const struct xc_ragged *inputs, int32_t n_inputs, struct xc_err *err)
@@ -186,31 +219,36 @@ enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *g, cons
     XC_TRY(xc_grow((void **)&run->spaces, &run->cap_spaces, (size_t)g->n_spaces, sizeof *run->spaces, err));
     XC_TRY(xc_grow((void **)&run->views, &run->cap_views, (size_t)g->n_values, sizeof *run->views, err));
     XC_TRY(xc_grow((void **)&run->start, &run->cap_start, total, sizeof *run->start, err));
+    for (int32_t i = 0; i < run->model->n_states; i++)
+        for (int32_t s = 0; s < run->states[i].n_seq; s++) run->states[i].seq[s].before = run->states[i].seq[s].n;
     for (int32_t i = 0; i < g->n_spaces; i++) {
-        int32_t *start = run->start + (size_t)i * stride;
-        int64_t rows = 0;
-
-        run->spaces[i] = (struct xc_ragged){ .start = start, .n_seq = n_seq };
-        start[0] = 0;
-        if (g->spaces[i].map == XC_MAP_INPUT) {
-            if (next == n_inputs || inputs[next].n_seq != n_seq)
-                return xc_fail(err, XC_E_ARG, "graph '%s' takes more input row spaces than the %d given, or they differ in sequences", g->name, n_inputs);
-            for (int32_t s = 0; s < n_seq; s++) start[s + 1] = inputs[next].start[s + 1] - inputs[next].start[0];
-            next++;
+        run->spaces[i] = (struct xc_ragged){ .start = run->start + (size_t)i * stride, .n_seq = n_seq };
+        if (g->spaces[i].map != XC_MAP_INPUT) {
+            XC_TRY(derive_space(run, g, i, err));
             continue;
         }
-        for (int32_t s = 0; s < n_seq; s++) {
-            rows += space_rows(run, g, i, s);
-            if (rows > INT32_MAX) return xc_fail(err, XC_E_RANGE, "row space '%s' passes %d rows; split the batch", g->spaces[i].name, INT32_MAX);
-            start[s + 1] = (int32_t)rows;
-        }
+        if (next == n_inputs || inputs[next].n_seq != n_seq)
+            return xc_fail(err, XC_E_ARG, "graph '%s' takes more input row spaces than the %d given, or they differ in sequences", g->name, n_inputs);
+        XC_TRY(input_space(run, g, i, &inputs[next++], err));
     }
     if (next != n_inputs) return xc_fail(err, XC_E_ARG, "graph '%s' takes %d input row spaces, %d given", g->name, next, n_inputs);
-    for (int32_t v = 0; v < g->n_values; v++) {
-        const struct xc_ragged *rag = &run->spaces[g->values[v].space];
+    for (int32_t v = 0; v < g->n_values; v++) run->views[v] = (struct xc_view){ .cols = g->values[v].cols, .rag = &run->spaces[g->values[v].space] };
+    size_views(run, g, 0);
+    return XC_OK;
+}
 
-        run->views[v] = (struct xc_view){ .rows = rag->start[n_seq], .cols = g->values[v].cols, .rag = rag };
-    }
+enum xc_status xc_run_resize(struct xc_run *run, const struct xc_graph *g, int32_t space, const int32_t *start, struct xc_err *err)
+{
+    const int32_t n_seq = run->spaces[space].n_seq;
+    int32_t *own = run->start + (size_t)space * ((size_t)n_seq + 1);
+
+    for (int32_t s = 0; s < n_seq; s++)
+        if (start[0] != 0 || start[s + 1] < start[s] || start[s + 1] - start[s] > own[s + 1] - own[s])
+            return xc_fail(err, XC_E_RANGE, "row space '%s': sequence %d cannot have %d rows", g->spaces[space].name, s, start[s + 1] - start[s]);
+    memmove(own, start, ((size_t)n_seq + 1) * sizeof *own);
+    for (int32_t i = space + 1; i < g->n_spaces; i++) /* only spaces over this one change */
+        if (g->spaces[i].map != XC_MAP_INPUT && g->spaces[i].map != XC_MAP_SUBSET) XC_TRY(derive_space(run, g, i, err));
+    size_views(run, g, space);
     return XC_OK;
 }
 
@@ -244,6 +282,8 @@ enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *g, const s
 enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *g, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces,
                             struct xc_view *out, struct xc_err *err)
 {
+    enum xc_status status = XC_OK;
+
     XC_TRY(xc_scratch_reset(&run->values, err));
     XC_TRY(xc_scratch_reset(&run->node, err));
     XC_TRY(xc_run_offsets(run, g, spaces, n_spaces, err));
@@ -255,7 +295,9 @@ enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *g, const 
                            (long long)in[i].cols, (long long)view->rows, (long long)view->cols);
         view->data = in[i].data;
     }
-    for (int32_t n = 0; n < g->n_nodes; n++) XC_TRY(xc_run_node(run, g, &g->nodes[n], err));
-    for (int32_t i = 0; i < g->n_outputs; i++) out[i] = run->views[g->outputs[i]];
-    return XC_OK;
+    xc_pool_begin(run->pool);
+    for (int32_t n = 0; n < g->n_nodes && status == XC_OK; n++) status = xc_run_node(run, g, &g->nodes[n], err);
+    xc_pool_end(run->pool);
+    for (int32_t i = 0; i < g->n_outputs && status == XC_OK; i++) out[i] = run->views[g->outputs[i]];
+    return status;
 }

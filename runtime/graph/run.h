@@ -8,18 +8,20 @@
 
 #include "runtime/graph/op.h"
 
-/* A bump allocator over blocks that are merged into one when it is reset, so that the second run of a size needs no allocation. */
+/* A bump allocator over a chain of blocks that is kept: a run whose requests are, one by one, no larger than those of an earlier run
+ * finds room for all of them in the chain and allocates nothing. (Block by block, its next-fit position is never ahead of the
+ * earlier run's.) */
+struct xc_scratch_block;
 struct xc_scratch {
-    uint8_t *block;        /* XC_ALIGN-aligned */
-    size_t size, used;
-    void *overflow;        /* blocks added since the last reset */
-    size_t overflow_bytes;
+    struct xc_scratch_block *first, *at; /* the chain; the block being filled, NULL before the first */
+    size_t used;  /* bytes of *at handed out */
+    size_t total; /* bytes of all blocks */
 };
 void *xc_scratch_alloc(struct xc_scratch *s, size_t bytes); /* XC_ALIGN-aligned; NULL when out of memory */
-enum xc_status xc_scratch_reset(struct xc_scratch *s, struct xc_err *err); /* merges; everything handed out is gone */
+enum xc_status xc_scratch_reset(struct xc_scratch *s, struct xc_err *err); /* everything handed out is gone, its memory is kept */
 void xc_scratch_release(struct xc_scratch *s);
 /* Marks and rewinds, for scratch that lives for one node. */
-struct xc_scratch_mark { size_t used; void *overflow; };
+struct xc_scratch_mark { struct xc_scratch_block *at; size_t used; };
 struct xc_scratch_mark xc_scratch_save(const struct xc_scratch *s);
 void xc_scratch_restore(struct xc_scratch *s, struct xc_scratch_mark mark);
 
@@ -27,7 +29,7 @@ void xc_scratch_restore(struct xc_scratch *s, struct xc_scratch_mark mark);
  * growable per-sequence blocks; a node sees a contiguous copy. */
 struct xc_state_store {
     const struct xc_state *decl;
-    struct xc_state_seq { void *rows; int64_t n, cap; } *seq;
+    struct xc_state_seq { void *rows; int64_t n, cap, before; } *seq; /* before: rows held when the run began */
     int32_t n_seq, cap_seq;
 };
 
@@ -56,8 +58,9 @@ enum xc_status xc_run_new(struct xc_run **out, const struct xc_model *model, con
 void xc_run_free(struct xc_run **run);
 void xc_run_clear_states(struct xc_run *run);
 
-/* Computes run->spaces and sizes run->views (rows, cols, rag; data NULL) for `graph` from the offsets of its input spaces (spaces with XC_MAP_INPUT, in order of their ids), which
- * all have n_seq sequences. Every sequence may be empty. XC_E_RANGE when rows pass INT32_MAX. */
+/* Computes run->spaces and sets run->views (rows, cols, rag; data NULL) for `graph` from the offsets of its input spaces (spaces with
+ * XC_MAP_INPUT, in order of their ids), which all have n_seq sequences. Every sequence may be empty; a strided space keeps an empty
+ * sequence empty, whatever its padding. XC_E_RANGE when rows pass INT32_MAX. */
 enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *graph, const struct xc_ragged *inputs, int32_t n_inputs,
                               struct xc_err *err);
 
@@ -67,7 +70,11 @@ enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *graph, 
 enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *graph, const struct xc_view *in, const struct xc_ragged *spaces,
                             int32_t n_spaces, struct xc_view *out, struct xc_err *err);
 
-/* Runs one node on run->views (inputs bound, outputs allocated by this call): what a plan uses for nodes it does not fuse. */
+/* For ops whose rows are known only at run time (XC_MAP_SUBSET): the space's offsets become start[0..n_seq], at most what they were,
+ * and those of the spaces that follow from it are computed again. Call it before anything reads the op's outputs. */
+enum xc_status xc_run_resize(struct xc_run *run, const struct xc_graph *graph, int32_t space, const int32_t *start, struct xc_err *err);
+
+/* Runs one node on run->views (inputs bound; outputs are allocated by this call where data is NULL): what a plan uses for nodes it does not fuse. */
 enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *graph, const struct xc_node *node, struct xc_err *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* attention: weighted sums of v by the match of q and k, head by head; the kind says how (attention/<kind>.c).
  *
- *   in    q (Rq, heads*D), k (Rk, kv*D), v (Rk, kv*D), then what the kind takes
+ *   in    q (Rq, heads*D), k (Rk, kv*D), v (Rk, kv*D), then what the kind takes. k and v share a row space, or are the rows of two states,
+ *         which must then hold as many at run time
  *   out   y (Rq, heads*D) */
 #include "runtime/graph/attention/attention.h"
 
@@ -32,7 +33,8 @@ static enum xc_status attention_infer(struct xc_infer *c, struct xc_err *err)
     q = xc_infer_value(c, 0);
     k = xc_infer_value(c, 1);
     v = xc_infer_value(c, 2);
-    if (q->cols % attr->heads || attr->heads % kv || k->cols != q->cols / attr->heads * kv || v->cols != k->cols || k->space != v->space)
+    if (q->cols % attr->heads || attr->heads % kv || k->cols != q->cols / attr->heads * (int64_t)kv || v->cols != k->cols ||
+        (k->space != v->space && (c->graph->spaces[k->space].map != XC_MAP_STATE || c->graph->spaces[v->space].map != XC_MAP_STATE)))
         return xc_fail(err, XC_E_SHAPE, "%d heads (%d for k and v) do not fit q of %d, k of %d and v of %d columns", attr->heads, kv, q->cols, k->cols, v->cols);
     if (xc_attention_kinds[attr->kind]->infer) XC_TRY(xc_attention_kinds[attr->kind]->infer(c, err));
     else if (c->node->n_in > 3 && c->node->in[3].kind != XC_REF_NONE) return xc_fail(err, XC_E_UNSUPPORTED, "attention kind '%s' takes no fourth input", kind_names[attr->kind]);

@@ -4,7 +4,7 @@
  *   slice    x (R,C); first, cols                y (R,cols) */
 #include <string.h>
 
-#include "runtime/graph/op.h"
+#include "runtime/graph/ops/parallel.h"
 
 static enum xc_status concat_infer(struct xc_infer *c, struct xc_err *err)
 {
@@ -17,16 +17,22 @@ static enum xc_status concat_infer(struct xc_infer *c, struct xc_err *err)
     return XC_OK;
 }
 
-static enum xc_status concat_forward(const struct xc_op_ctx *c, struct xc_err *err)
+static void concat_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
 {
     const int64_t A = c->in[0]->cols, B = c->in[1]->cols;
-    float *y = c->out[0]->data;
+    float *y = (float *)c->out[0]->data + row0 * (A + B);
 
-    (void)err;
-    for (int64_t r = 0; r < c->out[0]->rows; r++, y += A + B) {
+    (void)arg;
+    for (int64_t r = row0; r < row1; r++, y += A + B) {
         memcpy(y, (const float *)c->in[0]->data + r * A, (size_t)A * sizeof *y);
         memcpy(y + A, (const float *)c->in[1]->data + r * B, (size_t)B * sizeof *y);
     }
+}
+
+static enum xc_status concat_forward(const struct xc_op_ctx *c, struct xc_err *err)
+{
+    (void)err;
+    xc_rows_run(c, concat_rows, NULL, c->out[0]->rows, c->out[0]->cols);
     return XC_OK;
 }
 
@@ -42,13 +48,18 @@ static enum xc_status slice_infer(struct xc_infer *c, struct xc_err *err)
     return XC_OK;
 }
 
+static void slice_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
+{
+    const struct xc_attr_slice *attr = arg;
+
+    for (int64_t r = row0; r < row1; r++)
+        memcpy((float *)c->out[0]->data + r * attr->cols, (const float *)c->in[0]->data + r * c->in[0]->cols + attr->first, (size_t)attr->cols * sizeof(float));
+}
+
 static enum xc_status slice_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
-    const struct xc_attr_slice *attr = c->attr;
-
     (void)err;
-    for (int64_t r = 0; r < c->out[0]->rows; r++)
-        memcpy((float *)c->out[0]->data + r * attr->cols, (const float *)c->in[0]->data + r * c->in[0]->cols + attr->first, (size_t)attr->cols * sizeof(float));
+    xc_rows_run(c, slice_rows, c->attr, c->out[0]->rows, c->out[0]->cols);
     return XC_OK;
 }
 

@@ -3,7 +3,7 @@
  *   add, mul   a (R,C), b (R,C) of the same row space     y (R,C)
  *   unary      x (R,C); fn: one of enum xc_act            y (R,C)
  *   softmax    x (R,C), over the columns                  y (R,C) */
-#include "runtime/graph/op.h"
+#include "runtime/graph/ops/parallel.h"
 
 static enum xc_status same_infer(struct xc_infer *c, struct xc_err *err)
 {
@@ -17,32 +17,66 @@ static enum xc_status same_infer(struct xc_infer *c, struct xc_err *err)
     return XC_OK;
 }
 
+static void add_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
+{
+    const int64_t C = c->out[0]->cols, at = row0 * C;
+
+    (void)arg;
+    c->kern->add_f32((float *)c->out[0]->data + at, (const float *)c->in[0]->data + at, (const float *)c->in[1]->data + at, (row1 - row0) * C);
+}
+
+static void mul_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
+{
+    const int64_t C = c->out[0]->cols, at = row0 * C;
+
+    (void)arg;
+    c->kern->mul_f32((float *)c->out[0]->data + at, (const float *)c->in[0]->data + at, (const float *)c->in[1]->data + at, (row1 - row0) * C);
+}
+
+static void unary_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
+{
+    const int64_t C = c->out[0]->cols, at = row0 * C;
+
+    (void)arg;
+    c->kern->act_f32((float *)c->out[0]->data + at, (const float *)c->in[0]->data + at, (row1 - row0) * C, (enum xc_act)((const struct xc_attr_unary *)c->attr)->fn);
+}
+
+static void softmax_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
+{
+    const int64_t C = c->out[0]->cols, at = row0 * C;
+
+    (void)arg;
+    c->kern->softmax_rows((float *)c->out[0]->data + at, (const float *)c->in[0]->data + at, row1 - row0, C);
+}
+
+static enum xc_status forward(const struct xc_op_ctx *c, xc_rows_fn *fn)
+{
+    xc_rows_run(c, fn, NULL, c->out[0]->rows, c->out[0]->cols);
+    return XC_OK;
+}
+
 static enum xc_status add_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     (void)err;
-    c->kern->add_f32(c->out[0]->data, c->in[0]->data, c->in[1]->data, c->out[0]->rows * c->out[0]->cols);
-    return XC_OK;
+    return forward(c, add_rows);
 }
 
 static enum xc_status mul_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     (void)err;
-    c->kern->mul_f32(c->out[0]->data, c->in[0]->data, c->in[1]->data, c->out[0]->rows * c->out[0]->cols);
-    return XC_OK;
+    return forward(c, mul_rows);
 }
 
 static enum xc_status unary_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     (void)err;
-    c->kern->act_f32(c->out[0]->data, c->in[0]->data, c->out[0]->rows * c->out[0]->cols, (enum xc_act)((const struct xc_attr_unary *)c->attr)->fn);
-    return XC_OK;
+    return forward(c, unary_rows);
 }
 
 static enum xc_status softmax_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     (void)err;
-    c->kern->softmax_rows(c->out[0]->data, c->in[0]->data, c->out[0]->rows, c->out[0]->cols);
-    return XC_OK;
+    return forward(c, softmax_rows);
 }
 
 static const char *const fns[XC_ACT_COUNT + 1] = { "none", "relu", "gelu", "gelu_tanh", "tanh", "sigmoid", "silu", NULL };

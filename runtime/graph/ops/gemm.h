@@ -4,8 +4,13 @@
 
 #include "runtime/graph/op.h"
 
+#define XC_GEMM_S8_MAX_K 131072 /* 127 * 127 * K fits an int32 accumulator */
+
 /* y (R,N) = x (R,K) w (N,K)^T + b; b may be NULL. */
 enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, int64_t R, const struct xc_tensor *w, const struct xc_tensor *b,
                            const struct xc_range *range, struct xc_err *err);
+
+/* The product alone, tiles of rows and outputs shared out over the pool: g's pointers are whole. */
+void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, int64_t R);
 
 #endif

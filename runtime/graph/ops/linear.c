@@ -8,6 +8,7 @@
 
 #include "runtime/graph/op.h"
 #include "runtime/graph/ops/gemm.h"
+#include "runtime/graph/ops/parallel.h"
 
 static enum xc_status linear_infer(struct xc_infer *c, struct xc_err *err)
 {
@@ -19,6 +20,8 @@ static enum xc_status linear_infer(struct xc_infer *c, struct xc_err *err)
     if (c->node->n_in > 2 && c->node->in[2].kind != XC_REF_NONE) XC_TRY(xc_need_tensor(c, 2, 1, N, err));
     if (c->node->in[0].range.mode != XC_RANGE_NONE && xc_infer_tensor(c, 1)->enc.format != XC_FMT_S8)
         return xc_fail(err, XC_E_FORMAT, "the input of a linear has an int8 range, its weight '%s' is not int8", xc_infer_tensor(c, 1)->name);
+    if (c->node->in[0].range.mode != XC_RANGE_NONE && xc_infer_value(c, 0)->cols > XC_GEMM_S8_MAX_K)
+        return xc_fail(err, XC_E_UNSUPPORTED, "int8 sums over %d inputs would overflow; at most %d", xc_infer_value(c, 0)->cols, XC_GEMM_S8_MAX_K);
     c->out[0].space = xc_infer_value(c, 0)->space;
     c->out[0].cols = (int32_t)N;
     return XC_OK;
@@ -33,58 +36,118 @@ static void linear_cost(const struct xc_graph *g, const struct xc_node *node, co
     cost->weight_bytes += (double)xc_tensor_bytes(w);
 }
 
+/* ---- tiles: TILE_ROWS x TILE_COLS of the output each; a row's result does not depend on its tile ---- */
+#define TILE_ROWS 48
+#define TILE_COLS 256
+
+struct tiles {
+    const struct xc_kernels *kern;
+    const struct xc_gemm_s8 *s8; /* one of the two */
+    const struct xc_gemm_f32 *f32;
+    int64_t R, N, across;        /* tiles side by side */
+};
+
+static void run_tile(void *arg, int64_t item, int thread)
+{
+    const struct tiles *t = arg;
+    const int64_t row0 = item / t->across * TILE_ROWS, row1 = xc_min_i64(row0 + TILE_ROWS, t->R);
+    const int64_t col0 = item % t->across * TILE_COLS, col1 = xc_min_i64(col0 + TILE_COLS, t->N);
+
+    (void)thread;
+    if (t->s8) t->kern->gemm_s8(t->s8, row0, row1, col0, col1);
+    else t->kern->gemm_f32(t->f32, row0, row1, col0, col1);
+}
+
+static void run_tiles(const struct xc_op_ctx *c, const struct xc_gemm_s8 *s8, const struct xc_gemm_f32 *f32, int64_t R, int64_t N)
+{
+    struct tiles t = { .kern = c->kern, .s8 = s8, .f32 = f32, .R = R, .N = N, .across = xc_div_up(N, TILE_COLS) };
+
+    xc_pool_run(c->pool, run_tile, &t, xc_div_up(R, TILE_ROWS) * t.across);
+}
+
+void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, int64_t R) { run_tiles(c, NULL, g, R, g->N); }
+
+/* ---- int8: x quantized per row, the weight in panels ---- */
+struct quantize {
+    int8_t *q;
+    int64_t ld, K;
+    float *scale;
+    int32_t *sum;
+    const float *x;
+    float static_scale;
+};
+
+static void quantize_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
+{
+    const struct quantize *z = arg;
+
+    c->kern->quantize_rows_s8(z->q + row0 * z->ld, z->ld, z->scale + row0, z->sum + row0, z->x + row0 * z->K, z->K, row1 - row0, z->K, z->static_scale);
+}
+
+/* A copy of n floats padded with zeros to a multiple of 16, as the kernels read them. */
+static enum xc_status padded(const struct xc_op_ctx *c, const float **out, const struct xc_tensor *t, const struct xc_buf *part, int64_t n, struct xc_err *err)
+{
+    const int64_t np = xc_round_up(n, 16);
+    float *copy = xc_run_scratch(c->run, (size_t)np * sizeof *copy);
+
+    if (!copy) return xc_fail_nomem(err, (size_t)np * sizeof *copy);
+    memset(copy, 0, (size_t)np * sizeof *copy);
+    if (part) memcpy(copy, part->data, (size_t)n * sizeof *copy);
+    else XC_TRY(xc_tensor_to_f32(t, copy, err));
+    *out = copy;
+    return XC_OK;
+}
+
+static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epilogue *ep, const float *x, int64_t R, const struct xc_tensor *w,
+                                  const struct xc_range *range, struct xc_err *err)
+{
+    const int64_t N = xc_tensor_rows(w), K = xc_tensor_cols(w), ld = xc_round_up(K, XC_ALIGN);
+    struct quantize z = { .ld = ld, .K = K, .x = x, .static_scale = range->mode == XC_RANGE_STATIC ? range->scale : 0.0f };
+    struct xc_gemm_s8 g = { .ldx = ld, .w = (const int8_t *)w->part[XC_PART_DATA]->data, .w_sum16 = w->enc.sum16, .N = N, .K = K, .ep = *ep };
+
+    z.q = xc_run_scratch(c->run, (size_t)(R * ld));
+    z.scale = xc_run_scratch(c->run, (size_t)R * sizeof *z.scale);
+    z.sum = xc_run_scratch(c->run, (size_t)R * sizeof *z.sum);
+    if (!z.q || !z.scale || !z.sum) return xc_fail_nomem(err, (size_t)(R * ld));
+    if (w->enc.layout == XC_LAYOUT_ROWS) {
+        int8_t *packed = xc_run_scratch(c->run, xc_panel_s8_bytes(N, K));
+
+        if (!packed) return xc_fail_nomem(err, xc_panel_s8_bytes(N, K));
+        xc_pack_panel_s8(packed, g.w, N, K);
+        g.w = packed;
+    }
+    XC_TRY(padded(c, &g.ep.col_scale, w, w->part[XC_PART_SCALE], N, err));
+    xc_rows_run(c, quantize_rows, &z, R, K);
+    g.x = z.q;
+    g.x_sum = z.sum;
+    g.ep.row_scale = z.scale;
+    run_tiles(c, &g, NULL, R, N);
+    return XC_OK;
+}
+
 enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, int64_t R, const struct xc_tensor *w, const struct xc_tensor *b,
                            const struct xc_range *range, struct xc_err *err)
 {
-    const int64_t N = xc_tensor_rows(w), K = xc_tensor_cols(w), Np = xc_round_up(N, 16);
+    const int64_t N = xc_tensor_rows(w), K = xc_tensor_cols(w);
     struct xc_epilogue ep = { .out = y, .ld_out = N };
+    struct xc_gemm_f32 g = { .x = x, .ldx = K, .w = (const float *)(const void *)w->part[XC_PART_DATA]->data, .N = N, .K = K };
 
-    if (b) {
-        float *bias = xc_run_scratch(c->run, (size_t)Np * sizeof *bias);
+    if (b) XC_TRY(padded(c, &ep.bias, b, NULL, N, err));
+    if (w->enc.format == XC_FMT_S8 && range->mode != XC_RANGE_NONE) return gemm_s8_run(c, &ep, x, R, w, range, err);
+    if (w->enc.format != XC_FMT_F32 || w->enc.layout != XC_LAYOUT_PANEL16) {
+        float *packed = xc_run_scratch(c->run, xc_panel_f32_bytes(N, K)), *rows = NULL;
 
-        if (!bias) return xc_fail_nomem(err, (size_t)Np * sizeof *bias);
-        memset(bias, 0, (size_t)Np * sizeof *bias);
-        XC_TRY(xc_tensor_to_f32(b, bias, err));
-        ep.bias = bias;
-    }
-    if (w->enc.format == XC_FMT_S8 && range->mode != XC_RANGE_NONE) {
-        const int64_t ld = xc_round_up(K, 64);
-        int8_t *q = xc_run_scratch(c->run, (size_t)(R * ld) + 1), *packed = NULL;
-        float *scale = xc_run_scratch(c->run, (size_t)R * 4 + 4), *col = xc_run_scratch(c->run, (size_t)Np * 4);
-        int32_t *sum = xc_run_scratch(c->run, (size_t)R * 4 + 4);
-
-        if (!q || !scale || !sum || !col) return xc_fail_nomem(err, (size_t)(R * ld));
-        if (w->enc.layout == XC_LAYOUT_ROWS) {
-            packed = xc_run_scratch(c->run, xc_panel_s8_bytes(N, K));
-            if (!packed) return xc_fail_nomem(err, xc_panel_s8_bytes(N, K));
-            xc_pack_panel_s8(packed, (const int8_t *)w->part[XC_PART_DATA]->data, N, K);
+        if (!packed) return xc_fail_nomem(err, xc_panel_f32_bytes(N, K));
+        if (w->enc.format != XC_FMT_F32) {
+            rows = xc_run_scratch(c->run, (size_t)(N * K) * sizeof *rows);
+            if (!rows) return xc_fail_nomem(err, (size_t)(N * K) * sizeof *rows);
+            XC_TRY(xc_tensor_to_f32(w, rows, err));
         }
-        memset(col, 0, (size_t)Np * 4);
-        memcpy(col, w->part[XC_PART_SCALE]->data, (size_t)N * 4);
-        c->kern->quantize_rows_s8(q, ld, scale, sum, x, K, R, K, range->mode == XC_RANGE_STATIC ? range->scale : 0.0f);
-        ep.row_scale = scale;
-        ep.col_scale = col;
-        const struct xc_gemm_s8 g = { .x = q, .ldx = ld, .x_sum = sum, .w = packed ? packed : (const int8_t *)w->part[XC_PART_DATA]->data,
-                                      .w_sum16 = w->enc.sum16, .N = N, .K = K, .ep = ep };
-
-        c->kern->gemm_s8(&g, 0, R, 0, N);
-        return XC_OK;
+        xc_pack_panel_f32(packed, rows ? rows : g.w, N, K);
+        g.w = packed;
     }
-    const float *panel = NULL;
-
-    if (w->enc.format == XC_FMT_F32 && w->enc.layout == XC_LAYOUT_PANEL16) {
-        panel = (const float *)(const void *)w->part[XC_PART_DATA]->data;
-    } else {
-        float *rows = xc_run_scratch(c->run, (size_t)(N * K) * 4), *packed = xc_run_scratch(c->run, xc_panel_f32_bytes(N, K));
-
-        if (!rows || !packed) return xc_fail_nomem(err, xc_panel_f32_bytes(N, K));
-        XC_TRY(xc_tensor_to_f32(w, rows, err));
-        xc_pack_panel_f32(packed, rows, N, K);
-        panel = packed;
-    }
-    const struct xc_gemm_f32 g = { .x = x, .ldx = K, .w = panel, .N = N, .K = K, .ep = ep };
-
-    c->kern->gemm_f32(&g, 0, R, 0, N);
+    g.ep = ep;
+    xc_gemm_tiles_f32(c, &g, R);
     return XC_OK;
 }
 

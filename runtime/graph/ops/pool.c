@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/graph/op.h"
+#include "runtime/graph/ops/parallel.h"
 
 static enum xc_status pool_infer(struct xc_infer *c, struct xc_err *err)
 {
@@ -17,16 +17,16 @@ static enum xc_status pool_infer(struct xc_infer *c, struct xc_err *err)
     return xc_infer_space(c, &like, &c->out[0].space, err);
 }
 
-static enum xc_status pool_forward(const struct xc_op_ctx *c, struct xc_err *err)
+static void pool_sequences(const struct xc_op_ctx *c, const void *arg, int64_t seq0, int64_t seq1)
 {
     const int32_t mode = ((const struct xc_attr_pool *)c->attr)->mode;
     const int64_t C = c->in[0]->cols;
 
-    (void)err;
-    for (int32_t s = 0; s < c->in[0]->rag->n_seq; s++) {
+    (void)arg;
+    for (int64_t s = seq0; s < seq1; s++) {
         const int64_t r0 = c->in[0]->rag->start[s], R = c->in[0]->rag->start[s + 1] - r0;
         const float *x = (const float *)c->in[0]->data + r0 * C;
-        float *y = (float *)c->out[0]->data + (int64_t)s * C;
+        float *y = (float *)c->out[0]->data + s * C;
 
         if (R == 0) memset(y, 0, (size_t)C * sizeof *y);
         else if (mode == XC_POOL_MEAN || mode == XC_POOL_MEAN_SQRT) c->kern->mean_rows(y, x, C, R, C);
@@ -35,6 +35,14 @@ static enum xc_status pool_forward(const struct xc_op_ctx *c, struct xc_err *err
         if (R > 0 && mode == XC_POOL_MEAN_SQRT)
             for (int64_t i = 0; i < C; i++) y[i] *= sqrtf((float)R);
     }
+}
+
+static enum xc_status pool_forward(const struct xc_op_ctx *c, struct xc_err *err)
+{
+    const int32_t n_seq = c->in[0]->rag->n_seq;
+
+    (void)err;
+    xc_rows_run(c, pool_sequences, NULL, n_seq, c->in[0]->rows * c->in[0]->cols / xc_max_i64(1, n_seq));
     return XC_OK;
 }
 
@@ -46,10 +54,19 @@ static enum xc_status l2_infer(struct xc_infer *c, struct xc_err *err)
     return XC_OK;
 }
 
+static void l2_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0, int64_t row1)
+{
+    const int64_t C = c->in[0]->cols;
+
+    (void)arg;
+    c->kern->l2_normalize_rows((float *)c->out[0]->data + row0 * C, (const float *)c->in[0]->data + row0 * C, row1 - row0, C,
+                               ((const struct xc_attr_l2 *)c->attr)->eps);
+}
+
 static enum xc_status l2_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     (void)err;
-    c->kern->l2_normalize_rows(c->out[0]->data, c->in[0]->data, c->in[0]->rows, c->in[0]->cols, ((const struct xc_attr_l2 *)c->attr)->eps);
+    xc_rows_run(c, l2_rows, NULL, c->in[0]->rows, c->in[0]->cols);
     return XC_OK;
 }
 

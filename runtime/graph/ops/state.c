@@ -58,7 +58,7 @@ static enum xc_status store(struct xc_state_store *st, const struct xc_view *x, 
 
         if (!append) st->seq[s].n = 0;
         XC_TRY(xc_state_room(st, s, st->seq[s].n + n, err));
-        memcpy((float *)st->seq[s].rows + st->seq[s].n * x->cols, (const float *)x->data + r0 * x->cols, (size_t)(n * x->cols) * sizeof(float));
+        if (n > 0) memcpy((float *)st->seq[s].rows + st->seq[s].n * x->cols, (const float *)x->data + r0 * x->cols, (size_t)(n * x->cols) * sizeof(float));
         st->seq[s].n += n;
     }
     return XC_OK;
@@ -69,7 +69,7 @@ static void fetch(const struct xc_state_store *st, struct xc_view *y)
     for (int32_t s = 0; s < y->rag->n_seq; s++) {
         const int64_t n = y->rag->start[s + 1] - y->rag->start[s];
 
-        memcpy((float *)y->data + y->rag->start[s] * y->cols, st->seq[s].rows, (size_t)(n * y->cols) * sizeof(float));
+        if (n > 0) memcpy((float *)y->data + y->rag->start[s] * y->cols, st->seq[s].rows, (size_t)(n * y->cols) * sizeof(float));
     }
 }
 
@@ -85,7 +85,7 @@ static enum xc_status append_forward(const struct xc_op_ctx *c, struct xc_err *e
 static enum xc_status write_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     XC_TRY(store(&c->run->states[c->node->in[1].id], c->in[0], false, err));
-    memcpy(c->out[0]->data, c->in[0]->data, (size_t)(c->in[0]->rows * c->in[0]->cols) * sizeof(float));
+    if (c->in[0]->rows > 0) memcpy(c->out[0]->data, c->in[0]->data, (size_t)(c->in[0]->rows * c->in[0]->cols) * sizeof(float));
     return XC_OK;
 }
 
