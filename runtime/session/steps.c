@@ -313,6 +313,9 @@ static enum xc_status run_attention(const struct step *s, const struct xc_plan *
     for (int32_t i = 0; i < job.q->rag->n_seq; i++) {
         max_q = xc_max_i64(max_q, job.q->rag->start[i + 1] - job.q->rag->start[i]);
         max_k = xc_max_i64(max_k, job.k->rag->start[i + 1] - job.k->rag->start[i]);
+        if (job.k->rag->start[i + 1] != job.v->rag->start[i + 1]) return xc_fail(err, XC_E_SHAPE, "node '%s': sequence %d has not as many keys as values", s->node->name, i);
+        if (job.k->rag->start[i + 1] - job.k->rag->start[i] < (attr->causal ? job.q->rag->start[i + 1] - job.q->rag->start[i] : job.q->rag->start[i + 1] > job.q->rag->start[i]))
+            return xc_fail(err, XC_E_SHAPE, "node '%s': sequence %d has fewer keys than its queries need", s->node->name, i);
     }
     if (max_q == 0) return XC_OK;
     if (attr->quantized) {
