@@ -8,7 +8,8 @@
 
 #define XC_FILE_MAGIC "XCMODEL"   /* with its NUL: 8 bytes */
 #define XC_MAX_SECTIONS (1u << 20)
-#define XC_MAX_COUNT 65536u       /* tensors, graphs, nodes, ... of a model */
+#define XC_MAX_COUNT 65536u       /* tensors, nodes, inputs, outputs, labels, meta entries of a model */
+#define XC_MAX_FEW 1024u          /* graphs, states, row spaces: things that others look up one by one */
 #define XC_FRAME_BYTES ((size_t)1 << 20) /* decoded bytes of a zstd frame; the last of a section may be shorter */
 
 struct xc_file_header {
@@ -39,8 +40,15 @@ struct xc_file_section {
 #define XC_KIND_TOKENIZER "TOKN"
 #define XC_KIND_GOLDEN "GOLD"    /* optional */
 #define XC_KIND_MANIFEST "MANI"  /* optional */
+/* Reserved, so that nobody takes them for something else: RECI the recipe, MASK pruning masks kept for training, CALI activation
+ * ranges and saliencies of a calibration run, OPTM optimiser state of a checkpoint. Sparse indices, zero points and permutations are
+ * parts of TENS. */
 
 _Static_assert(sizeof(struct xc_file_header) == 64, "the header is one line");
 _Static_assert(sizeof(struct xc_file_section) == 64, "an entry is one line");
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "reader.c and writer.c copy the header's structs: big-endian machines need byte swaps here"
+#endif
 
 #endif

@@ -17,7 +17,8 @@ bool xc_container_probe(const uint8_t *bytes, size_t n) { return n >= 8 && !memc
 struct cursor {
     const uint8_t *p;
     size_t n, at;
-    bool bad; /* sticky */
+    bool bad;   /* sticky */
+    bool nomem; /* bad because memory ran out, not because of the bytes */
 };
 
 static const uint8_t *take(struct cursor *c, size_t n)
@@ -89,14 +90,17 @@ static const char *get_str(struct cursor *c, struct xc_model *m)
 {
     const uint32_t n = get_u32(c);
     const uint8_t *p = take(c, n);
-    const char *s = p && valid_utf8(p, n) ? xc_arena_strndup(&m->arena, (const char *)p, n) : NULL;
+    const bool valid = p && valid_utf8(p, n);
+    const char *s = valid ? xc_arena_strndup(&m->arena, (const char *)p, n) : NULL;
 
     if (!s) c->bad = true;
+    if (valid && !s) c->nomem = true;
     return s ? s : "";
 }
 
 static enum xc_status fail_cut(const struct cursor *c, const char *what, struct xc_err *err)
 {
+    if (c->nomem) return xc_fail_nomem(err, 0);
     return xc_fail(err, XC_E_FORMAT, "the %s is cut off or damaged near byte %zu of its section", what, c->at);
 }
 
