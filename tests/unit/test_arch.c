@@ -1,0 +1,380 @@
+/* test_arch: every checkpoint under tests/vectors/arch (gen_arch.py) loads, and its graph computes what transformers computed, within 1e-5;
+ * written back as a directory and read again it is the same model to the last bit. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "formats/hf.h"
+#include "runtime/graph/run.h"
+
+#define TOLERANCE 1e-5
+
+static char vectors[2048], scratch_dir[2048];
+
+static void ok(enum xc_status status, const struct xc_err *err)
+{
+    char text[512];
+
+    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
+}
+
+/* ---- CASE/HEAD.bin ---- */
+struct sample {
+    int32_t n_seq, tokens, rows, cols;
+    int32_t *start, *ids, *types;
+    float *out;
+};
+
+static void *read_exact(FILE *f, size_t n)
+{
+    void *const p = calloc(n + 1, 4);
+
+    assert_non_null(p);
+    assert_int_equal(fread(p, 4, n, f), n);
+    return p;
+}
+
+static void sample_read(struct sample *s, const char *path)
+{
+    FILE *const f = fopen(path, "rb");
+    int32_t *head;
+
+    if (!f) fail_msg("cannot open %s", path);
+    head = read_exact(f, 4);
+    s->n_seq = head[0];
+    s->tokens = head[1];
+    s->rows = head[2];
+    s->cols = head[3];
+    free(head);
+    s->start = read_exact(f, (size_t)s->n_seq + 1);
+    s->ids = read_exact(f, (size_t)s->tokens);
+    s->types = read_exact(f, (size_t)s->tokens);
+    s->out = read_exact(f, (size_t)s->rows * (size_t)s->cols);
+    assert_int_equal(fgetc(f), EOF);
+    fclose(f);
+}
+
+static void sample_release(struct sample *s)
+{
+    free(s->start);
+    free(s->ids);
+    free(s->types);
+    free(s->out);
+}
+
+/* Largest absolute difference; the expected numbers are replaced by ours when `keep`. */
+static double run(const struct xc_model *m, struct sample *s, bool keep)
+{
+    const struct xc_graph *const g = xc_model_find_graph(m, "encode");
+    const struct xc_ragged rag = { .start = s->start, .n_seq = s->n_seq };
+    struct xc_view in[2] = { { .data = s->ids, .rows = s->tokens, .cols = 1 }, { .data = s->types, .rows = s->tokens, .cols = 1 } }, out[1];
+    struct xc_run *r = NULL;
+    struct xc_err err = { 0 };
+    double worst = 0;
+
+    assert_non_null(g);
+    assert_string_equal(g->values[g->inputs[0]].name, "ids");
+    if (g->n_inputs == 2) assert_string_equal(g->values[g->inputs[1]].name, "types");
+    ok(xc_run_new(&r, m, NULL, NULL, &err), &err);
+    ok(xc_run_graph(r, g, in, &rag, 1, out, &err), &err);
+    assert_int_equal(out[0].rows, s->rows);
+    assert_int_equal(out[0].cols, s->cols);
+    for (int64_t i = 0; i < out[0].rows * out[0].cols; i++) {
+        const double d = fabs((double)((const float *)out[0].data)[i] - (double)s->out[i]);
+
+        if (!(d <= worst)) worst = d; /* NaN too */
+    }
+    if (keep) memcpy(s->out, out[0].data, (size_t)(s->rows * s->cols) * sizeof(float));
+    xc_run_free(&r);
+    return worst;
+}
+
+static void expect_meta(const struct xc_model *m, const char *key, const char *value)
+{
+    const char *const have = xc_model_meta(m, key);
+
+    if (!have || strcmp(have, value)) fail_msg("meta '%s' is '%s', must be '%s'", key, have ? have : "(none)", value);
+}
+
+/* ---- the cases ---- */
+struct arch_case {
+    const char *name, *head, *task, *family; /* head NULL = the checkpoint's own */
+    const char *max_tokens;
+    int n_labels;
+};
+
+static const struct arch_case cases[] = {
+    { "bert", NULL, "embed", "bert", "26", 0 },
+    { "bert", "encode", "encode", "bert", "26", 0 },
+    { "bert_st_mean", NULL, "embed", "bert", "16", 0 },
+    { "bert_st_cls", NULL, "embed", "bert", "24", 0 },
+    { "bert_st_max", NULL, "embed", "bert", "24", 0 },
+    { "bert_st_sqrt_dense", NULL, "embed", "bert", "24", 0 },
+    { "bert_regress", NULL, "regress", "bert", "26", 0 },
+    { "bert_classify", NULL, "classify", "bert", "26", 3 },
+    { "bert_tag", NULL, "tag", "bert", "26", 3 },
+    { "bert_mlm", NULL, "mlm", "bert", "26", 0 },
+    { "bert_mlm_untied", NULL, "mlm", "bert", "26", 0 },
+    { "bert_gelu_new_sharded", NULL, "embed", "bert", "26", 0 },
+    { "bert_gelu_new_sharded", "encode", "encode", "bert", "26", 0 },
+    { "bert_bf16", NULL, "classify", "bert", "26", 2 },
+    { "bert_f16_k312", NULL, "embed", "bert", "26", 0 },
+    { "bert_f16_k312", "encode", "encode", "bert", "26", 0 },
+    { "bert_old_names", NULL, "mlm", "bert", "26", 0 },
+    { "distilbert", NULL, "embed", "distilbert", "26", 0 },
+    { "distilbert", "encode", "encode", "distilbert", "26", 0 },
+    { "distilbert_classify", NULL, "classify", "distilbert", "26", 2 },
+    { "distilbert_tag", NULL, "tag", "distilbert", "26", 5 },
+    { "distilbert_mlm", NULL, "mlm", "distilbert", "26", 0 },
+    { "roberta", NULL, "embed", "roberta", "26", 0 },
+    { "roberta", "encode", "encode", "roberta", "26", 0 },
+    { "roberta_classify", NULL, "classify", "roberta", "26", 3 },
+    { "roberta_tag", NULL, "tag", "roberta", "26", 2 },
+    { "roberta_mlm", NULL, "mlm", "roberta", "26", 0 },
+};
+
+static void test_outputs(void **state)
+{
+    double worst = 0;
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        const struct arch_case *const c = &cases[i];
+        const struct xc_load_opts opts = { .head = c->head, .load_tensors = true };
+        struct xc_model *m = NULL;
+        struct xc_err err = { 0 };
+        struct sample s;
+        char path[4096];
+        double d;
+
+        snprintf(path, sizeof path, "%s/%s", vectors, c->name);
+        ok(xc_model_load(&m, path, &opts, &err), &err);
+        expect_meta(m, "task", c->task);
+        expect_meta(m, "family", c->family);
+        expect_meta(m, "max_tokens", c->max_tokens);
+        assert_int_equal(m->n_labels, c->n_labels);
+        snprintf(path, sizeof path, "%s/%s/%s.bin", vectors, c->name, c->task);
+        sample_read(&s, path);
+        d = run(m, &s, false);
+        printf("%-24s %-9s max |difference| %.2e\n", c->name, c->task, d);
+        if (!(d <= TOLERANCE)) fail_msg("%s differs from transformers", c->name);
+        worst = d > worst ? d : worst;
+        sample_release(&s);
+        xc_model_free(&m);
+    }
+    printf("worst of all: %.2e (limit %.0e)\n", worst, TOLERANCE);
+}
+
+/* ---- facts ---- */
+static struct xc_model *load(const char *name, const struct xc_load_opts *opts)
+{
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/%s", vectors, name);
+    ok(xc_model_load(&m, path, opts, &err), &err);
+    return m;
+}
+
+static void test_facts(void **state)
+{
+    const struct xc_load_opts all = { .all_tensors = true, .load_tensors = true };
+    struct xc_model *m;
+
+    (void)state;
+    m = load("bert_classify", NULL);
+    assert_string_equal(m->labels[0], "no");
+    assert_string_equal(m->labels[2], "yes");
+    expect_meta(m, "architecture", "BertForSequenceClassification");
+    expect_meta(m, "pad_id", "0");
+    assert_true(xc_graph_find_node(m->graphs[0], "encoder.layer.0.attention.self.query") >= 0);
+    assert_true(xc_model_find_tensor(m, "bert.encoder.layer.0.attention.self.query.weight") >= 0);
+    assert_null(xc_model_meta(m, "unused_tensors"));
+    xc_model_free(&m);
+
+    m = load("roberta", NULL);
+    expect_meta(m, "pad_id", "1");
+    xc_model_free(&m);
+
+    m = load("bert_st_sqrt_dense", NULL);
+    expect_meta(m, "pooling", "mean_sqrt");
+    expect_meta(m, "normalize", "true");
+    expect_meta(m, "unused_tensors", "pooler.dense.bias pooler.dense.weight");
+    assert_true(xc_model_find_tensor(m, "pooler.dense.weight") < 0);
+    xc_model_free(&m);
+
+    m = load("bert_st_sqrt_dense", &all);
+    assert_true(xc_model_find_tensor(m, "pooler.dense.weight") >= 0);
+    assert_non_null(m->tensors[xc_model_find_tensor(m, "pooler.dense.weight")]->part[XC_PART_DATA]);
+    xc_model_free(&m);
+
+    m = load("bert_old_names", NULL);
+    expect_meta(m, "ignored_tensors", "bert.embeddings.position_ids");
+    xc_model_free(&m);
+}
+
+/* A weights file stands for its directory; a text limit beyond the positions is refused. */
+static void test_paths(void **state)
+{
+    const struct xc_load_opts longer = { .max_tokens = 27 }, shorter = { .max_tokens = 7 };
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+    char path[4096];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/bert/model.safetensors", vectors);
+    ok(xc_model_load(&m, path, &shorter, &err), &err);
+    expect_meta(m, "max_tokens", "7");
+    xc_model_free(&m);
+    assert_int_equal(xc_model_load(&m, path, &longer, &err), XC_E_RANGE);
+    assert_null(m);
+}
+
+/* ---- there and back ---- */
+static void same_tensors(const struct xc_model *a, const struct xc_model *b)
+{
+    assert_int_equal(a->n_tensors, b->n_tensors);
+    for (int32_t i = 0; i < a->n_tensors; i++) {
+        const struct xc_tensor *const x = a->tensors[i];
+        char modern[512];
+        const int32_t id = xc_model_find_tensor(b, xc_hf_modern_name(modern, sizeof modern, x->name) ? modern : x->name);
+        const size_t bytes = (size_t)xc_tensor_count(x) * sizeof(float);
+        struct xc_err err = { 0 };
+        float *p, *q;
+
+        if (id < 0) fail_msg("tensor '%s' is not there after the round trip", x->name);
+        assert_int_equal(x->rank, b->tensors[id]->rank);
+        p = malloc(bytes);
+        q = malloc(bytes);
+        assert_true(p && q && xc_tensor_count(b->tensors[id]) == xc_tensor_count(x));
+        ok(xc_tensor_to_f32(x, p, &err), &err);
+        ok(xc_tensor_to_f32(b->tensors[id], q, &err), &err);
+        assert_int_equal(memcmp(p, q, bytes), 0);
+        free(p);
+        free(q);
+    }
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        const struct arch_case *const c = &cases[i];
+        const struct xc_load_opts opts = { .head = c->head, .all_tensors = true, .load_tensors = true };
+        struct xc_model *a, *b = NULL;
+        struct xc_err err = { 0 };
+        struct sample s;
+        char path[4096], dir[4096];
+
+        if (c->head) continue; /* the same files */
+        a = load(c->name, &opts);
+        snprintf(dir, sizeof dir, "%s/%s", scratch_dir, c->name);
+        ok(xc_hf_write(a, dir, XC_FMT_F32, &err), &err);
+        ok(xc_model_load(&b, dir, &opts, &err), &err);
+        same_tensors(a, b);
+        assert_int_equal(a->n_labels, b->n_labels);
+        for (int32_t k = 0; k < a->n_labels; k++) assert_string_equal(a->labels[k], b->labels[k]);
+        expect_meta(b, "task", c->task);
+        expect_meta(b, "max_tokens", c->max_tokens);
+        snprintf(path, sizeof path, "%s/%s/%s.bin", vectors, c->name, c->task);
+        sample_read(&s, path);
+        run(a, &s, true);
+        assert_true(run(b, &s, false) == 0);
+        sample_release(&s);
+        xc_model_free(&a);
+        xc_model_free(&b);
+    }
+}
+
+/* Narrower types round; what f16 cannot hold is an error, not infinity. A graph that config.json does not describe is refused. */
+static void test_write_limits(void **state)
+{
+    const struct xc_load_opts opts = { .load_tensors = true };
+    struct xc_model *m = load("bert_tag", &opts), *b = NULL;
+    struct xc_err err = { 0 };
+    char dir[4096];
+    int32_t id;
+
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/bert_tag_f16", scratch_dir);
+    ok(xc_hf_write(m, dir, XC_FMT_F16, &err), &err);
+    ok(xc_model_load(&b, dir, &opts, &err), &err);
+    xc_model_free(&b);
+    id = xc_model_find_tensor(m, "classifier.bias");
+    ((float *)(void *)m->tensors[id]->part[XC_PART_DATA]->data)[1] = 1e6f;
+    assert_int_equal(xc_hf_write(m, dir, XC_FMT_F16, &err), XC_E_RANGE);
+    assert_non_null(strstr(err.msg, "classifier.bias"));
+    ok(xc_hf_write(m, dir, XC_FMT_BF16, &err), &err);
+    assert_int_equal(xc_hf_write(m, dir, XC_FMT_S8, &err), XC_E_ARG);
+
+    ok(xc_model_set_meta(m, "task", "mlm", &err), &err);
+    assert_int_not_equal(xc_hf_write(m, dir, XC_FMT_F32, &err), XC_OK);
+    xc_model_free(&m);
+
+    m = load("bert_tag", NULL);
+    for (int32_t n = 0; n < m->graphs[0]->n_nodes; n++) /* another activation than config.json's */
+        if (!strcmp(m->graphs[0]->nodes[n].op->name, "unary")) ((struct xc_attr_unary *)m->graphs[0]->nodes[n].attr)->fn = XC_ACT_RELU;
+    assert_int_equal(xc_hf_write(m, dir, XC_FMT_F32, &err), XC_E_UNSUPPORTED);
+    xc_model_free(&m);
+}
+
+/* ---- digests ---- */
+struct seen { char names[16][64]; int n; uint64_t bytes; };
+
+static int note(void *arg, const char *file, uint64_t size, const char hex[33])
+{
+    struct seen *const s = arg;
+
+    assert_int_equal(strlen(hex), 32);
+    snprintf(s->names[s->n++], sizeof s->names[0], "%s", file);
+    s->bytes += size;
+    return s->n == 16;
+}
+
+static void test_digests(void **state)
+{
+    static const char *const want[] = { "1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors", "config.json", "model.safetensors", "modules.json",
+                                        "sentence_bert_config.json" };
+    struct seen s = { .n = 0 }, again = { .n = 0 };
+    struct xc_err err = { 0 };
+    char path[4096];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/bert_st_sqrt_dense", vectors);
+    ok(xc_source_digests(path, note, &s, &err), &err);
+    assert_int_equal(s.n, XC_ARRAY_LEN(want));
+    for (size_t i = 0; i < XC_ARRAY_LEN(want); i++) assert_string_equal(s.names[i], want[i]);
+    snprintf(path, sizeof path, "%s/bert_st_sqrt_dense/model.safetensors", vectors);
+    ok(xc_source_digests(path, note, &again, &err), &err);
+    assert_int_equal(again.bytes, s.bytes);
+    assert_int_equal(xc_source_digests("/nonexistent", note, &s, &err), XC_E_IO);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
+        cmocka_unit_test(test_digests),
+    };
+    const char *const root = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
+    char command[4096];
+    int rc;
+
+    snprintf(vectors, sizeof vectors, "%s/tests/vectors/arch", root ? root : ".");
+    snprintf(scratch_dir, sizeof scratch_dir, "%s/xc-arch-XXXXXX", tmp ? tmp : "/tmp");
+    if (!mkdtemp(scratch_dir)) return 1;
+    rc = cmocka_run_group_tests(tests, NULL, NULL);
+    snprintf(command, sizeof command, "rm -rf '%s'", scratch_dir);
+    return system(command) ? 1 : rc;
+}
