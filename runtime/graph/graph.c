@@ -19,15 +19,37 @@ static enum xc_status grow(void **items, int32_t *cap, int32_t n, size_t size, s
     return XC_OK;
 }
 
-#define MAX_NAME 255 /* bytes */
+bool xc_utf8_ok(const char *text, size_t n)
+{
+    const unsigned char *s = (const unsigned char *)text;
 
-/* Names are printed, compared and put into messages: bounded, and without control bytes. */
+    for (size_t i = 0; i < n;) {
+        const unsigned char c = s[i];
+        const size_t len = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : (c & 0xF0) == 0xE0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+
+        if (!len || len > n - i || c == 0) return false;
+        for (size_t k = 1; k < len; k++)
+            if ((s[i + k] & 0xC0) != 0x80) return false;
+        if ((c == 0xE0 && s[i + 1] < 0xA0) || (c == 0xED && s[i + 1] > 0x9F) || (c == 0xF0 && s[i + 1] < 0x90) || (c == 0xF4 && s[i + 1] > 0x8F)) return false;
+        i += len;
+    }
+    return true;
+}
+
+bool xc_name_ok(const char *name)
+{
+    const size_t n = name ? strnlen(name, XC_MAX_NAME + 1) : 0;
+
+    if (n < 1 || n > XC_MAX_NAME) return false;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f) return false;
+    return xc_utf8_ok(name, n);
+}
+
 static enum xc_status keep_name(struct xc_model *m, const char **out, const char *name, struct xc_err *err)
 {
-    if (!name || !name[0]) return xc_fail(err, XC_E_FORMAT, "a name is empty");
-    for (size_t i = 0; name[i]; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f || i >= MAX_NAME)
-            return xc_fail(err, XC_E_FORMAT, "name '%.40s' has a control byte or more than %d bytes", name, MAX_NAME);
+    if (!xc_name_ok(name))
+        return xc_fail(err, XC_E_FORMAT, "'%.80s' is not a name: 1 to %d bytes of UTF-8 without control characters", name ? name : "", XC_MAX_NAME);
     *out = xc_arena_strdup(&m->arena, name);
     return *out ? XC_OK : xc_fail_nomem(err, strlen(name) + 1);
 }

@@ -12,7 +12,7 @@
  *
  * Ops are const structs in a table (op.h). Passes and differentiation see these unfused ops; fusion is the runtime's plan.
  *
- * Everything here lives in the model's arena except tensor bytes. Names are unique within their kind. */
+ * Names live in the model's arena, lists on the heap; names are unique within their kind. */
 #ifndef XC_RUNTIME_GRAPH_GRAPH_H
 #define XC_RUNTIME_GRAPH_GRAPH_H
 
@@ -122,6 +122,11 @@ struct xc_model {
     struct xc_buf *golden;      /* golden samples (session/golden.h), or NULL */
     bool bulk; /* while a reader builds: duplicate names are left to xc_model_verify, which finds them in linear time */
 };
+
+/* Names are UTF-8 of 1 to XC_MAX_NAME bytes without control characters: they are printed, compared and put into messages. */
+#define XC_MAX_NAME 255
+bool xc_name_ok(const char *name); /* NULL is not */
+bool xc_utf8_ok(const char *s, size_t n); /* without a NUL inside */
 
 enum xc_status xc_model_new(struct xc_model **out, struct xc_err *err);
 void xc_model_free(struct xc_model **model);

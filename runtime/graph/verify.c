@@ -24,19 +24,11 @@ static enum xc_status names_init(struct names *set, size_t n, struct xc_err *err
     return set->slot ? XC_OK : xc_fail_nomem(err, cap * sizeof *set->slot);
 }
 
-static bool valid_name(const char *s)
-{
-    if (!s || !s[0]) return false;
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) return false;
-    return true;
-}
-
 static enum xc_status names_add(struct names *set, const char *what, const char *name, struct xc_err *err)
 {
     size_t at;
 
-    if (!valid_name(name)) return xc_fail(err, XC_E_FORMAT, "a %s has no name, or one with control bytes: '%s'", what, name ? name : "");
+    if (!xc_name_ok(name)) return xc_fail(err, XC_E_FORMAT, "a %s is named '%.80s', which is no valid name", what, name ? name : "");
     at = (size_t)XXH3_64bits(name, strlen(name)) & set->mask;
     while (set->slot[at]) {
         if (!strcmp(set->slot[at], name)) return xc_fail(err, XC_E_FORMAT, "%s '%s' is there twice", what, name);

@@ -63,9 +63,9 @@ static void gather_patch(const struct conv *v, float *patch, int32_t s, int64_t 
 
     for (int64_t k = 0; k < v->attr->kernel; k++) {
         const int64_t at = first + k;
-        const float *from = (const float *)x->data + (r0 + at) * x->cols + group * v->Cg;
+        const float *from = at >= 0 && at < n ? (const float *)x->data + (r0 + at) * x->cols + group * v->Cg : NULL; /* NULL: padding */
 
-        for (int64_t ch = 0; ch < v->Cg; ch++) patch[ch * v->attr->kernel + k] = at >= 0 && at < n ? from[ch] : 0.0f;
+        for (int64_t ch = 0; ch < v->Cg; ch++) patch[ch * v->attr->kernel + k] = from ? from[ch] : 0.0f;
     }
 }
 
