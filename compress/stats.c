@@ -231,6 +231,7 @@ const struct xc_metric xc_metric_mse = { "mse", "mean squared error", mse, true 
 const struct xc_metric xc_metric_mae = { "mae", "mean absolute error", mae, true };
 const struct xc_metric xc_metric_r2 = { "r2", "share of variance explained", r2, false };
 const struct xc_metric xc_metric_mean = { "cosine", "mean cosine", mean_of_pred, false };
+const struct xc_metric xc_metric_agreement = { "agreement", "share of equal labels", mean_of_pred, false };
 const struct xc_metric xc_metric_accuracy = { "accuracy", "share of rows with the right label", accuracy, false };
 const struct xc_metric xc_metric_f1 = { "f1", "F1 of label 1, for two labels", f1, false };
 const struct xc_metric xc_metric_f1_macro = { "f1_macro", "F1 averaged over labels", f1_macro, false };
@@ -238,7 +239,6 @@ const struct xc_metric xc_metric_matthews = { "matthews", "Matthews correlation"
 const struct xc_metric xc_metric_count_precision = { "precision", "share of answered entities that are right", count_precision, false };
 const struct xc_metric xc_metric_count_recall = { "recall", "share of wanted entities that are found", count_recall, false };
 const struct xc_metric xc_metric_count_f1 = { "f1", "entity F1, type and both ends equal", count_f1, false };
-const struct xc_metric xc_metric_count_accuracy = { "token_agreement", "share of tokens with the same label", count_recall, false };
 
 const struct xc_metric *xc_metric_find(const struct xc_metric *const *list, const char *name)
 {

@@ -1,0 +1,45 @@
+/* data: labelled rows and plain lines, as in shared/data: what evaluation and calibration read.
+ *
+ *   .tsv     a header line names the columns; no quoting; `text`, or `text_a` and `text_b`, with `label` or `score`; others are ignored
+ *   .conll   a token, a tab, its tag; a blank line ends a sentence
+ *   lines    a text each
+ *
+ * Any of them may be compressed with zstd. Everything is kept in memory. Errors name file and line. */
+#ifndef XC_COMPRESS_TASKS_DATA_H
+#define XC_COMPRESS_TASKS_DATA_H
+
+#include "runtime/base/arena.h"
+
+struct xc_data {
+    const char *path;
+    struct xc_arena arena;
+    int64_t n;                /* rows or sentences */
+    const char **a, **b;      /* texts, with their lengths; b NULL unless pairs; both NULL for .conll */
+    size_t *a_len, *b_len;
+    const char **label;       /* as written; NULL when there is no such column */
+    double *score;            /* NULL when there is no such column */
+    int64_t *line;            /* where row i is in the file */
+    const char **words, **tags; /* .conll: sentence i has words word_start[i] .. word_start[i+1]-1 */
+    int64_t *word_start;
+    int64_t n_words;
+    size_t cap[10];           /* of the arrays; internal */
+};
+
+enum {
+    XC_DATA_PAIR = 1,   /* text_a and text_b are needed; otherwise text is */
+    XC_DATA_LABEL = 2,  /* a column label is needed */
+    XC_DATA_SCORE = 4,  /* a column score is needed; with XC_DATA_LABEL, either of them */
+    XC_DATA_NUMBERS = 8 /* label, where it stands for score, is read as a number */
+};
+
+enum xc_status xc_data_read_tsv(struct xc_data *out, const char *path, int want, struct xc_err *err);
+enum xc_status xc_data_read_conll(struct xc_data *out, const char *path, struct xc_err *err);
+enum xc_status xc_data_read_lines(struct xc_data *out, const char *path, struct xc_err *err);
+/* A .tsv by its name (or .tsv.zst), lines otherwise. */
+enum xc_status xc_data_read_texts(struct xc_data *out, const char *path, struct xc_err *err);
+void xc_data_release(struct xc_data *data);
+
+/* Adds "path:line" of row i to an error. */
+enum xc_status xc_data_fail_at(const struct xc_data *data, int64_t i, struct xc_err *err, enum xc_status code);
+
+#endif
