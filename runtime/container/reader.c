@@ -10,6 +10,8 @@
 #include "runtime/graph/op.h"
 
 #define DEFAULT_MAX_MEMORY ((size_t)16 << 30)
+#define FREE_MEMORY ((size_t)64 << 20)
+#define BOMB_RATIO 64
 
 bool xc_container_probe(const uint8_t *bytes, size_t n) { return n >= 8 && !memcmp(bytes, XC_FILE_MAGIC, 8); }
 
@@ -70,19 +72,12 @@ static uint32_t get_count(struct cursor *c, size_t least)
     return n;
 }
 
-static bool valid_utf8(const uint8_t *s, size_t n)
+static uint32_t get_few(struct cursor *c, size_t least)
 {
-    for (size_t i = 0; i < n;) {
-        const uint8_t c = s[i];
-        const size_t len = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : (c & 0xF0) == 0xE0 ? 3 : c >= 0xF0 && c < 0xF5 ? 4 : 0;
+    const uint32_t n = get_count(c, least);
 
-        if (!len || len > n - i || c == 0) return false;
-        for (size_t k = 1; k < len; k++)
-            if ((s[i + k] & 0xC0) != 0x80) return false;
-        if ((c == 0xE0 && s[i + 1] < 0xA0) || (c == 0xED && s[i + 1] > 0x9F) || (c == 0xF0 && s[i + 1] < 0x90) || (c == 0xF4 && s[i + 1] > 0x8F)) return false;
-        i += len;
-    }
-    return true;
+    if (n > XC_MAX_FEW) c->bad = true;
+    return c->bad ? 0 : n;
 }
 
 /* A string into the arena; "" and the bad flag when it is none. */
@@ -90,7 +85,7 @@ static const char *get_str(struct cursor *c, struct xc_model *m)
 {
     const uint32_t n = get_u32(c);
     const uint8_t *p = take(c, n);
-    const bool valid = p && valid_utf8(p, n);
+    const bool valid = p && xc_utf8_ok((const char *)p, n);
     const char *s = valid ? xc_arena_strndup(&m->arena, (const char *)p, n) : NULL;
 
     if (!s) c->bad = true;
@@ -201,7 +196,7 @@ static enum xc_status get_graph(struct cursor *c, struct xc_model *m, struct xc_
     int32_t id;
 
     XC_TRY(xc_model_add_graph(m, &g, name, err));
-    n = get_count(c, 36);
+    n = get_few(c, 36);
     for (uint32_t i = 0; i < n && !c->bad; i++) {
         struct xc_space s = { .name = get_str(c, m) };
         const uint32_t map = get_u32(c);
@@ -243,7 +238,7 @@ static enum xc_status get_model(struct cursor *c, struct xc_model *m, struct xc_
     }
     n = get_count(c, 4);
     for (uint32_t i = 0; i < n && !c->bad; i++) XC_TRY(xc_model_add_label(m, get_str(c, m), err));
-    n = get_count(c, 16);
+    n = get_few(c, 16);
     for (uint32_t i = 0; i < n && !c->bad; i++) {
         const char *name = get_str(c, m);
         const int32_t cols = get_i32(c);
@@ -253,7 +248,7 @@ static enum xc_status get_model(struct cursor *c, struct xc_model *m, struct xc_
     }
     n = get_count(c, 56);
     for (uint32_t i = 0; i < n && !c->bad; i++) XC_TRY(get_tensor(c, m, err));
-    n = get_count(c, 20);
+    n = get_few(c, 20);
     for (uint32_t i = 0; i < n && !c->bad; i++) XC_TRY(get_graph(c, m, err));
     if (!c->bad && c->at != c->n) return xc_fail(err, XC_E_FORMAT, "%zu bytes after the last graph", c->n - c->at);
     return c->bad ? fail_cut(c, "model section", err) : XC_OK;
@@ -289,8 +284,10 @@ static enum xc_status open_header(struct reader *r, struct xc_err *err)
     if (h->header_hash != XXH3_64bits(h, offsetof(struct xc_file_header, header_hash))) return xc_fail(err, XC_E_CHECKSUM, "the header's checksum is wrong");
     if (h->numerics > XC_NUMERICS_VERSION)
         return xc_fail(err, XC_E_VERSION, "the model needs numerics version %u, this program has %d: its answers would differ", h->numerics, XC_NUMERICS_VERSION);
+    if (h->numerics < 1) return xc_fail(err, XC_E_VERSION, "numerics version %u does not exist", h->numerics);
     if (h->file_bytes != r->file->size)
         return xc_fail(err, XC_E_FORMAT, "the file has %zu bytes, its header says %llu (is it cut off?)", r->file->size, (unsigned long long)h->file_bytes);
+    if (h->file_bytes % XC_ALIGN) return xc_fail(err, XC_E_FORMAT, "the file has %zu bytes, not a multiple of %d", r->file->size, XC_ALIGN);
     if (h->n_sections > XC_MAX_SECTIONS || !xc_mul_ok(&bytes, h->n_sections, sizeof(struct xc_file_section)) || bytes > r->file->size - sizeof *h)
         return xc_fail(err, XC_E_FORMAT, "a table of %u sections does not fit the file", h->n_sections);
     r->table = r->file->data + sizeof *h;
@@ -302,6 +299,8 @@ static enum xc_status open_header(struct reader *r, struct xc_err *err)
         if (s.offset % XC_ALIGN || s.offset < at || s.offset > r->file->size || s.stored_bytes > r->file->size - s.offset)
             return xc_fail(err, XC_E_FORMAT, "section %u lies at byte %llu with %llu bytes: outside the file, or over another", i, (unsigned long long)s.offset,
                            (unsigned long long)s.stored_bytes);
+        if ((s.flags & XC_SECTION_REQUIRED) && (s.flags & ~(uint32_t)XC_SECTION_FLAGS_KNOWN))
+            return xc_fail(err, XC_E_VERSION, "section %u ('%.4s') is required and stored in a way (flags %#x) that is not known to this version", i, s.kind, s.flags);
         if (!(s.flags & XC_SECTION_ZSTD) && s.stored_bytes != s.decoded_bytes) return xc_fail(err, XC_E_FORMAT, "section %u has two sizes", i);
         at = s.offset + s.stored_bytes;
     }
@@ -316,32 +315,41 @@ static enum xc_status check_digest(const struct xc_file_section *s, const uint8_
     return xc_fail(err, XC_E_CHECKSUM, "section '%.4s' (tensor %u) has a wrong checksum: the file is damaged", s->kind, s->tensor);
 }
 
+/* Frame i holds bytes i*XC_FRAME_BYTES.. of the section and says so; anything else is refused before it is decoded. */
+static enum xc_status decode_frame(ZSTD_DCtx *ctx, uint8_t *dst, size_t n, const uint8_t **src, size_t *left, struct xc_err *err)
+{
+    const unsigned long long says = ZSTD_getFrameContentSize(*src, *left);
+    const size_t frame = ZSTD_findFrameCompressedSize(*src, *left);
+    size_t got;
+
+    if (ZSTD_isError(frame) || says != n) return xc_fail(err, XC_E_FORMAT, "a compressed frame is damaged, or is not one of %zu bytes", n);
+    got = ZSTD_decompressDCtx(ctx, dst, n, *src, frame);
+    if (ZSTD_isError(got))
+        return xc_fail(err, ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation ? XC_E_NOMEM : XC_E_FORMAT, "a compressed frame is damaged: %s", ZSTD_getErrorName(got));
+    if (got != n) return xc_fail(err, XC_E_FORMAT, "a compressed frame holds %zu bytes, not %zu", got, n);
+    *src += frame;
+    *left -= frame;
+    return XC_OK;
+}
+
 static enum xc_status decode(struct reader *r, struct xc_buf **out, const struct xc_file_section *s, struct xc_err *err)
 {
-    ZSTD_DCtx *ctx = NULL;
     const uint8_t *src = r->file->data + s->offset;
-    size_t left = (size_t)s->stored_bytes, at = 0;
+    size_t left = (size_t)s->stored_bytes;
+    ZSTD_DCtx *ctx;
     enum xc_status status;
 
-    if (s->decoded_bytes > r->budget) return xc_fail(err, XC_E_LIMIT, "section '%.4s' would need %llu bytes of memory", s->kind, (unsigned long long)s->decoded_bytes);
+    if (s->decoded_bytes > r->budget)
+        return xc_fail(err, XC_E_LIMIT, "section '%.4s' (tensor %u) unpacks to %llu bytes, %zu are left of the memory allowed for a file of %zu", s->kind, s->tensor,
+                       (unsigned long long)s->decoded_bytes, r->budget, r->file->size);
     r->budget -= (size_t)s->decoded_bytes;
     XC_TRY(xc_buf_new(out, (size_t)s->decoded_bytes, err));
     ctx = ZSTD_createDCtx_advanced(xc_zstd_mem());
     status = ctx ? XC_OK : xc_fail_nomem(err, (size_t)1 << 17);
-    while (status == XC_OK && left) {
-        const size_t frame = ZSTD_findFrameCompressedSize(src, left);
-        const size_t got = ZSTD_isError(frame) ? frame : ZSTD_decompressDCtx(ctx, (*out)->data + at, (*out)->size - at, src, frame);
-
-        if (ZSTD_isError(got) || frame == 0) {
-            status = xc_fail(err, ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation ? XC_E_NOMEM : XC_E_FORMAT, "section '%.4s' (tensor %u): %s", s->kind, s->tensor, ZSTD_getErrorName(got));
-            break;
-        }
-        src += frame;
-        left -= frame;
-        at += got;
-    }
+    for (size_t at = 0; at < (*out)->size && status == XC_OK; at += XC_FRAME_BYTES)
+        status = decode_frame(ctx, (*out)->data + at, (*out)->size - at < XC_FRAME_BYTES ? (*out)->size - at : XC_FRAME_BYTES, &src, &left, err);
     ZSTD_freeDCtx(ctx);
-    if (status == XC_OK && at != s->decoded_bytes) status = xc_fail(err, XC_E_FORMAT, "section '%.4s' decodes to %zu bytes, its entry says %llu", s->kind, at, (unsigned long long)s->decoded_bytes);
+    if (status == XC_OK && left) status = xc_fail(err, XC_E_FORMAT, "section '%.4s' (tensor %u): %zu bytes after its last frame", s->kind, s->tensor, left);
     if (status == XC_OK) status = check_digest(s, (*out)->data, (*out)->size, err);
     if (status != XC_OK) xc_buf_unref(out);
     return status;
@@ -382,13 +390,6 @@ static enum xc_status fetch_part(struct reader *r, struct xc_model *m, const str
     if (t->part[s->part]) return xc_fail(err, XC_E_FORMAT, "tensor '%s' has part %u twice", t->name, s->part);
     if (bytes != s->decoded_bytes) return xc_fail(err, XC_E_FORMAT, "tensor '%s': part %u has %llu bytes, must have %zu", t->name, s->part, (unsigned long long)s->decoded_bytes, bytes);
     XC_TRY(fetch(r, &t->part[s->part], s, false, err));
-    if (s->part == XC_PART_SCALE) /* a NaN scale would poison every answer */
-        for (size_t i = 0; i < bytes / 4 && t->enc.scale_format == XC_FMT_F32; i++) {
-            float f;
-
-            memcpy(&f, t->part[s->part]->data + 4 * i, 4);
-            if (!isfinite(f)) return xc_fail(err, XC_E_FORMAT, "tensor '%s': scale %zu is not finite", t->name, i);
-        }
     return XC_OK;
 }
 
@@ -400,27 +401,40 @@ static enum xc_status read_sections(struct reader *r, struct xc_model *m, struct
     for (uint32_t i = 0; i < r->header.n_sections && status == XC_OK; i++) {
         const struct xc_file_section s = entry(r, i);
 
+        if (s.flags & ~(uint32_t)XC_SECTION_FLAGS_KNOWN) continue; /* optional, and stored in a way of the future */
         if (!memcmp(s.kind, XC_KIND_MODEL, 4)) status = fetch_once(r, &model, &s, err);
         else if (!memcmp(s.kind, XC_KIND_TENSOR, 4)) continue;
         else if (!memcmp(s.kind, XC_KIND_TOKENIZER, 4)) status = fetch_once(r, &m->tokenizer, &s, err);
         else if (!memcmp(s.kind, XC_KIND_GOLDEN, 4)) status = fetch_once(r, &m->golden, &s, err);
         else if (!memcmp(s.kind, XC_KIND_MANIFEST, 4)) status = fetch_once(r, &m->manifest, &s, err);
-        else if ((s.flags & XC_SECTION_REQUIRED) || (s.flags & ~(uint32_t)XC_SECTION_FLAGS_KNOWN))
+        else if (s.flags & XC_SECTION_REQUIRED)
             status = xc_fail(err, XC_E_VERSION, "section '%.4s' is required and not known to this version", s.kind);
+        if (status != XC_OK) xc_fail_at(err, status, "section %u at byte %llu", i, (unsigned long long)s.offset);
     }
     if (status == XC_OK && !model) status = xc_fail(err, XC_E_FORMAT, "the file has no model section");
     if (status == XC_OK) {
         struct cursor c = { .p = model->data, .n = model->size };
 
+        m->bulk = true;
         status = get_model(&c, m, err);
+        m->bulk = false;
     }
     xc_buf_unref(&model);
     for (uint32_t i = 0; i < r->header.n_sections && status == XC_OK; i++) {
         const struct xc_file_section s = entry(r, i);
 
-        if (!memcmp(s.kind, XC_KIND_TENSOR, 4)) status = fetch_part(r, m, &s, err);
+        if (memcmp(s.kind, XC_KIND_TENSOR, 4) || (s.flags & ~(uint32_t)XC_SECTION_FLAGS_KNOWN)) continue;
+        status = fetch_part(r, m, &s, err);
+        if (status != XC_OK) xc_fail_at(err, status, "section %u at byte %llu", i, (unsigned long long)s.offset);
     }
     return status == XC_OK ? xc_model_verify(m, err) : status;
+}
+
+/* A small file may not ask for much: no model packs to a 64th, a bomb to a 10,000th. */
+static size_t default_memory(size_t file)
+{
+    if (file <= FREE_MEMORY / BOMB_RATIO) return FREE_MEMORY;
+    return file < DEFAULT_MAX_MEMORY / BOMB_RATIO ? file * BOMB_RATIO : DEFAULT_MAX_MEMORY;
 }
 
 enum xc_status xc_container_read_buf(struct xc_model **out, struct xc_buf *buf, const struct xc_read_opts *opts, struct xc_err *err)
@@ -430,12 +444,23 @@ enum xc_status xc_container_read_buf(struct xc_model **out, struct xc_buf *buf, 
     enum xc_status status;
 
     *out = NULL;
-    r.budget = r.opts->max_memory ? r.opts->max_memory : DEFAULT_MAX_MEMORY;
+    r.budget = r.opts->max_memory ? r.opts->max_memory : default_memory(buf->size);
     XC_TRY(open_header(&r, err));
     XC_TRY(xc_model_new(out, err));
     status = read_sections(&r, *out, err);
     if (status != XC_OK) xc_model_free(out);
     return status;
+}
+
+/* "path", or "path: place in it". */
+static enum xc_status fail_in(const char *path, enum xc_status status, struct xc_err *err)
+{
+    char place[sizeof err->where];
+
+    if (!err) return status;
+    memcpy(place, err->where, sizeof place);
+    err->where[0] = '\0';
+    return place[0] ? xc_fail_at(err, status, "%s: %s", path, place) : xc_fail_at(err, status, "%s", path);
 }
 
 enum xc_status xc_container_read(struct xc_model **out, const char *path, const struct xc_read_opts *opts, struct xc_err *err)
@@ -447,7 +472,7 @@ enum xc_status xc_container_read(struct xc_model **out, const char *path, const 
     XC_TRY(xc_buf_map(&buf, path, err));
     status = xc_container_read_buf(out, buf, opts, err);
     xc_buf_unref(&buf);
-    return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", path);
+    return status == XC_OK ? XC_OK : fail_in(path, status, err);
 }
 
 enum xc_status xc_container_digests(const char *path, int (*fn)(void *arg, const char *section, const char hex[33]), void *arg, struct xc_err *err)
@@ -457,13 +482,14 @@ enum xc_status xc_container_digests(const char *path, int (*fn)(void *arg, const
     struct xc_model *m = NULL;
     enum xc_status status;
 
-    XC_TRY(xc_container_read(&m, path, &opts, err));
-    status = xc_buf_map(&r.file, path, err);
+    XC_TRY(xc_buf_map(&r.file, path, err));
+    status = xc_container_read_buf(&m, r.file, &opts, err);
     if (status == XC_OK) status = open_header(&r, err);
-    for (uint32_t i = 0; i < r.header.n_sections && status == XC_OK; i++) {
+    for (uint32_t i = 0; status == XC_OK && i < r.header.n_sections; i++) {
         const struct xc_file_section s = entry(&r, i);
-        char name[512], hex[33];
+        char name[XC_MAX_NAME + 32], hex[33];
 
+        if (s.flags & ~(uint32_t)XC_SECTION_FLAGS_KNOWN) continue;
         if (!memcmp(s.kind, XC_KIND_TENSOR, 4)) snprintf(name, sizeof name, "tensor:%s:%u", m->tensors[s.tensor]->name, s.part);
         else snprintf(name, sizeof name, "%.4s", s.kind);
         snprintf(hex, sizeof hex, "%016llx%016llx", (unsigned long long)s.digest[1], (unsigned long long)s.digest[0]);
@@ -471,5 +497,5 @@ enum xc_status xc_container_digests(const char *path, int (*fn)(void *arg, const
     }
     xc_buf_unref(&r.file);
     xc_model_free(&m);
-    return status;
+    return status == XC_OK ? XC_OK : fail_in(path, status, err);
 }
