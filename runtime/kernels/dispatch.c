@@ -144,8 +144,9 @@ static void build_tables(void)
     }
     for (int l = 0; l < N_LEVELS; l++) {
         usable[l] = (levels[l].features & ~detect(levels[l].name)) == 0;
+        if (!usable[l]) continue; /* not even its init may run: compilers use the ISA there too */
         fill(&tables[l], l);
-        if (usable[l] && l <= ceiling && (levels[l].features & hidden) == 0) chosen = &tables[l];
+        if (l <= ceiling && (levels[l].features & hidden) == 0) chosen = &tables[l];
     }
 }
 

@@ -86,6 +86,7 @@ LANES_INLINE float v_hmax(v16f x)
 }
 
 LANES_INLINE v16i i_zero(void) { return (v16i){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+LANES_INLINE v16i i_set1(int32_t x) { const __m256i v = _mm256_set1_epi32(x); return (v16i){v, v}; }
 LANES_INLINE v16i i_add(v16i x, v16i y) { return (v16i){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
 LANES_INLINE v16i i_load(const int32_t *p)
 {
@@ -95,7 +96,6 @@ LANES_INLINE void i_store(int32_t *p, v16i v) { _mm256_storeu_si256((__m256i *)p
 /* nearest, ties to even */
 LANES_INLINE v16i i_round(v16f x) { return (v16i){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
 LANES_INLINE v16f v_from_i(v16i x) { return (v16f){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-LANES_INLINE v16i i_first(v16i x, int64_t n) { return (v16i){_mm256_and_si256(x.a, first8(n)), _mm256_and_si256(x.b, first8(n - 8))}; }
 LANES_INLINE int32_t i_sum(v16i x)
 {
     const __m256i e = _mm256_add_epi32(x.a, x.b);

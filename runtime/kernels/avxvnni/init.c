@@ -1,4 +1,9 @@
-/* init: what the avxvnni level overlays. */
+/* init: what the avxvnni level overlays on avx2: the int8 products. */
+#include "runtime/kernels/avxvnni/isa.h"
 #include "runtime/kernels/levels.h"
 
-void xc_kernels_init__avxvnni(struct xc_kernels *k) { (void)k; }
+void xc_kernels_init__avxvnni(struct xc_kernels *k)
+{
+    k->gemm_s8 = xc_gemm_s8__avxvnni;
+    k->attn_s8 = xc_attn_s8__avxvnni;
+}

@@ -1,0 +1,10 @@
+/* isa: the entry points of this folder's files; init.c puts them into the table. */
+#ifndef XC_RUNTIME_KERNELS_AVXVNNI_ISA_H
+#define XC_RUNTIME_KERNELS_AVXVNNI_ISA_H
+
+#include "runtime/kernels/kernels.h"
+
+void xc_gemm_s8__avxvnni(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+void xc_attn_s8__avxvnni(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
+
+#endif

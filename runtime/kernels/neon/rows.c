@@ -1,0 +1,6 @@
+/* rows: norms, quantization, packing, elementwise kernels and pooling with NEON. */
+#include "runtime/kernels/neon/isa.h"
+#include "runtime/kernels/neon/lanes.h"
+#include "runtime/kernels/lanes/rows.h"
+
+void xc_init_rows__neon(struct xc_kernels *k) { lanes_init_rows(k); }
