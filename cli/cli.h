@@ -36,7 +36,7 @@
 #include <jansson.h>
 
 #include "cli/argparse.h"
-#include "cli/progress.h"
+#include "cli/progress_bar.h"
 #include "formats/lines.h"
 #include "runtime/base/base.h"
 

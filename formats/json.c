@@ -12,6 +12,17 @@
 
 static pthread_once_t alloc_once = PTHREAD_ONCE_INIT;
 
+/* jansson's parser calls some failed allocations a syntax error; this says whether one failed since it was cleared. */
+static _Thread_local bool alloc_failed;
+
+static void *json_alloc(size_t bytes)
+{
+    void *const p = xc_malloc(bytes);
+
+    if (p == NULL) alloc_failed = true;
+    return p;
+}
+
 /* Our allocator, so that tests can make any allocation fail; an application that has set its own keeps it. */
 static void set_allocator(void)
 {
@@ -19,7 +30,7 @@ static void set_allocator(void)
     json_free_t f;
 
     json_get_alloc_funcs(&m, &f);
-    if (m == malloc) json_set_alloc_funcs(xc_malloc, xc_free);
+    if (m == malloc) json_set_alloc_funcs(json_alloc, xc_free);
 }
 
 /* Where a byte is, for people: line and column from 1, column in characters. */
@@ -87,12 +98,13 @@ enum xc_status xc_json_parse(json_t **out, const char *bytes, size_t n, const ch
         return xc_fail_at(err, xc_fail(err, XC_E_LIMIT, "JSON of %zu bytes, at most %zu are read", n, limits->max_bytes), "%s", name);
     XC_TRY(check_bounds(bytes, n, name, limits, err));
 
+    alloc_failed = false;
     *out = json_loadb(bytes, n, flags, &error);
     if (*out == NULL && json_error_code(&error) == json_error_numeric_overflow) *out = json_loadb(bytes, n, flags | JSON_DECODE_INT_AS_REAL, &error);
     if (*out != NULL) return XC_OK;
 
-    /* jansson forgets some failed allocations: those leave no text. */
-    if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
+    /* jansson forgets some failed allocations: those leave no text, or a wrong one. */
+    if (alloc_failed || json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
         return xc_fail_at(err, xc_fail_nomem(err, n), "%s", name);
     offset = error.position < 0 ? 0 : (size_t)error.position;
     return fail_in(err, xc_fail(err, XC_E_FORMAT, "not valid JSON: %s", error.text), bytes, offset < n ? offset : n, name);

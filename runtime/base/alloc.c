@@ -11,12 +11,12 @@
 static _Atomic int64_t alloc_count;
 static _Atomic int64_t fail_from = INT64_MAX; /* allocations numbered from here on fail */
 
-/* Counts one allocation; true when it is to fail. */
-static bool count_one(void)
+/* Counts one allocation; true when it is to fail. Sizes that no pointer difference can hold always fail. */
+static bool refused(size_t bytes)
 {
     const int64_t number = atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed);
 
-    return number >= atomic_load_explicit(&fail_from, memory_order_relaxed);
+    return bytes > PTRDIFF_MAX || number >= atomic_load_explicit(&fail_from, memory_order_relaxed);
 }
 
 void xc_alloc_fail_after(int64_t n)
@@ -33,27 +33,28 @@ int64_t xc_alloc_count(void)
 
 void *xc_malloc(size_t bytes)
 {
-    return count_one() ? NULL : malloc(bytes > 0 ? bytes : 1);
+    return refused(bytes) ? NULL : malloc(bytes > 0 ? bytes : 1);
 }
 
 void *xc_calloc(size_t n, size_t bytes)
 {
     size_t total;
+    const bool fits = xc_mul_ok(&total, n, bytes);
 
-    if (count_one() || !xc_mul_ok(&total, n, bytes)) return NULL;
+    if (refused(total) || !fits) return NULL;
     return calloc(1, total > 0 ? total : 1);
 }
 
 void *xc_realloc(void *p, size_t bytes)
 {
-    return count_one() ? NULL : realloc(p, bytes > 0 ? bytes : 1);
+    return refused(bytes) ? NULL : realloc(p, bytes > 0 ? bytes : 1);
 }
 
 void *xc_alloc_aligned(size_t bytes)
 {
     size_t padded;
 
-    if (count_one() || !xc_round_up_ok(&padded, bytes > 0 ? bytes : 1, XC_ALIGN)) return NULL;
+    if (refused(bytes) || !xc_round_up_ok(&padded, bytes > 0 ? bytes : 1, XC_ALIGN)) return NULL;
     return aligned_alloc(XC_ALIGN, padded);
 }
 

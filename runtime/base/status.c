@@ -88,7 +88,7 @@ static void escape(char *dst, size_t cap, const char *text, size_t n, bool cut)
     dst[o] = '\0';
 }
 
-static void format(char *dst, size_t cap, const char *fmt, va_list ap) XC_PRINTF(3, 0);
+static void format(char *dst, size_t cap, const char *fmt, va_list ap) XC_PRINTF(3, 0) __attribute__((nonnull));
 static void format(char *dst, size_t cap, const char *fmt, va_list ap)
 {
     char text[FORMAT_MAX]; /* an argument may be dst itself: it is read before dst is written */

@@ -1,7 +1,7 @@
-/* progress: the library's progress callbacks on stderr: a bar with rate and time left on a terminal, a plain line every few seconds
+/* progress_bar: the library's progress callbacks on stderr: a bar with rate and time left on a terminal, a plain line every few seconds
  * elsewhere, nothing when quiet. */
-#ifndef XC_CLI_PROGRESS_H
-#define XC_CLI_PROGRESS_H
+#ifndef XC_CLI_PROGRESS_BAR_H
+#define XC_CLI_PROGRESS_BAR_H
 
 #include <stdbool.h>
 #include <stdint.h>

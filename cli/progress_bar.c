@@ -1,4 +1,4 @@
-/* progress: see progress.h. On a terminal the bar appears only after a moment, so that quick work leaves no flicker. */
+/* progress_bar: see progress_bar.h. On a terminal the bar appears only after a moment, so that quick work leaves no flicker. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
