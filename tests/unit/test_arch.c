@@ -19,7 +19,7 @@
 
 #define TOLERANCE 1e-5
 
-static char vectors[2048], scratch_dir[2048];
+static char vectors[1024], scratch_dir[1024];
 
 static void ok(enum xc_status status, const struct xc_err *err)
 {
