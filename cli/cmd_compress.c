@@ -1,5 +1,6 @@
 /* compress: a checkpoint to one .xc file. */
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "cli/cli.h"
@@ -8,10 +9,11 @@
 #include "xcompress/compress.h"
 
 struct compress_opts {
-    const char *out, *calibrate;
+    const char *out, *calibrate, *head;
+    struct cli_list targets, ignore, set;
     int quantize, store;
-    int64_t threads, seed, rows;
-    bool static_ranges, plan, json, quiet;
+    int64_t threads, seed, rows, max_tokens;
+    bool static_ranges, plan, no_golden, json, quiet;
 };
 
 static const char *const quantize_choices[] = { "none", "int8", NULL };
@@ -19,12 +21,21 @@ static const char *const store_choices[] = { "fast", "small", NULL };
 
 static const struct cli_opt table[] = {
     CLI_STRING(struct compress_opts, out, 'o', "output", "FILE", NULL, "the .xc file to write"),
-    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "number type of weights and activations; int8 covers linears and embeddings"),
-    CLI_STRING(struct compress_opts, calibrate, 'c', "calibrate", "FILE", NULL, "texts (one a line, or a .tsv; plain or .zst) to measure the error of each layer with"),
-    CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "quantize activations by calibrated ranges instead of row by row"),
-    CLI_INT(struct compress_opts, rows, 0, "calibrate-rows", "N", 1, 1000000, "256", "use at most N texts of --calibrate"),
+    CLI_BOOL(struct compress_opts, plan, 'n', "plan", "print what would become of every tensor, and the size of the file; write nothing"),
+    CLI_GROUP("What to do"),
+    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8: weights of linears and embeddings, their activations, and attention"),
+    CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
+    CLI_LIST(struct compress_opts, targets, 0, "target", "WORD", "treat only this: an op (linear), a node, a tensor, or re:PATTERN; may be repeated"),
+    CLI_LIST(struct compress_opts, ignore, 0, "ignore", "WORD", "leave this as it is; may be repeated"),
+    CLI_LIST(struct compress_opts, set, 0, "set", "OPTION=VALUE", "an option of the pass, such as attention=f32; may be repeated"),
+    CLI_GROUP("Evidence"),
+    CLI_STRING(struct compress_opts, calibrate, 'c', "calibrate", "FILE", NULL, "texts (one a line, or a .tsv; plain or .zst) that measure the error of each layer's output"),
+    CLI_INT(struct compress_opts, rows, 0, "calibrate-rows", "N", 1, 1000000, "256", "use at most N texts, spread evenly over the file"),
+    CLI_BOOL(struct compress_opts, no_golden, 0, "no-golden", "store no golden samples (selftest will have nothing to check)"),
+    CLI_GROUP("Input and output"),
     CLI_CHOICE(struct compress_opts, store, 0, "store", store_choices, "fast", "fast: mapped, starts at once; small: entropy-coded"),
-    CLI_BOOL(struct compress_opts, plan, 'n', "plan", "print the fate of every tensor and the size of the file; do nothing"),
+    CLI_STRING(struct compress_opts, head, 0, "head", "HEAD", NULL, "embed, classify, regress, tag, mlm or encode, where the checkpoint leaves a choice"),
+    CLI_INT(struct compress_opts, max_tokens, 0, "max-tokens", "N", 0, 1000000, "0", "texts are cut to N tokens; 0 for what the checkpoint says"),
     CLI_THREADS(struct compress_opts, threads),
     CLI_SEED(struct compress_opts, seed),
     CLI_QUIET(struct compress_opts, quiet),
@@ -32,28 +43,36 @@ static const struct cli_opt table[] = {
     CLI_END
 };
 
+/* ---- output ---- */
 static json_t *layer_json(const struct xc_layer_report *l)
 {
-    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:s}", "name", l->name, "encoding", l->encoding, "bytes", (json_int_t)l->bytes, "source_bytes", (json_int_t)l->source_bytes, "error",
-                          xc_json_new_number(l->error), "sparsity", xc_json_new_number(l->sparsity), "fate", l->why);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s}", "name", l->name, "node", l->node, "op", l->op, "encoding", l->encoding, "parameters", (json_int_t)l->count, "bytes",
+                          (json_int_t)l->bytes, "source_bytes", (json_int_t)l->source_bytes, "fate", l->why);
+    bool bad = !o;
 
-    if (o && l->output_error >= 0 && json_object_set_new(o, "output_error", xc_json_new_number(l->output_error))) {
-        json_decref(o);
-        return NULL;
-    }
-    return o;
+    bad |= json_object_set_new(o, "error", xc_json_new_number(l->error)) != 0;
+    bad |= json_object_set_new(o, "sparsity", l->sparsity < 0 ? json_null() : xc_json_new_number(l->sparsity)) != 0;
+    bad |= json_object_set_new(o, "output_error", l->output_error < 0 ? json_null() : xc_json_new_number(l->output_error)) != 0;
+    bad |= json_object_set_new(o, "clamped", json_integer(l->clamped)) != 0;
+    if (!bad) return o;
+    json_decref(o);
+    return NULL;
 }
 
-static int print_json(const struct xc_compress_result *r, bool plan)
+static int print_json(const struct xc_compress_result *r, const struct compress_opts *o)
 {
-    struct rusage usage;
     json_t *layers = json_array(), *doc;
+    struct rusage usage;
     bool bad = !layers;
 
     getrusage(RUSAGE_SELF, &usage);
     for (int64_t i = 0; i < r->n_layers; i++) bad |= json_array_append_new(layers, layer_json(&r->layers[i])) != 0;
-    doc = json_pack("{s:b, s:I, s:I, s:o, s:o, s:o, s:o}", "plan", plan, "input_bytes", (json_int_t)r->input_bytes, "output_bytes", (json_int_t)r->output_bytes, "bits_per_weight",
-                    xc_json_new_number(r->bits_per_weight), "seconds", xc_json_new_number(r->seconds), "peak_rss_mb", xc_json_new_number((double)usage.ru_maxrss / 1024), "layers", layers);
+    doc = json_pack("{s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "plan", o->plan, "input_bytes", (json_int_t)r->input_bytes, "output_bytes", (json_int_t)r->output_bytes, "parameters",
+                    (json_int_t)r->parameters, "bits_per_weight", xc_json_new_number(r->bits_per_weight), "seconds", xc_json_new_number(r->seconds), "peak_rss_mb",
+                    xc_json_new_number((double)usage.ru_maxrss / 1024), "layers", layers);
+    if (!bad && o->out && !o->plan) bad |= json_object_set_new(doc, "output", xc_json_new_text(o->out, strlen(o->out))) != 0;
+    if (!bad && o->calibrate)
+        bad |= json_object_set_new(doc, "calibration", json_pack("{s:I, s:I}", "texts", (json_int_t)r->calibration_texts, "tokens", (json_int_t)r->calibration_tokens)) != 0;
     if (bad) {
         json_decref(doc);
         doc = NULL;
@@ -61,62 +80,121 @@ static int print_json(const struct xc_compress_result *r, bool plan)
     return cli_print_json(doc);
 }
 
-static void print_table(const struct xc_compress_result *r, bool plan, const char *out)
+static void print_layers(const struct xc_compress_result *r, bool plan, bool measured)
 {
-    uint64_t tensors = 0;
+    int width = 6;
 
-    if (plan) printf("%-60s %-12s %12s %12s  %s\n", "tensor", "encoding", "from bytes", "to bytes", "fate");
+    for (int64_t i = 0; i < r->n_layers; i++)
+        if ((int)strlen(r->layers[i].name) > width) width = (int)strlen(r->layers[i].name);
+    printf("%-*s %-10s %11s %11s", width, "tensor", "encoding", "from bytes", "to bytes");
+    if (!plan) printf(" %9s%s", "error", measured ? "    output" : "");
+    printf("  fate\n");
     for (int64_t i = 0; i < r->n_layers; i++) {
         const struct xc_layer_report *l = &r->layers[i];
 
-        tensors += l->bytes;
-        if (plan) printf("%-60s %-12s %12llu %12llu  %s\n", l->name, l->encoding, (unsigned long long)l->source_bytes, (unsigned long long)l->bytes, l->why);
+        printf("%-*s %-10s %11llu %11llu", width, l->name, l->encoding, (unsigned long long)l->source_bytes, (unsigned long long)l->bytes);
+        if (!plan) {
+            if (l->error > 0) printf(" %8.3f%%", 100 * l->error);
+            else printf(" %9s", "");
+            if (measured && l->output_error >= 0) printf(" %8.3f%%", 100 * l->output_error);
+            else if (measured) printf(" %9s", "");
+        }
+        printf("  %s", l->why);
+        if (l->clamped) printf("; %lld groups clamped", (long long)l->clamped);
+        printf("\n");
     }
-    if (plan) printf("tensors: %.2f MB from %.2f MB, %.2f bits a weight\n", (double)tensors / 1e6, (double)r->input_bytes / 1e6, r->bits_per_weight);
-    else
-        printf("%s: %.2f MB from %.2f MB (%.2fx smaller), %.2f bits a weight, %.2f s\n", out, (double)r->output_bytes / 1e6, (double)r->input_bytes / 1e6,
-               (double)r->input_bytes / (double)r->output_bytes, r->bits_per_weight, r->seconds);
+}
+
+static void print_result(const struct xc_compress_result *r, const struct compress_opts *o)
+{
+    double worst = 0, worst_output = 0;
+    int64_t clamped = 0;
+
+    if (o->plan || o->calibrate) print_layers(r, o->plan, o->calibrate != NULL);
+    if (o->plan) {
+        printf("the file: %llu bytes with --store fast, from %llu; %.2f bits a weight\n", (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes, r->bits_per_weight);
+        return;
+    }
+    for (int64_t i = 0; i < r->n_layers; i++) {
+        if (r->layers[i].error > worst) worst = r->layers[i].error;
+        if (r->layers[i].output_error > worst_output) worst_output = r->layers[i].output_error;
+        clamped += r->layers[i].clamped;
+    }
+    printf("%s: %.2f MB from %.2f MB (%.2fx smaller), %.2f bits a weight, %.2f s\n", o->out, (double)r->output_bytes / 1e6, (double)r->input_bytes / 1e6,
+           (double)r->input_bytes / (double)r->output_bytes, r->bits_per_weight, r->seconds);
+    if (worst > 0) printf("weights: largest relative error %.2f%%, %lld groups clamped\n", 100 * worst, (long long)clamped);
+    if (worst_output > 0) printf("outputs of layers: largest relative error %.2f%% on %lld texts\n", 100 * worst_output, (long long)r->calibration_texts);
+}
+
+/* ---- the recipe ---- */
+static enum xc_status add_setting(struct xc_recipe *r, const char *text, struct xc_err *err)
+{
+    const char *equals = strchr(text, '=');
+    char option[64];
+
+    if (!equals || (size_t)(equals - text) >= sizeof option) return xc_fail(err, XC_E_ARG, "'%s' is not OPTION=VALUE", text);
+    memcpy(option, text, (size_t)(equals - text));
+    option[equals - text] = 0;
+    return xc_recipe_set(r, option, equals + 1, err);
+}
+
+static enum xc_status make_recipe(struct xc_recipe *r, const struct compress_opts *o, struct xc_err *err)
+{
+    if (!o->quantize) return XC_OK;
+    XC_TRY(xc_recipe_add(r, "quantize", err));
+    XC_TRY(xc_recipe_set(r, "format", quantize_choices[o->quantize], err));
+    if (o->static_ranges) XC_TRY(xc_recipe_set(r, "activations", "static", err));
+    for (size_t i = 0; i < o->set.n; i++) XC_TRY(add_setting(r, o->set.items[i], err));
+    for (size_t i = 0; i < o->targets.n; i++) XC_TRY(xc_recipe_target(r, o->targets.items[i], err));
+    for (size_t i = 0; i < o->ignore.n; i++) XC_TRY(xc_recipe_ignore(r, o->ignore.items[i], err));
+    return XC_OK;
 }
 
 static int compress_run(void *opts, int argc, char **argv)
 {
     const struct compress_opts *const o = opts;
     struct xc_compress_opts c = XC_COMPRESS_DEFAULT;
-    struct xc_compress_result result;
+    struct xc_compress_result result = { 0 };
+    struct xc_recipe *recipe = NULL;
     struct cli_progress progress;
     struct xc_pool *pool = NULL;
     struct xc_err err = { 0 };
+    enum xc_status status;
     int code = CLI_OK;
 
     (void)argc;
     if (!o->out && !o->plan) return cli_usage(&cli_verb_compress, "give -o OUT.xc, or --plan");
-    if (xc_pool_new(&pool, (int)o->threads, &err)) return cli_fail(&err);
+    if (!o->quantize && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
+    if (o->static_ranges && !o->calibrate) return cli_usage(&cli_verb_compress, "--static needs --calibrate FILE");
     cli_progress_init(&progress, o->quiet);
-    c.quantize = o->quantize ? quantize_choices[o->quantize] : NULL;
+    status = xc_recipe_new(&recipe, &err);
+    if (status == XC_OK) status = make_recipe(recipe, o, &err);
+    if (status == XC_OK) status = xc_pool_new(&pool, (int)o->threads, &err);
+    c.recipe = recipe;
     c.calibrate = o->calibrate;
-    c.static_ranges = o->static_ranges;
     c.calibrate_rows = (int32_t)o->rows;
     c.small = o->store == 1;
+    c.no_golden = o->no_golden;
     c.seed = (uint64_t)o->seed;
+    c.head = o->head;
+    c.max_tokens = (int32_t)o->max_tokens;
     c.pool = pool;
-    c.progress = progress.callbacks.update;
-    c.progress_arg = progress.callbacks.arg;
-    c.cancelled = progress.callbacks.cancelled;
-    c.cancelled_arg = progress.callbacks.arg;
-    if (xc_compress_file(argv[0], o->plan ? NULL : o->out, &c, &result, &err)) {
-        cli_progress_done(&progress);
-        code = cli_fail(&err);
-    } else {
-        cli_progress_done(&progress);
-        if (o->json) code = print_json(&result, o->plan);
-        else print_table(&result, o->plan, o->out);
-        xc_compress_result_release(&result);
-    }
+    c.progress = &progress.callbacks;
+    if (status == XC_OK) status = xc_compress_file(argv[0], o->plan ? NULL : o->out, &c, &result, &err);
+    cli_progress_done(&progress);
+    if (status != XC_OK) code = cli_fail(&err);
+    else if (o->json) code = print_json(&result, o);
+    else print_result(&result, o);
+    xc_compress_result_release(&result);
+    xc_recipe_free(&recipe);
     xc_pool_free(&pool);
     return code;
 }
 
 const struct cli_verb cli_verb_compress = {
-    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [options]",
+    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [options]\nMODEL --plan [--quantize int8] [options]",
+    .details = "Without --quantize the weights stay as they are. --quantize int8 treats linears, embeddings and attention; biases and norms stay f32, and tensors that no graph "
+               "uses are dropped. --plan says so tensor by tensor, with the reason.\n\n"
+               "The file carries golden samples (see selftest) and a manifest (see reproduce, and inspect --manifest). The same input, options and seed give the same bytes, for any number of threads.",
     .opts = table, .opts_size = sizeof(struct compress_opts), .min_args = 1, .max_args = 1, .run = compress_run,
 };

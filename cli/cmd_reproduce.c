@@ -25,9 +25,10 @@ struct seen {
     bool json, bad;
 };
 
-static void differs(void *arg, const char *section)
+static void differs(void *arg, const char *section, const char *made, const char *stored)
 {
     struct seen *s = arg;
+    (void)made;(void)stored;
 
     if (s->json) s->bad |= json_array_append_new(s->list, json_string(section)) != 0;
     else printf("differs: %s\n", section);
@@ -40,6 +41,7 @@ static int reproduce_run(void *opts, int argc, char **argv)
     struct xc_pool *pool = NULL;
     struct xc_err err = { 0 };
     enum xc_status status;
+    int64_t same = 0;
     int code = CLI_OK;
 
     (void)argc;
@@ -48,7 +50,7 @@ static int reproduce_run(void *opts, int argc, char **argv)
         return cli_usage(&cli_verb_reproduce, "give --from MODEL");
     }
     status = xc_pool_new(&pool, (int)o->threads, &err);
-    if (status == XC_OK) status = xc_reproduce(argv[0], o->from, pool, differs, &seen, &err);
+    if (status == XC_OK) status = xc_reproduce(argv[0], o->from, &(struct xc_reproduce_opts){.pool=pool,.differs=differs,.arg=&seen}, &same, &err);
     xc_pool_free(&pool);
     if (status != XC_OK) code = cli_fail(&err);
     if (o->json) cli_print_json(seen.bad ? NULL : json_pack("{s:b, s:O}", "same", status == XC_OK, "differs", seen.list));

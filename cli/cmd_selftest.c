@@ -45,7 +45,7 @@ static int check_level(struct xc_model *m, const char *isa, const struct selftes
 
         if (xc_pool_new(&pool, threads, &err)) return cli_fail(&err);
         for (int together = 0; together < 2; together++) {
-            const struct xc_golden_setup setup = { .isa = isa, .pool = pool, .together = together };
+            const struct xc_golden_setup setup = { .isa = isa, .pool = pool, .batching = together ? XC_BATCH_ALL : XC_BATCH_ONE };
             int checked = 0;
             enum xc_status status;
 

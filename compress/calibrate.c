@@ -1,170 +1,234 @@
-/* calibrate: what real texts do inside the model: ranges of activations, and the error that int8 weights make at each linear's output.
- *
- * Texts run one batch after the other, node by node, so memory is that of one batch. */
+/* calibrate: see calibrate.h. */
+#include "compress/calibrate.h"
+
 #include <math.h>
 #include <string.h>
 
-#include "compress/pass.h"
-#include "formats/lines.h"
+#include "runtime/base/half.h"
 #include "runtime/session/session.h"
 
-#define BATCH 16 /* texts run together */
+#define BATCH_TOKENS 1024 /* run together, unless one text is longer */
+#define MANTISSA 5        /* bits of a bin: 32 bins to a factor of two */
+#define N_BINS (256 << MANTISSA)
 
+/* ---- histograms of magnitudes ---- */
+static int bin_of(float a) { return (int)(xc_f32_bits(a) >> (23 - MANTISSA)); }
+static double bin_low(int b) { return (double)xc_f32_from_bits((uint32_t)b << (23 - MANTISSA)); }
+
+static enum xc_status ranges_init(struct xc_ranges *r, const struct xc_graph *g, struct xc_err *err)
+{
+    *r = (struct xc_ranges){ .graph = g->name, .n_nodes = g->n_nodes };
+    r->bins = xc_calloc((size_t)g->n_nodes + 1, sizeof *r->bins);
+    r->max = xc_calloc((size_t)g->n_nodes + 1, sizeof *r->max);
+    if (r->bins && r->max) return XC_OK;
+    xc_ranges_release(r);
+    return xc_fail_nomem(err, (size_t)g->n_nodes * sizeof *r->bins);
+}
+
+void xc_ranges_release(struct xc_ranges *r)
+{
+    for (int32_t n = 0; r->bins && n < r->n_nodes; n++) xc_free(r->bins[n]);
+    xc_free(r->bins);
+    xc_free(r->max);
+    *r = (struct xc_ranges){ 0 };
+}
+
+static enum xc_status ranges_add(struct xc_ranges *r, int32_t n, const float *x, int64_t count, struct xc_err *err)
+{
+    if (!r->bins[n]) r->bins[n] = xc_calloc(N_BINS, sizeof *r->bins[n]);
+    if (!r->bins[n]) return xc_fail_nomem(err, N_BINS * sizeof *r->bins[n]);
+    for (int64_t i = 0; i < count; i++) {
+        const float a = fabsf(x[i]);
+
+        r->bins[n][bin_of(a)]++;
+        if (a > r->max[n]) r->max[n] = a;
+    }
+    return XC_OK;
+}
+
+static double percentile_of(const uint64_t *bins, float max, double percentile)
+{
+    uint64_t total = 0, below = 0;
+
+    for (int b = 0; b < N_BINS; b++) total += bins[b];
+    for (int b = 0; b < N_BINS; b++) {
+        below += bins[b];
+        if ((double)below >= (double)total * percentile / 100.0) return fmin(bin_low(b + 1), (double)max);
+    }
+    return (double)max;
+}
+
+/* The range T that makes the least squared error: a step of T/127 inside (error step^2/12), |x| - T outside. */
+static double least_error_of(const uint64_t *bins, float max)
+{
+    double best = (double)max, best_error = INFINITY;
+
+    for (double t = (double)max; t > (double)max / 64; t *= 0.97) {
+        double error = 0;
+
+        for (int b = 0; b < N_BINS; b++) {
+            if (!bins[b]) continue;
+            const double x = 0.5 * (bin_low(b) + bin_low(b + 1)), d = x > t ? (x - t) * (x - t) : t * t / (127.0 * 127.0 * 12.0);
+
+            error += (double)bins[b] * d;
+        }
+        if (error < best_error) {
+            best_error = error;
+            best = t;
+        }
+    }
+    return best;
+}
+
+float xc_ranges_scale(const struct xc_ranges *r, const struct xc_graph *g, int32_t n, const char *method, double percentile)
+{
+    double range;
+
+    if (!r || !r->bins || strcmp(r->graph, g->name) || n >= r->n_nodes || !r->bins[n] || !(r->max[n] > 0) || !isfinite(r->max[n])) return 0;
+    range = (double)r->max[n];
+    if (!strcmp(method, "percentile")) range = percentile_of(r->bins[n], r->max[n], percentile);
+    else if (!strcmp(method, "mse")) range = least_error_of(r->bins[n], r->max[n]);
+    return (float)(range / 127.0);
+}
+
+/* ---- watching a run ---- */
 struct watch {
-    const struct xc_graph *graph;
-    const struct xc_model *quantized;
-    float *ranges;
-    double *error2, *norm2; /* by tensor */
-    struct xc_scratch scratch;
+    struct xc_calibration *c;
+    struct xc_session *session;
+    const struct xc_graph *graph, *changed; /* the same nodes */
+    struct xc_run *run;                     /* of the changed model */
+    double *error2, *norm2;                 /* by tensor of the changed model */
     enum xc_status status;
+    struct xc_err *err;
 };
 
-/* The same product with the quantized weight; adds the squared error and norm of its output. */
-static void compare_linear(struct watch *w, const struct xc_op_ctx *c)
+/* The changed linear on the same input; adds the squared error and norm of its output. */
+static enum xc_status compare(struct watch *w, const struct xc_op_ctx *c, int32_t n)
 {
-    const int32_t id = c->node->in[1].id;
-    const struct xc_tensor *t = w->quantized->tensors[id];
-    const int64_t R = c->in[0]->rows, N = xc_tensor_rows(t), K = xc_tensor_cols(t), ld = xc_round_up(K, 64);
-    const struct xc_node *node = &xc_model_find_graph(w->quantized, w->graph->name)->nodes[c->node - w->graph->nodes];
-    const struct xc_range *range = &node->in[0].range;
-    int8_t *q, *packed = NULL;
-    float *scale, *col, *y, *bias;
-    int32_t *sum;
+    const struct xc_node *node = &w->changed->nodes[n];
+    const int32_t t = node->in[1].id;
+    const struct xc_scratch_mark mark = xc_scratch_save(&w->run->values);
+    struct xc_view *out;
+    const float *real = c->out[0]->data, *got;
 
-    if (t->enc.format != XC_FMT_S8 || R == 0) return;
-    if (xc_scratch_reset(&w->scratch, NULL) != XC_OK) w->status = XC_E_NOMEM;
-    q = xc_scratch_alloc(&w->scratch, (size_t)(R * ld));
-    scale = xc_scratch_alloc(&w->scratch, (size_t)R * 4);
-    sum = xc_scratch_alloc(&w->scratch, (size_t)R * 4);
-    y = xc_scratch_alloc(&w->scratch, (size_t)(R * N) * 4);
-    col = xc_scratch_alloc(&w->scratch, (size_t)xc_round_up(N, 16) * 4);
-    bias = xc_scratch_alloc(&w->scratch, (size_t)xc_round_up(N, 16) * 4);
-    if (t->enc.layout == XC_LAYOUT_ROWS) packed = xc_scratch_alloc(&w->scratch, xc_panel_s8_bytes(N, K));
-    if (!q || !scale || !sum || !y || !col || !bias || (t->enc.layout == XC_LAYOUT_ROWS && !packed)) {
-        w->status = XC_E_NOMEM;
-        return;
+    w->run->views[node->in[0].id] = *c->in[0];
+    out = &w->run->views[node->out[0]];
+    out->data = NULL;
+    XC_TRY(xc_run_node(w->run, w->changed, node, w->err));
+    got = out->data;
+    for (int64_t i = 0; i < out->rows * out->cols; i++) {
+        const double d = (double)got[i] - (double)real[i];
+
+        w->error2[t] += d * d;
+        w->norm2[t] += (double)real[i] * (double)real[i];
     }
-    if (packed) xc_pack_panel_s8(packed, (const int8_t *)t->part[XC_PART_DATA]->data, N, K);
-    memset(col, 0, (size_t)xc_round_up(N, 16) * 4);
-    memset(bias, 0, (size_t)xc_round_up(N, 16) * 4);
-    memcpy(col, t->part[XC_PART_SCALE]->data, (size_t)N * 4);
-    if (c->tensor[2] && xc_tensor_to_f32(c->tensor[2], bias, NULL) != XC_OK) w->status = XC_E_NOMEM;
-    c->kern->quantize_rows_s8(q, ld, scale, sum, c->in[0]->data, K, R, K, range->mode == XC_RANGE_STATIC ? range->scale : 0.0f);
-    const struct xc_gemm_s8 g = { .x = q, .ldx = ld, .x_sum = sum, .w = packed ? packed : (const int8_t *)t->part[XC_PART_DATA]->data, .w_sum16 = t->enc.sum16, .N = N, .K = K,
-                                  .ep = { .row_scale = scale, .col_scale = col, .bias = bias, .out = y, .ld_out = N } };
-
-    c->kern->gemm_s8(&g, 0, R, 0, N);
-    for (int64_t i = 0; i < R * N; i++) {
-        const double real = (double)((const float *)c->out[0]->data)[i], d = (double)y[i] - real;
-
-        w->error2[id] += d * d;
-        w->norm2[id] += real * real;
-    }
+    xc_scratch_restore(&w->run->values, mark);
+    return XC_OK;
 }
 
 static void observe(void *arg, const struct xc_op_ctx *c)
 {
     struct watch *w = arg;
+    const int32_t n = (int32_t)(c->node - w->graph->nodes);
 
-    if (strcmp(c->node->op->name, "linear")) return;
-    if (w->ranges) {
-        float *max = &w->ranges[c->node - w->graph->nodes];
-        const float *x = c->in[0]->data;
-
-        for (int64_t i = 0; i < c->in[0]->rows * c->in[0]->cols; i++) *max = fmaxf(*max, fabsf(x[i]));
-    }
-    if (w->quantized) compare_linear(w, c);
+    if (w->status != XC_OK || strcmp(c->node->op->name, "linear") || !c->in[0] || c->node->in[1].kind != XC_REF_TENSOR) return;
+    if (w->c->ranges) w->status = ranges_add(w->c->ranges, n, c->in[0]->data, c->in[0]->rows * c->in[0]->cols, w->err);
+    if (w->status == XC_OK && w->changed) w->status = compare(w, c, n);
 }
 
-/* The text of a line: of a .tsv, its last column. */
-static const char *text_of(const char *line, size_t len, size_t *text_len)
-{
-    const char *tab = memrchr(line, '\t', len);
-
-    *text_len = tab ? len - (size_t)(tab + 1 - line) : len;
-    return tab ? tab + 1 : line;
-}
-
-struct batch {
-    char *text[BATCH];
-    size_t length[BATCH];
-    int64_t n;
-};
-
-static enum xc_status flush(struct batch *b, struct xc_session *s, struct xc_err *err)
+/* ---- running ---- */
+static enum xc_status run_batch(struct watch *w, const int32_t *ids, const int64_t *start, int64_t n, struct xc_err *err)
 {
     struct xc_output out;
+    int32_t *offsets;
     enum xc_status status = XC_OK;
 
-    if (b->n) status = xc_session_run_texts(s, (const char *const *)b->text, b->length, b->n, &out, err);
-    for (int64_t i = 0; i < b->n; i++) xc_free(b->text[i]);
-    b->n = 0;
+    if (w->changed) { /* the changed model's rows are those of this batch */
+        offsets = xc_malloc(((size_t)n + 1) * sizeof *offsets);
+        if (!offsets) return xc_fail_nomem(err, ((size_t)n + 1) * sizeof *offsets);
+        for (int64_t i = 0; i <= n; i++) offsets[i] = (int32_t)(start[i] - start[0]);
+        const struct xc_ragged rag = { .start = offsets, .n_seq = (int32_t)n };
+
+        status = xc_scratch_reset(&w->run->values, err);
+        if (status == XC_OK) status = xc_scratch_reset(&w->run->node, err);
+        if (status == XC_OK) status = xc_run_offsets(w->run, w->changed, &rag, 1, err);
+        xc_free(offsets);
+    }
+    if (status == XC_OK) status = xc_session_run_ids(w->session, ids, NULL, start, n, &out, err);
+    return status == XC_OK ? w->status : status;
+}
+
+static enum xc_status run_all(struct watch *w, const int32_t *ids, const int64_t *start, int64_t n, const struct xc_compress_opts *opts, struct xc_err *err)
+{
+    const struct xc_progress *p = opts->progress;
+
+    for (int64_t i = 0; i < n;) {
+        int64_t j = i + 1;
+
+        while (j < n && start[j + 1] - start[i] <= BATCH_TOKENS) j++;
+        XC_TRY(run_batch(w, ids, start + i, j - i, err));
+        i = j;
+        if (p && p->update) p->update(p->arg, w->changed ? "measure" : "calibrate", (double)i, (double)n);
+        if (p && p->cancelled && p->cancelled(p->arg)) return xc_fail(err, XC_E_CANCELLED, "stopped on request");
+    }
+    return XC_OK;
+}
+
+static enum xc_status run_texts(struct watch *w, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
+{
+    struct xc_tokens_view view;
+    int32_t *ids;
+    int64_t *start;
+    enum xc_status status;
+
+    XC_TRY(xc_session_tokenize(w->session, (const char *const *)texts->text, texts->length, texts->n, true, &view, err));
+    w->c->texts = texts->n;
+    w->c->tokens = view.start[view.n];
+    ids = xc_malloc((size_t)w->c->tokens * sizeof *ids + 4); /* the session re-uses its own */
+    start = xc_malloc(((size_t)view.n + 1) * sizeof *start);
+    if (ids && start) {
+        memcpy(ids, view.ids, (size_t)w->c->tokens * sizeof *ids);
+        memcpy(start, view.start, ((size_t)view.n + 1) * sizeof *start);
+        status = run_all(w, ids, start, texts->n, opts, err);
+    } else {
+        status = xc_fail_nomem(err, (size_t)w->c->tokens * sizeof *ids);
+    }
+    xc_free(ids);
+    xc_free(start);
     return status;
 }
 
-static enum xc_status run_texts(struct xc_session *s, const struct xc_compress_opts *opts, struct xc_err *err)
+static enum xc_status prepare(struct watch *w, struct xc_model *model, const struct xc_compress_opts *opts, struct xc_err *err)
 {
-    struct xc_lines *lines = NULL;
-    struct batch b = { 0 };
-    const char *line = NULL;
-    size_t len;
-    int64_t used = 0;
-    enum xc_status status;
+    const struct xc_session_opts session = { .pool = opts->pool, .plain = true };
+    const struct xc_model *changed = w->c->changed;
 
-    XC_TRY(xc_lines_open(&lines, opts->calibrate, NULL, err));
-    status = XC_OK;
-    while (status == XC_OK && used < opts->calibrate_rows) {
-        size_t n;
-        const char *text;
-
-        status = xc_lines_next(lines, &line, &len, err);
-        if (status != XC_OK || !line) break;
-        text = text_of(line, len, &n);
-        if (!n || (text != line && xc_lines_number(lines) == 1)) continue; /* empty, or the header of a table */
-        b.text[b.n] = xc_malloc(n);
-        if (!b.text[b.n]) {
-            status = xc_fail_nomem(err, n);
-            break;
-        }
-        memcpy(b.text[b.n], text, n);
-        b.length[b.n++] = n;
-        used++;
-        if (b.n == BATCH) status = flush(&b, s, err);
-        if (opts->progress) opts->progress(opts->progress_arg, "calibrating", (double)used, (double)opts->calibrate_rows);
-        if (status == XC_OK && opts->cancelled && opts->cancelled(opts->cancelled_arg)) status = xc_fail(err, XC_E_CANCELLED, "stopped on request");
-    }
-    if (status == XC_OK) status = flush(&b, s, err);
-    for (int64_t i = 0; i < b.n; i++) xc_free(b.text[i]);
-    xc_lines_close(&lines);
-    if (status == XC_OK && !used) {
-        xc_fail(err, XC_E_FORMAT, "no text to calibrate with");
-        status = xc_fail_at(err, XC_E_FORMAT, "%s", opts->calibrate);
-    }
-    return status;
+    XC_TRY(xc_session_new(&w->session, model, &session, err));
+    w->graph = w->session->graph;
+    w->session->run->observe = observe;
+    w->session->run->observe_arg = w;
+    if (w->c->ranges) XC_TRY(ranges_init(w->c->ranges, w->graph, err));
+    if (!changed) return XC_OK;
+    w->changed = xc_model_find_graph(changed, w->graph->name);
+    if (!w->changed || w->changed->n_nodes != w->graph->n_nodes) return xc_fail(err, XC_E_ARG, "the changed model has other nodes");
+    w->error2 = xc_calloc((size_t)changed->n_tensors + 1, sizeof *w->error2);
+    w->norm2 = xc_calloc((size_t)changed->n_tensors + 1, sizeof *w->norm2);
+    if (!w->error2 || !w->norm2) return xc_fail_nomem(err, (size_t)changed->n_tensors * 2 * sizeof *w->norm2);
+    return xc_run_new(&w->run, changed, w->session->run->kern, opts->pool, err);
 }
 
-enum xc_status xc_calibrate(struct xc_model *f32, const struct xc_model *quantized, const struct xc_compress_opts *opts, float *ranges, struct xc_compress_result *result,
-                            struct xc_err *err)
+enum xc_status xc_calibrate(struct xc_calibration *c, struct xc_model *model, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
 {
-    const struct xc_session_opts session_opts = { .pool = opts->pool, .plain = true };
-    struct xc_session *s = NULL;
-    struct watch w = { .quantized = quantized, .ranges = ranges };
-    enum xc_status status;
+    struct watch w = { .c = c, .err = err };
+    enum xc_status status = prepare(&w, model, opts, err);
 
-    XC_TRY(xc_session_new(&s, f32, &session_opts, err));
-    w.graph = s->graph;
-    w.error2 = xc_calloc((size_t)f32->n_tensors + 1, sizeof *w.error2);
-    w.norm2 = xc_calloc((size_t)f32->n_tensors + 1, sizeof *w.norm2);
-    status = w.error2 && w.norm2 ? XC_OK : xc_fail_nomem(err, (size_t)f32->n_tensors * 16);
-    s->run->observe = observe;
-    s->run->observe_arg = &w;
-    if (status == XC_OK) status = run_texts(s, opts, err);
-    if (status == XC_OK && w.status != XC_OK) status = xc_fail_nomem(err, 0);
-    for (int32_t t = 0; t < f32->n_tensors && status == XC_OK && quantized; t++)
-        if (w.norm2[t] > 0) result->layers[t].output_error = sqrt(w.error2[t] / w.norm2[t]);
-    xc_scratch_release(&w.scratch);
+    if (status == XC_OK) status = run_texts(&w, texts, opts, err);
+    for (int32_t t = 0; status == XC_OK && c->changed && t < c->changed->n_tensors; t++)
+        c->output_error[t] = w.norm2[t] > 0 ? sqrt(w.error2[t] / w.norm2[t]) : -1;
     xc_free(w.error2);
     xc_free(w.norm2);
-    xc_session_free(&s);
+    xc_run_free(&w.run);
+    xc_session_free(&w.session);
+    if (status != XC_OK && c->ranges) xc_ranges_release(c->ranges);
     return status;
 }

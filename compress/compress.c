@@ -1,24 +1,32 @@
-/* compress: the whole job: load, plan, apply the passes, measure, write. See include/xcompress/compress.h. */
+/* compress: the whole job: load, plan, run the passes, measure, write. See include/xcompress/compress.h. */
 #include "xcompress/compress.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "compress/calibrate.h"
+#include "compress/manifest.h"
 #include "compress/pass.h"
+#include "compress/report.h"
 #include "formats/formats.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/container/container.h"
 #include "runtime/session/golden.h"
 
-void xc_compress_result_release(struct xc_compress_result *r)
-{
-    for (int64_t i = 0; i < r->n_layers; i++) xc_free(r->layers[i].name);
-    xc_free(r->layers);
-    *r = (struct xc_compress_result){ 0 };
-}
+struct job {
+    const struct xc_model *source;   /* the caller's */
+    struct xc_model *model;          /* the copy that changes */
+    struct xc_model *original;       /* for calibration: the copy with its weights as they were; NULL without texts */
+    const struct xc_compress_opts *opts;
+    const struct xc_recipe *recipe;
+    struct xc_recipe *own_recipe;
+    struct xc_compress_result *result;
+    struct xc_encoding *want;        /* n_tensors for the start, then for after each pass */
+    struct xc_texts texts;
+    struct xc_ranges ranges;
+    json_t *sources, *calibration;
+};
 
 static double seconds(void)
 {
@@ -28,205 +36,190 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static enum xc_status new_layers(struct xc_compress_result *r, const struct xc_model *m, struct xc_err *err)
-{
-    r->layers = xc_calloc((size_t)m->n_tensors + 1, sizeof *r->layers);
-    if (!r->layers) return xc_fail_nomem(err, (size_t)m->n_tensors * sizeof *r->layers);
-    for (int32_t t = 0; t < m->n_tensors; t++) {
-        struct xc_layer_report *l = &r->layers[r->n_layers++];
+/* ---- plan ---- */
+static struct xc_encoding *want_after(const struct job *j, size_t passes) { return j->want + passes * (size_t)j->model->n_tensors; }
 
-        l->name = xc_strdup(m->tensors[t]->name);
-        if (!l->name) return xc_fail_nomem(err, strlen(m->tensors[t]->name));
-        l->source_bytes = (uint64_t)xc_tensor_count(m->tensors[t]) * (m->tensors[t]->source && m->tensors[t]->source_format != XC_FMT_F32 ? 2 : 4);
-        l->output_error = -1;
-        snprintf(l->why, sizeof l->why, "kept");
-        r->parameters += (uint64_t)xc_tensor_count(m->tensors[t]);
+static struct xc_work work_of(struct job *j, size_t pass)
+{
+    return (struct xc_work){ .model = j->model, .spec = &j->recipe->passes[pass], .opts = j->opts, .layers = j->result->layers, .want = want_after(j, pass + 1),
+                             .ranges = j->ranges.bins ? &j->ranges : NULL };
+}
+
+static enum xc_status plan(struct job *j, struct xc_err *err)
+{
+    const size_t n = (size_t)j->model->n_tensors, row = n * sizeof *j->want;
+
+    j->want = xc_calloc((j->recipe->n + 1) * n + 1, sizeof *j->want);
+    if (!j->want) return xc_fail_nomem(err, (j->recipe->n + 1) * row);
+    for (size_t t = 0; t < n; t++) { /* what is not in memory yet comes as f32 */
+        const struct xc_tensor *tensor = j->model->tensors[t];
+
+        j->want[t] = tensor->part[XC_PART_DATA] ? tensor->enc : (struct xc_encoding){ .format = XC_FMT_F32 };
     }
+    for (size_t p = 0; p < j->recipe->n; p++) {
+        struct xc_work w = work_of(j, p);
+
+        memcpy(want_after(j, p + 1), want_after(j, p), row);
+        XC_TRY(w.spec->pass->plan(&w, err));
+        if (w.spec->pass->needs_ranges && w.spec->pass->needs_ranges(w.spec) && !j->opts->calibrate)
+            return xc_fail(err, XC_E_ARG, "static ranges need calibration texts: name a file of them (--calibrate FILE)");
+    }
+    xc_report_finish(j->result, j->model, want_after(j, j->recipe->n));
     return XC_OK;
 }
 
-static void finish_layers(struct xc_compress_result *r, const struct xc_model *m)
+/* ---- work ---- */
+static bool needs_ranges(const struct job *j)
 {
-    double bits = 0;
+    for (size_t p = 0; p < j->recipe->n; p++)
+        if (j->recipe->passes[p].pass->needs_ranges && j->recipe->passes[p].pass->needs_ranges(&j->recipe->passes[p])) return true;
+    return false;
+}
 
-    for (int32_t t = 0; t < m->n_tensors; t++) {
-        r->layers[t].bytes = xc_tensor_bytes(m->tensors[t]);
-        xc_encoding_text(&m->tensors[t]->enc, r->layers[t].encoding, sizeof r->layers[t].encoding);
-        bits += 8.0 * (double)r->layers[t].bytes;
+static enum xc_status run_passes(struct job *j, struct xc_err *err)
+{
+    for (size_t p = 0; p < j->recipe->n; p++) {
+        struct xc_work w = work_of(j, p);
+
+        for (int32_t t = 0; t < j->model->n_tensors; t++)
+            if (memcmp(&want_after(j, p)[t], &w.want[t], sizeof *w.want)) w.total += (double)xc_tensor_count(j->model->tensors[t]);
+        XC_TRY(w.spec->pass->apply(&w, err));
+        const enum xc_status status = xc_model_verify(j->model, err);
+
+        if (status != XC_OK) return xc_fail_at(err, status, "after pass '%s'", w.spec->pass->name);
     }
-    r->bits_per_weight = r->parameters ? bits / (double)r->parameters : 0;
+    for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
+    return XC_OK;
 }
 
-static int add_size(void *arg, const char *file, uint64_t size, const char hex[33])
+static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
 {
-    const size_t n = strlen(file);
-
-    (void)hex;
-    if (n < 5 || strcmp(file + n - 5, ".json")) *(uint64_t *)arg += size;
-    return 0;
-}
-
-/* Ranges of activations for static quantization: one scale a linear. */
-static enum xc_status set_ranges(struct xc_model *f32, struct xc_model *m, const struct xc_compress_opts *opts, struct xc_compress_result *r, struct xc_err *err)
-{
-    struct xc_graph *g = xc_model_find_graph(m, "encode");
-    float *ranges;
+    struct xc_calibration c = { .changed = j->model };
     enum xc_status status;
 
-    if (!g) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode' to calibrate");
-    ranges = xc_calloc((size_t)g->n_nodes + 1, sizeof *ranges);
-    if (!ranges) return xc_fail_nomem(err, (size_t)g->n_nodes * sizeof *ranges);
-    status = xc_calibrate(f32, NULL, opts, ranges, r, err);
-    for (int32_t n = 0; n < g->n_nodes && status == XC_OK; n++)
-        if (ranges[n] > 0 && g->nodes[n].in[0].range.mode == XC_RANGE_ROW) g->nodes[n].in[0].range = (struct xc_range){ .mode = XC_RANGE_STATIC, .scale = ranges[n] / 127.0f };
-    xc_free(ranges);
+    c.output_error = xc_calloc((size_t)j->model->n_tensors + 1, sizeof *c.output_error);
+    if (!c.output_error) return xc_fail_nomem(err, (size_t)j->model->n_tensors * sizeof *c.output_error);
+    status = xc_calibrate(&c, j->original, &j->texts, j->opts, err);
+    for (int32_t t = 0; t < j->model->n_tensors && status == XC_OK; t++) j->result->layers[t].output_error = c.output_error[t];
+    if (status == XC_OK) j->result->calibration_tokens = c.tokens;
+    xc_free(c.output_error);
     return status;
 }
 
-static enum xc_status calibrate(struct xc_model *f32, struct xc_model *m, const struct xc_compress_opts *opts, struct xc_compress_result *r, struct xc_err *err)
+static enum xc_status work(struct job *j, struct xc_err *err)
 {
-    if (!opts->calibrate) return XC_OK;
-    if (opts->static_ranges && opts->quantize) XC_TRY(set_ranges(f32, m, opts, r, err));
-    return opts->quantize ? xc_calibrate(f32, m, opts, NULL, r, err) : XC_OK;
+    struct xc_calibration c = { .ranges = &j->ranges };
+
+    if (j->original && needs_ranges(j)) XC_TRY(xc_calibrate(&c, j->original, &j->texts, j->opts, err));
+    XC_TRY(run_passes(j, err));
+    if (j->original) XC_TRY(measure_outputs(j, err));
+    return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, j->opts->pool, err);
 }
 
-static enum xc_status check_opts(const struct xc_compress_opts *opts, struct xc_err *err)
+/* What the file will be, without the work: sections of the sizes they will have. */
+static enum xc_status predict(struct job *j, struct xc_err *err)
 {
-    if (opts->quantize && strcmp(opts->quantize, "int8")) return xc_fail(err, XC_E_ARG, "quantize '%s' is not known; int8 is", opts->quantize);
-    if (opts->static_ranges && !opts->calibrate) return xc_fail(err, XC_E_ARG, "static ranges need calibration texts (--calibrate FILE)");
-    if (opts->calibrate && opts->calibrate_rows < 1) return xc_fail(err, XC_E_ARG, "calibrate_rows must be at least 1");
-    return XC_OK;
+    size_t golden = 0;
+
+    if (!j->opts->no_golden) XC_TRY(xc_golden_size(&golden, j->model, err));
+    if (golden) XC_TRY(xc_buf_new(&j->model->golden, golden, err));
+    return xc_report_file_size(&j->result->output_bytes, j->model, want_after(j, j->recipe->n), err);
 }
 
-static enum xc_status run(struct xc_model *m, struct xc_model *f32, const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *r,
-                          struct xc_err *err)
+static enum xc_status manifest(struct job *j, bool planned, struct xc_err *err)
 {
-    struct xc_work w = { .model = m, .opts = opts, .result = r };
-    const struct xc_write_opts write = { .store = opts->small ? XC_STORE_SMALL : XC_STORE_FAST, .pool = opts->pool, .progress = opts->progress, .progress_arg = opts->progress_arg,
-                                         .cancelled = opts->cancelled, .cancelled_arg = opts->cancelled_arg };
+    const struct xc_manifest_facts facts = { .sources = j->sources, .calibration = j->calibration, .recipe = j->recipe, .opts = j->opts, .result = j->result };
 
-    XC_TRY(new_layers(r, m, err));
-    if (opts->quantize) XC_TRY(xc_pass_quantize.plan(&w, err));
-    finish_layers(r, m);
-    if (!to) return XC_OK;
-    if (opts->quantize) XC_TRY(xc_pass_quantize.apply(&w, err));
-    for (int32_t t = 0; t < m->n_tensors; t++) XC_TRY(xc_tensor_load(m->tensors[t], err));
-    XC_TRY(xc_model_verify(m, err));
-    XC_TRY(calibrate(f32, m, opts, r, err));
-    xc_buf_unref(&m->golden);
-    xc_buf_unref(&m->manifest);
-    if (opts->quantize) XC_TRY(xc_golden_make(&m->golden, m, opts->pool, err));
-    XC_TRY(xc_manifest_make(&m->manifest, from, opts, r, err));
-    return xc_container_write(m, to, &write, &r->output_bytes, err);
+    return xc_manifest_make(&j->model->manifest, &facts, planned, err);
+}
+
+/* ---- before ---- */
+static enum xc_status prepare(struct job *j, const char *from, struct xc_err *err)
+{
+    const struct xc_compress_opts *o = j->opts;
+    int32_t n_dropped;
+    size_t bytes;
+
+    j->recipe = o->recipe;
+    if (!j->recipe) {
+        XC_TRY(xc_recipe_from_opts(&j->own_recipe, o, err));
+        j->recipe = j->own_recipe;
+    }
+    if (o->calibrate) XC_TRY(xc_texts_read(&j->texts, o->calibrate, o->calibrate_rows, err));
+    j->result->calibration_texts = j->texts.n;
+    if (o->calibrate) XC_TRY(xc_manifest_files(&j->calibration, o->calibrate, NULL, err));
+    if (from) XC_TRY(xc_manifest_files(&j->sources, from, &j->result->input_bytes, err));
+    XC_TRY(xc_model_clone(&j->model, j->source, err));
+    xc_buf_unref(&j->model->golden);
+    xc_buf_unref(&j->model->manifest);
+    xc_model_drop_unused(j->model, &n_dropped, &bytes);
+    XC_TRY(xc_report_init(j->result, j->model, err));
+    return o->calibrate ? xc_model_clone(&j->original, j->model, err) : XC_OK;
+}
+
+static enum xc_status run(struct job *j, const char *from, bool plan_only, struct xc_err *err)
+{
+    XC_TRY(prepare(j, from, err));
+    XC_TRY(plan(j, err));
+    if (!plan_only) XC_TRY(work(j, err));
+    XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
+    XC_TRY(manifest(j, plan_only, err));
+    return plan_only ? predict(j, err) : XC_OK;
+}
+
+enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *model, const char *from, bool plan_only, const struct xc_compress_opts *opts,
+                                 struct xc_compress_result *result, struct xc_err *err)
+{
+    const double begin = seconds();
+    struct job j = { .source = model, .opts = opts, .result = result };
+    enum xc_status status;
+
+    *out = NULL;
+    *result = (struct xc_compress_result){ 0 };
+    status = run(&j, from, plan_only, err);
+    if (status == XC_OK && !plan_only) {
+        *out = j.model;
+        j.model = NULL;
+    }
+    result->seconds = seconds() - begin;
+    if (status != XC_OK) xc_compress_result_release(result);
+    xc_model_free(&j.model);
+    xc_model_free(&j.original);
+    xc_recipe_free(&j.own_recipe);
+    xc_texts_release(&j.texts);
+    xc_ranges_release(&j.ranges);
+    json_decref(j.sources);
+    json_decref(j.calibration);
+    xc_free(j.want);
+    return status;
+}
+
+/* ---- files ---- */
+/* A checkpoint directory must not be written into; one file may replace itself, since it is mapped until the new one takes its name. */
+static enum xc_status check_output(const char *from, const char *to, struct xc_err *err)
+{
+    struct stat st;
+
+    return xc_atomic_check(to, !stat(from, &st) && S_ISDIR(st.st_mode) ? from : NULL, err);
 }
 
 enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err)
 {
     const double begin = seconds();
-    struct xc_model *m = NULL, *f32 = NULL;
+    const struct xc_load_opts load = { .head = opts->head, .max_tokens = opts->max_tokens };
+    struct xc_model *source = NULL, *made = NULL;
     enum xc_status status;
 
     *result = (struct xc_compress_result){ 0 };
-    XC_TRY(check_opts(opts, err));
-    if (to) XC_TRY(xc_atomic_check(to, from, err));
-    status = xc_model_load(&m, from, NULL, err);
-    if (status == XC_OK) status = xc_source_digests(from, add_size, &result->input_bytes, err);
-    if (status == XC_OK && opts->calibrate) status = xc_model_clone(&f32, m, err);
-    if (status == XC_OK) status = run(m, f32, from, to, opts, result, err);
-    xc_model_free(&m);
-    xc_model_free(&f32);
+    if (to) XC_TRY(check_output(from, to, err));
+    XC_TRY(xc_model_load(&source, from, &load, err));
+    status = xc_compress_model(&made, source, from, !to, opts, result, err);
+    if (status == XC_OK && to) {
+        status = xc_save(made, to, opts->small, opts->pool, opts->progress, &result->output_bytes, err);
+        if (status != XC_OK) xc_compress_result_release(result);
+    }
+    xc_model_free(&source);
+    xc_model_free(&made);
     result->seconds = seconds() - begin;
-    if (status != XC_OK) xc_compress_result_release(result);
-    return status;
-}
-
-/* ---- reproduce ---- */
-struct digest {
-    char *section;
-    char hex[33];
-};
-
-struct digests {
-    struct digest *items;
-    size_t n, cap;
-    bool bad;
-};
-
-static int collect(void *arg, const char *section, const char hex[33])
-{
-    struct digests *d = arg;
-
-    if (xc_grow((void **)&d->items, &d->cap, d->n + 1, sizeof *d->items, NULL) != XC_OK) return d->bad = true;
-    d->items[d->n].section = xc_strdup(section);
-    if (!d->items[d->n].section) return d->bad = true;
-    memcpy(d->items[d->n++].hex, hex, 33);
-    return 0;
-}
-
-static void digests_release(struct digests *d)
-{
-    for (size_t i = 0; i < d->n; i++) xc_free(d->items[i].section);
-    xc_free(d->items);
-}
-
-static int64_t compare(const struct digests *a, const struct digests *b, void (*differs)(void *, const char *), void *arg)
-{
-    int64_t n = 0;
-
-    for (size_t i = 0; i < a->n || i < b->n; i++) {
-        if (i < a->n && i < b->n && !strcmp(a->items[i].section, b->items[i].section) && !strcmp(a->items[i].hex, b->items[i].hex)) continue;
-        if (differs) differs(arg, i < a->n ? a->items[i].section : b->items[i].section);
-        n++;
-    }
-    return n;
-}
-
-static enum xc_status rebuild(const char *temp, const char *path, const char *from, struct xc_pool *pool, struct xc_err *err)
-{
-    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
-    struct xc_compress_result result;
-    struct xc_manifest_recipe recipe;
-    struct xc_model *m = NULL;
-    enum xc_status status;
-
-    XC_TRY(xc_model_open(&m, path, err));
-    status = xc_manifest_read(&recipe, m->manifest, err);
-    xc_model_free(&m);
-    if (status != XC_OK) return xc_fail_at(err, status, "%s", path);
-    if (recipe.calibrated) return xc_fail(err, XC_E_UNSUPPORTED, "the file was made with calibration texts, which are not at hand; compress again with them and compare");
-    opts.quantize = recipe.quantize[0] ? recipe.quantize : NULL;
-    opts.small = recipe.small;
-    opts.seed = (uint64_t)recipe.seed;
-    opts.pool = pool;
-    XC_TRY(xc_compress_file(from, temp, &opts, &result, err));
-    xc_compress_result_release(&result);
-    return XC_OK;
-}
-
-enum xc_status xc_reproduce(const char *path, const char *from, struct xc_pool *pool, void (*differs)(void *arg, const char *section), void *arg, struct xc_err *err)
-{
-    struct digests a = { 0 }, b = { 0 };
-    const char *dir = getenv("TMPDIR");
-    char temp[4096];
-    int64_t n = 0;
-    enum xc_status status;
-    int fd;
-
-    snprintf(temp, sizeof temp, "%s/xc-reproduce-XXXXXX", dir && dir[0] ? dir : "/tmp");
-    fd = mkstemp(temp);
-    if (fd < 0) return xc_fail(err, XC_E_IO, "cannot make a temporary file in '%s'; set TMPDIR", dir && dir[0] ? dir : "/tmp");
-    close(fd);
-    status = rebuild(temp, path, from, pool, err);
-    if (status == XC_OK) status = xc_container_digests(path, collect, &a, err);
-    if (status == XC_OK) status = xc_container_digests(temp, collect, &b, err);
-    if (status == XC_OK && (a.bad || b.bad)) status = xc_fail_nomem(err, 0);
-    if (status == XC_OK) n = compare(&a, &b, differs, arg);
-    if (n) {
-        status = xc_fail(err, XC_E_MISMATCH, "%lld of %zu sections differ from what '%s' gives", (long long)n, a.n, from);
-        xc_fail_at(err, status, "%s", path);
-    }
-    digests_release(&a);
-    digests_release(&b);
-    unlink(temp);
     return status;
 }

@@ -1,6 +1,9 @@
-/* manifest: how a file was made, kept in the file as JSON: sources, options, versions, and each layer's encoding, bytes and error. Nothing
- * that varies from run to run: no time, host, path or thread count. */
+/* manifest: see manifest.h. */
+#include "compress/manifest.h"
+
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "compress/pass.h"
@@ -8,92 +11,186 @@
 #include "formats/json.h"
 #include "runtime/container/container.h"
 
-static int add_source(void *arg, const char *file, uint64_t size, const char hex[33])
+#define MANIFEST_VERSION 1
+
+/* ---- files ---- */
+struct files {
+    json_t *list;
+    uint64_t total;
+};
+
+static int add_file(void *arg, const char *file, uint64_t size, const char hex[33])
 {
-    return json_array_append_new(arg, json_pack("{s:s, s:I, s:s}", "file", file, "bytes", (json_int_t)size, "xxh128", hex));
+    struct files *f = arg;
+
+    f->total += size;
+    return json_array_append_new(f->list, json_pack("{s:s, s:I, s:s}", "file", file, "bytes", (json_int_t)size, "xxh128", hex));
 }
 
-static json_t *layer_json(const struct xc_layer_report *l)
+enum xc_status xc_manifest_files(json_t **out, const char *path, uint64_t *total, struct xc_err *err)
 {
+    struct files f = { .list = json_array() };
+    enum xc_status status = f.list ? xc_source_digests(path, add_file, &f, err) : xc_fail_nomem(err, 0);
+
+    if (status == XC_E_CANCELLED) status = xc_fail_nomem(err, 0); /* our callback stops for nothing else */
+    if (status != XC_OK) xc_json_free(&f.list);
+    *out = f.list;
+    if (total) *total = status == XC_OK ? f.total : 0;
+    return status;
+}
+
+/* ---- making ---- */
+/* Four digits: enough to read, and the same text on every machine. */
+static json_t *rounded(double x)
+{
+    char text[32];
+
+    if (!isfinite(x)) return json_null();
+    snprintf(text, sizeof text, "%.4g", x);
+    return json_real(strtod(text, NULL));
+}
+
+static json_t *layer_json(const struct xc_layer_report *l, bool changed, bool planned, bool measured)
+{
+    const double longest = 1.111e-111; /* more characters than any number that comes */
     json_t *o = json_pack("{s:s, s:s, s:I}", "name", l->name, "encoding", l->encoding, "bytes", (json_int_t)l->bytes);
     bool bad = !o;
 
-    if (l->error > 0) {
-        bad |= json_object_set_new(o, "error", xc_json_new_number(l->error)) != 0;
-        bad |= json_object_set_new(o, "sparsity", xc_json_new_number(l->sparsity)) != 0;
-        bad |= json_object_set_new(o, "clamped", json_integer(l->clamped)) != 0;
+    if (changed) {
+        bad |= json_object_set_new(o, "error", rounded(planned ? longest : l->error)) != 0;
+        bad |= json_object_set_new(o, "sparsity", rounded(planned ? longest : l->sparsity)) != 0;
+        bad |= json_object_set_new(o, "clamped", json_integer(planned ? 999999999 : l->clamped)) != 0;
     }
-    if (l->output_error >= 0) bad |= json_object_set_new(o, "output_error", xc_json_new_number(l->output_error)) != 0;
+    if (measured) bad |= json_object_set_new(o, "output_error", rounded(planned ? longest : l->output_error)) != 0;
     if (bad) json_decref(o);
     return bad ? NULL : o;
 }
 
-static enum xc_status fill(json_t *root, const char *from, const struct xc_compress_opts *opts, const struct xc_compress_result *result, struct xc_err *err)
+static json_t *layers_json(const struct xc_compress_result *r, bool planned)
 {
-    json_t *sources = json_array(), *layers = json_array(), *calibration = json_array(), *recipe;
+    json_t *list = json_array();
+
+    for (int64_t i = 0; list && i < r->n_layers; i++) {
+        const struct xc_layer_report *l = &r->layers[i];
+        const bool changed = strcmp(l->encoding, "f32") && strcmp(l->encoding, "dropped"), measured = r->calibration_texts > 0 && !strcmp(l->op, "linear") && changed;
+
+        if (json_array_append_new(list, layer_json(l, changed, planned, measured))) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static enum xc_status fill(json_t *root, const struct xc_manifest_facts *f, bool planned, struct xc_err *err)
+{
+    const struct xc_compress_opts *o = f->opts;
+    json_t *recipe = NULL;
     bool bad = false;
 
-    bad |= json_object_set_new(root, "versions", json_pack("{s:s, s:i, s:i}", "xcompress", xc_version(), "container", XC_CONTAINER_VERSION, "numerics", XC_NUMERICS_VERSION)) != 0;
-    recipe = json_pack("{s:s, s:s, s:b, s:I}", "quantize", opts->quantize ? opts->quantize : "none", "store", opts->small ? "small" : "fast", "static", opts->static_ranges, "seed",
-                       (json_int_t)opts->seed);
-    if (opts->calibrate) bad |= json_object_set_new(recipe, "calibrate_rows", json_integer(opts->calibrate_rows)) != 0;
+    XC_TRY(xc_recipe_to_json(&recipe, f->recipe, err));
     bad |= json_object_set_new(root, "recipe", recipe) != 0;
-    bad |= json_object_set_new(root, "sources", sources) != 0;
-    if (opts->calibrate) bad |= json_object_set_new(root, "calibration", calibration) != 0;
-    else json_decref(calibration);
-    bad |= json_object_set_new(root, "layers", layers) != 0;
-    if (bad) return xc_fail_nomem(err, 0);
-    XC_TRY(xc_source_digests(from, add_source, sources, err));
-    if (opts->calibrate) XC_TRY(xc_source_digests(opts->calibrate, add_source, calibration, err));
-    for (int64_t i = 0; i < result->n_layers; i++) bad |= json_array_append_new(layers, layer_json(&result->layers[i])) != 0;
+    bad |= json_object_set_new(root, "manifest", json_integer(MANIFEST_VERSION)) != 0;
+    bad |= json_object_set_new(root, "versions", json_pack("{s:s, s:i, s:i}", "xcompress", xc_version(), "container", XC_CONTAINER_VERSION, "numerics", XC_NUMERICS_VERSION)) != 0;
+    bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
+    bad |= json_object_set_new(root, "golden", json_boolean(!o->no_golden)) != 0;
+    if (o->head) bad |= json_object_set_new(root, "head", json_string(o->head)) != 0;
+    if (o->max_tokens) bad |= json_object_set_new(root, "max_tokens", json_integer(o->max_tokens)) != 0;
+    if (f->sources) bad |= json_object_set(root, "sources", f->sources) != 0;
+    if (f->calibration)
+        bad |= json_object_set_new(root, "calibration", json_pack("{s:O, s:i, s:I, s:I}", "files", f->calibration, "rows", o->calibrate_rows, "texts",
+                                                                  (json_int_t)f->result->calibration_texts, "tokens", (json_int_t)(planned ? 9999999999 : f->result->calibration_tokens))) != 0;
+    bad |= json_object_set_new(root, "layers", layers_json(f->result, planned)) != 0;
     return bad ? xc_fail_nomem(err, 0) : XC_OK;
 }
 
-enum xc_status xc_manifest_make(struct xc_buf **out, const char *from, const struct xc_compress_opts *opts, const struct xc_compress_result *result, struct xc_err *err)
+struct text {
+    char *p;
+    size_t n, cap;
+};
+
+static int append(const char *bytes, size_t n, void *arg)
+{
+    struct text *t = arg;
+
+    if (xc_grow((void **)&t->p, &t->cap, t->n + n + 1, 1, NULL) != XC_OK) return -1;
+    memcpy(t->p + t->n, bytes, n);
+    t->n += n;
+    return 0;
+}
+
+static enum xc_status make_text(struct text *out, const struct xc_manifest_facts *facts, bool planned, struct xc_err *err)
 {
     json_t *root = json_object();
-    char *text = NULL;
-    size_t len = 0;
+    enum xc_status status = root ? fill(root, facts, planned, err) : xc_fail_nomem(err, 0);
+
+    *out = (struct text){ 0 };
+    if (status == XC_OK && json_dump_callback(root, append, out, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(5))) {
+        xc_free(out->p);
+        *out = (struct text){ 0 };
+        status = xc_fail_nomem(err, 0);
+    }
+    json_decref(root);
+    return status;
+}
+
+enum xc_status xc_manifest_make(struct xc_buf **out, const struct xc_manifest_facts *facts, bool planned, struct xc_err *err)
+{
+    struct text real = { 0 }, room = { 0 };
     enum xc_status status;
 
     *out = NULL;
-    if (!root) return xc_fail_nomem(err, 0);
-    status = fill(root, from, opts, result, err);
-    if (status == XC_OK) status = xc_json_text(&text, &len, root, 0, err);
-    if (status == XC_OK) status = xc_buf_new(out, len, err);
-    if (status == XC_OK) memcpy((*out)->data, text, len);
-    xc_free(text);
-    xc_json_free(&root);
+    status = make_text(&room, facts, true, err);
+    if (status == XC_OK && !planned) status = make_text(&real, facts, false, err);
+    if (status == XC_OK) status = xc_buf_new(out, room.n > real.n ? room.n : real.n, err);
+    if (status == XC_OK) {
+        memset((*out)->data, ' ', (*out)->size);
+        if (real.n) memcpy((*out)->data, real.p, real.n);
+    }
+    xc_free(real.p);
+    xc_free(room.p);
     return status;
 }
 
-static enum xc_status read_recipe(struct xc_manifest_recipe *r, const json_t *root, struct xc_err *err)
+/* ---- reading ---- */
+static enum xc_status read_root(struct xc_manifest *m, struct xc_err *err)
 {
-    json_t *recipe;
-    const char *quantize, *store;
+    json_t *calibration;
+    int64_t version, seed;
 
-    XC_TRY(xc_json_object(&recipe, root, "recipe", err));
-    XC_TRY(xc_json_str(&quantize, recipe, "quantize", err));
-    XC_TRY(xc_json_str(&store, recipe, "store", err));
-    XC_TRY(xc_json_bool(&r->static_ranges, recipe, "static", err));
-    XC_TRY(xc_json_int_or(&r->calibrate_rows, recipe, "calibrate_rows", 1, INT32_MAX, 0, err));
-    XC_TRY(xc_json_int(&r->seed, recipe, "seed", INT64_MIN, INT64_MAX, err));
-    r->calibrated = r->calibrate_rows > 0;
-    r->small = !strcmp(store, "small");
-    if ((size_t)snprintf(r->quantize, sizeof r->quantize, "%s", strcmp(quantize, "none") ? quantize : "") >= sizeof r->quantize)
-        return xc_fail(err, XC_E_FORMAT, "quantize '%s' is not known", quantize);
-    return XC_OK;
+    XC_TRY(xc_json_int(&version, m->root, "manifest", 1, INT32_MAX, err));
+    if (version > MANIFEST_VERSION) return xc_fail(err, XC_E_VERSION, "the manifest has version %lld, this program knows %d", (long long)version, MANIFEST_VERSION);
+    XC_TRY(xc_json_object(&m->versions, m->root, "versions", err));
+    XC_TRY(xc_json_array_or(&m->sources, m->root, "sources", err));
+    XC_TRY(xc_json_object_or(&calibration, m->root, "calibration", err));
+    if (calibration) {
+        XC_TRY(xc_json_array(&m->calibration, calibration, "files", err));
+        XC_TRY(xc_json_int(&m->calibrate_rows, calibration, "rows", 1, INT32_MAX, err));
+    }
+    XC_TRY(xc_json_int(&seed, m->root, "seed", INT64_MIN, INT64_MAX, err));
+    m->seed = (uint64_t)seed;
+    XC_TRY(xc_json_bool_or(&m->golden, m->root, "golden", true, err));
+    XC_TRY(xc_json_str_or(&m->head, m->root, "head", NULL, err));
+    XC_TRY(xc_json_int_or(&m->max_tokens, m->root, "max_tokens", 0, INT32_MAX, 0, err));
+    return xc_recipe_from_json(&m->recipe, json_object_get(m->root, "recipe"), err);
 }
 
-enum xc_status xc_manifest_read(struct xc_manifest_recipe *r, const struct xc_buf *manifest, struct xc_err *err)
+enum xc_status xc_manifest_read(struct xc_manifest *out, const struct xc_buf *manifest, struct xc_err *err)
 {
-    json_t *root = NULL;
+    const struct xc_json_limits limits = { .max_bytes = (size_t)256 << 20, .max_depth = 64, .max_values = (size_t)8 << 20 };
     enum xc_status status;
 
-    *r = (struct xc_manifest_recipe){ 0 };
+    *out = (struct xc_manifest){ 0 };
     if (!manifest) return xc_fail(err, XC_E_NOT_FOUND, "the model carries no manifest");
-    XC_TRY(xc_json_parse(&root, (const char *)manifest->data, manifest->size, "manifest", NULL, err));
-    status = read_recipe(r, root, err);
-    xc_json_free(&root);
-    return status;
+    XC_TRY(xc_json_parse(&out->root, (const char *)manifest->data, manifest->size, "manifest", &limits, err));
+    status = read_root(out, err);
+    if (status != XC_OK) xc_manifest_release(out);
+    return status == XC_OK ? XC_OK : xc_fail_at(err, status, "manifest");
+}
+
+void xc_manifest_release(struct xc_manifest *m)
+{
+    xc_recipe_free(&m->recipe);
+    xc_json_free(&m->root);
+    *m = (struct xc_manifest){ 0 };
 }

@@ -1,42 +1,68 @@
-/* pass: a step of compression over the graph IR. compress.c runs a list of them; each is one file with one line in passes.def.
+/* pass: a step of compression over the graph IR. compress.c runs a recipe's list of them; each is one file with one line in passes.def.
  *
- * A pass fills one xc_layer_report per tensor it treats: in plan() from shapes alone, in apply() from the work. */
+ * A pass works in two halves. plan() decides from shapes and names alone what becomes of every tensor and node in its scope, and says
+ * why; it reads no weight. apply() does what was decided, tensor by tensor: load, change, let go. Both see the same struct xc_work. */
 #ifndef XC_COMPRESS_PASS_H
 #define XC_COMPRESS_PASS_H
 
+#include "compress/recipe.h"
 #include "runtime/base/pool.h"
 #include "runtime/graph/op.h"
 #include "xcompress/compress.h"
 
+struct xc_ranges; /* calibrate.h */
+
 struct xc_work {
-    struct xc_model *model;
+    struct xc_model *model;         /* changed in place; a copy of the caller's */
+    const struct xc_recipe_pass *spec;
     const struct xc_compress_opts *opts;
-    struct xc_compress_result *result; /* one layer per tensor of the model, same order */
+    struct xc_layer_report *layers; /* one per tensor of the model, same order */
+    struct xc_encoding *want;       /* the same: the encoding each tensor will have; plan() sets it, apply() makes it so */
+    const struct xc_ranges *ranges; /* activations seen on the calibration texts; NULL when none were given */
+    double done, total;             /* numbers treated, for the progress */
+};
+
+/* Reports n more numbers done; XC_E_CANCELLED when the caller wants to stop. */
+enum xc_status xc_work_advance(struct xc_work *w, const char *what, double n, struct xc_err *err);
+
+/* A text option has choices; a number has limits. Ends with a NULL name. */
+struct xc_pass_option {
+    const char *name, *help, *def;
+    const char *choices; /* "a|b|c"; NULL = a number */
+    double min, max;
 };
 
 struct xc_pass {
     const char *name, *summary;
-    /* Decides the fate of every tensor: encodings are set on the model, tensors are not read. */
+    const struct xc_pass_option *options;
+    /* Does this recipe entry need the ranges of activations? NULL = never. */
+    bool (*needs_ranges)(const struct xc_recipe_pass *spec);
     enum xc_status (*plan)(struct xc_work *w, struct xc_err *err);
-    /* Does it, tensor by tensor. */
     enum xc_status (*apply)(struct xc_work *w, struct xc_err *err);
 };
-extern const struct xc_pass xc_pass_quantize;
 
-/* calibrate.c: runs the texts of opts->calibrate through the model. With ranges != NULL: largest magnitude at input 0 of each node of
- * the main graph. With quantized != NULL: fills result->layers[].output_error from the linears of both models on the same inputs. */
-enum xc_status xc_calibrate(struct xc_model *f32, const struct xc_model *quantized, const struct xc_compress_opts *opts, float *ranges,
-                            struct xc_compress_result *result, struct xc_err *err);
+const struct xc_pass *xc_pass_find(const char *name); /* NULL */
 
-/* manifest.c: the JSON text kept in the file. `from` is hashed. */
-enum xc_status xc_manifest_make(struct xc_buf **out, const char *from, const struct xc_compress_opts *opts, const struct xc_compress_result *result, struct xc_err *err);
-
-/* What a manifest says of how the file was made; strings are allocated. */
-struct xc_manifest_recipe {
-    char quantize[16];
-    bool small, static_ranges, calibrated;
-    int64_t calibrate_rows, seed;
+/* ---- scope.c: which nodes a recipe entry speaks of ---- */
+enum xc_pick { XC_PICK_OUTSIDE = 0, XC_PICK_DEFAULT, XC_PICK_TARGET, XC_PICK_IGNORED };
+struct xc_scope {
+    uint8_t *pick;        /* enum xc_pick per node, graph after graph */
+    const char **word;    /* the target that picked it */
+    int32_t *first;       /* per graph: index of its node 0 */
 };
-enum xc_status xc_manifest_read(struct xc_manifest_recipe *recipe, const struct xc_buf *manifest, struct xc_err *err);
+/* default_ops: NULL-terminated. Fails with the word that matches nothing. */
+enum xc_status xc_scope_make(struct xc_scope *scope, const struct xc_model *m, const struct xc_recipe_pass *spec, const char *const *default_ops, struct xc_err *err);
+void xc_scope_release(struct xc_scope *scope);
+
+/* ---- uses of a tensor ---- */
+struct xc_use {
+    int32_t graph, node, input;
+};
+struct xc_uses {
+    struct xc_use *use; /* sorted by tensor */
+    int32_t *first;     /* per tensor, n_tensors + 1 */
+};
+enum xc_status xc_uses_make(struct xc_uses *uses, const struct xc_model *m, struct xc_err *err);
+void xc_uses_release(struct xc_uses *uses);
 
 #endif

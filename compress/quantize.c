@@ -1,268 +1,298 @@
-/* quantize: int8 weights. Linears symmetric per output channel, tables of embeddings per row; activations of int8 linears per row at run
- * time, or by a calibrated scale. Attention runs in int8. Norms and biases stay f32.
+/* quantize: int8 weights. Linears are symmetric per output channel, in the order the GEMM reads, and obey its pair-sum rule; tables of
+ * embeddings are symmetric per row. The input of an int8 linear is quantized per row at run time, or by one scale seen on
+ * calibration texts. Attention runs in int8. Norms and biases stay f32.
  *
- * A weight that a linear and a gather share (a tied decoder) is kept in rows: both read it. */
+ * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the pair-sum rule. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/calibrate.h"
+#include "compress/int8.h"
 #include "compress/pass.h"
 
-/* ---- who uses a tensor ---- */
-struct uses {
-    bool linear, gather, other;
+#define SMALL_TABLE 16 /* rows; token types: a few kilobytes that every token adds, so their error would be everywhere */
+
+static const struct xc_pass_option options[] = {
+    { .name = "format", .help = "number format of weights", .def = "int8", .choices = "int8" },
+    { .name = "activations", .help = "inputs of linears: one scale a row at run time, or one calibrated scale", .def = "row", .choices = "row|static" },
+    { .name = "range", .help = "static: the range is the largest magnitude seen, a percentile of the magnitudes, or the one of least squared error", .def = "mse",
+      .choices = "absmax|percentile|mse" },
+    { .name = "percentile", .help = "static: share of magnitudes inside the range, in percent", .def = "99.99", .min = 50, .max = 100 },
+    { .name = "attention", .help = "arithmetic inside attention", .def = "int8", .choices = "int8|f32" },
+    { .name = NULL },
 };
 
-static struct uses uses_of(const struct xc_model *m, int32_t t)
+static bool needs_ranges(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "static"); }
+
+/* ---- plan ---- */
+static bool is_op(const struct xc_node *node, const char *op) { return strcmp(node->op->name, op) == 0; }
+static bool takes_int8(const struct xc_node *node, int32_t input) { return input == 1 && (is_op(node, "linear") || is_op(node, "gather")); }
+
+/* What stands against int8 for tensor t, in words; an empty text when nothing does. */
+static void objection(char *why, size_t n, const struct xc_work *w, const struct xc_scope *scope, const struct xc_uses *uses, int32_t t, bool *linear, bool *gather)
 {
-    struct uses u = { 0 };
+    const struct xc_model *m = w->model;
+    const struct xc_tensor *tensor = m->tensors[t];
 
-    for (int32_t i = 0; i < m->n_graphs; i++)
-        for (int32_t n = 0; n < m->graphs[i]->n_nodes; n++) {
-            const struct xc_node *node = &m->graphs[i]->nodes[n];
+    why[0] = 0;
+    *linear = *gather = false;
+    for (int32_t u = uses->first[t]; u < uses->first[t + 1] && !why[0]; u++) {
+        const struct xc_use *use = &uses->use[u];
+        const struct xc_node *node = &m->graphs[use->graph]->nodes[use->node];
+        const char *input = node->op->in_names && use->input < node->op->max_in ? node->op->in_names[use->input] : "input";
 
-            for (int32_t k = 0; k < node->n_in; k++) {
-                if (node->in[k].kind != XC_REF_TENSOR || node->in[k].id != t) continue;
-                if (k == 1 && !strcmp(node->op->name, "linear")) u.linear = true;
-                else if (k == 1 && !strcmp(node->op->name, "gather")) u.gather = true;
-                else u.other = true;
-            }
-        }
-    return u;
+        *linear |= is_op(node, "linear");
+        *gather |= is_op(node, "gather");
+        if (!takes_int8(node, use->input)) snprintf(why, n, "%s of %s takes f32", input, node->op->name);
+        else if (scope->pick[scope->first[use->graph] + use->node] == XC_PICK_IGNORED) snprintf(why, n, "'%s' is left out by the recipe", node->name);
+    }
+    if (!why[0] && w->want[t].format != XC_FMT_F32 && w->want[t].format != XC_FMT_F16 && w->want[t].format != XC_FMT_BF16) snprintf(why, n, "it is quantized already");
+    if (!why[0] && tensor->rank != 2) snprintf(why, n, "it has %d axes", tensor->rank);
 }
 
-static enum xc_status plan(struct xc_work *w, struct xc_err *err)
+/* A target that names a node this pass has nothing for is an error; a default is not. */
+static enum xc_status check_targets(const struct xc_work *w, const struct xc_scope *scope, const struct xc_uses *uses, struct xc_err *err)
 {
-    struct xc_model *m = w->model;
+    const struct xc_model *m = w->model;
 
-    (void)err;
-    for (int32_t t = 0; t < m->n_tensors; t++) {
-        const struct uses u = uses_of(m, t);
-        struct xc_layer_report *r = &w->result->layers[t];
-        struct xc_encoding *enc = &m->tensors[t]->enc;
+    for (int32_t g = 0; g < m->n_graphs; g++)
+        for (int32_t n = 0; n < m->graphs[g]->n_nodes; n++) {
+            const struct xc_node *node = &m->graphs[g]->nodes[n];
+            const int32_t at = scope->first[g] + n;
+            char why[128] = "";
+            bool linear, gather;
 
-        if (!u.linear && !u.gather) {
-            snprintf(r->why, sizeof r->why, "kept: norms and biases stay f32");
-            continue;
+            if (scope->pick[at] != XC_PICK_TARGET) continue;
+            if (is_op(node, "attention")) {
+                if (((const struct xc_attr_attention *)node->attr)->kind != 0) snprintf(why, sizeof why, "this kind of attention has no int8 form");
+            } else if ((is_op(node, "linear") || is_op(node, "gather")) && node->in[1].kind == XC_REF_TENSOR) {
+                objection(why, sizeof why, w, scope, uses, node->in[1].id, &linear, &gather);
+            } else {
+                snprintf(why, sizeof why, "op '%s' has no weight that can be int8", node->op->name);
+            }
+            if (why[0]) return xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'quantize' cannot treat: %s", scope->word[at], node->name, why);
         }
-        if (u.other) {
-            snprintf(r->why, sizeof r->why, "kept: used by an op that takes no int8 weight");
-            continue;
-        }
-        if (enc->format == XC_FMT_S8) {
-            snprintf(r->why, sizeof r->why, "kept: already int8");
-            continue;
-        }
-        *enc = (struct xc_encoding){ .format = XC_FMT_S8, .layout = u.linear && !u.gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = u.linear };
-        snprintf(r->why, sizeof r->why, "%s", u.linear && u.gather ? "int8 per row, shared by an embedding and a linear" : u.linear ? "int8 per output channel" : "embedding, int8 per row");
-    }
     return XC_OK;
 }
 
-/* ---- one tensor ---- */
-#define BLOCK 64 /* rows a work item */
+static bool picked(const struct xc_scope *scope, const struct xc_uses *uses, int32_t t)
+{
+    for (int32_t u = uses->first[t]; u < uses->first[t + 1]; u++) {
+        const uint8_t pick = scope->pick[scope->first[uses->use[u].graph] + uses->use[u].node];
+
+        if (pick == XC_PICK_DEFAULT || pick == XC_PICK_TARGET) return true;
+    }
+    return false;
+}
+
+static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const struct xc_uses *uses, int32_t t)
+{
+    struct xc_layer_report *l = &w->layers[t];
+    char why[sizeof l->why - 16];
+    bool linear, gather;
+
+    objection(why, sizeof why, w, scope, uses, t, &linear, &gather);
+    if (!picked(scope, uses, t)) {
+        snprintf(l->why, sizeof l->why, "kept: %s", why[0] ? why : "outside the targets of the recipe");
+        return;
+    }
+    if (why[0]) {
+        snprintf(l->why, sizeof l->why, "kept: %s", why);
+        return;
+    }
+    if (!linear && xc_tensor_rows(w->model->tensors[t]) <= SMALL_TABLE && !w->spec->targets.n) {
+        snprintf(l->why, sizeof l->why, "kept: a table of %lld rows saves nothing", (long long)xc_tensor_rows(w->model->tensors[t]));
+        return;
+    }
+    w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear };
+    if (linear && gather) snprintf(l->why, sizeof l->why, "one scale a row, shared by an embedding and a linear");
+    else if (linear) snprintf(l->why, sizeof l->why, "one scale an output; inputs %s", xc_recipe_is(w->spec, "activations", "static") ? "by a calibrated scale" : "per row at run time");
+    else snprintf(l->why, sizeof l->why, "one scale a row");
+}
+
+static enum xc_status make_scope(const struct xc_work *w, struct xc_scope *scope, struct xc_err *err)
+{
+    static const char *const all[] = { "linear", "gather", "attention", NULL }, *const weights[] = { "linear", "gather", NULL };
+
+    return xc_scope_make(scope, w->model, w->spec, xc_recipe_is(w->spec, "attention", "int8") ? all : weights, err);
+}
+
+static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
+{
+    struct xc_scope scope;
+    struct xc_uses uses = { 0 };
+    enum xc_status status;
+
+    XC_TRY(make_scope(w, &scope, err));
+    status = xc_uses_make(&uses, w->model, err);
+    if (status == XC_OK) status = check_targets(w, &scope, &uses, err);
+    for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) plan_tensor(w, &scope, &uses, t);
+    xc_scope_release(&scope);
+    xc_uses_release(&uses);
+    return status;
+}
+
+/* ---- one tensor: window by window of rows, blocks of a window in parallel ---- */
+#define BLOCK 64                      /* rows of a work item; a multiple of 16: whole panels */
+#define WINDOW ((int64_t)4 << 20)     /* numbers of a window, about */
 
 struct job {
-    const float *x;
-    int8_t *q;
+    const struct xc_kernels *kern;
+    const float *x;         /* the window */
+    int8_t *scratch;        /* BLOCK rows a thread */
+    float *quads;           /* one row's a thread */
+    int8_t *data;           /* of the tensor */
     float *scale;
-    int64_t rows, cols;
-    bool sum16;
-    double *error2, *norm2; /* per block */
-    int64_t *zeros, *clamped;
+    struct xc_int8_sums *sums; /* per block of the tensor */
+    int64_t *bad;           /* per block of the tensor: index in the tensor, or -1 */
+    int64_t row0, rows, cols, ld;
+    struct xc_encoding enc;
 };
-
-/* Of the four magnitudes, lowers the one whose rounding error grows least, until their sum fits. */
-static bool clamp_quad(int8_t *q, const float *x, float inv, const int *at)
-{
-    bool changed = false;
-
-    for (;;) {
-        int sum = 0, best = -1;
-        float least = INFINITY;
-
-        for (int j = 0; j < 4; j++) sum += q[at[j]] < 0 ? -q[at[j]] : q[at[j]];
-        if (sum <= XC_SUM16_MAX) return changed;
-        for (int j = 0; j < 4; j++) {
-            const int v = q[at[j]], lower = v > 0 ? v - 1 : v + 1;
-            const float real = x[at[j]] * inv;
-            const float cost = v == 0 ? INFINITY : ((float)lower - real) * ((float)lower - real) - ((float)v - real) * ((float)v - real);
-
-            if (cost < least) {
-                least = cost;
-                best = j;
-            }
-        }
-        q[at[best]] = (int8_t)(q[at[best]] + (q[at[best]] > 0 ? -1 : 1));
-        changed = true;
-    }
-}
-
-/* cols is a multiple of 8. */
-static int64_t obey_sum16(int8_t *q, const float *x, float inv, int64_t cols)
-{
-    int64_t clamped = 0;
-
-    for (int64_t k = 0; k < cols; k += 8)
-        for (int half = 0; half < 4; half += 2) {
-            const int at[4] = { half, half + 1, half + 4, half + 5 };
-
-            clamped += clamp_quad(q + k, x + k, inv, at);
-        }
-    return clamped;
-}
-
-/* Groups that the end of the row cuts: what is beyond counts as zero. */
-static int64_t obey_sum16_tail(int8_t *q, const float *x, float inv, int64_t cols)
-{
-    const int64_t k = cols / 8 * 8;
-    int8_t group[8] = { 0 };
-    float real[8] = { 0 };
-    int64_t clamped;
-
-    if (k == cols) return 0;
-    memcpy(group, q + k, (size_t)(cols - k));
-    memcpy(real, x + k, (size_t)(cols - k) * sizeof *real);
-    clamped = obey_sum16(group, real, inv, 8);
-    memcpy(q + k, group, (size_t)(cols - k));
-    return clamped;
-}
-
-/* Rounds one row at a scale; returns its squared error. */
-static double round_row(const struct job *j, int8_t *q, const float *x, float scale, int64_t *clamped)
-{
-    const float inv = scale > 0 ? 1.0f / scale : 0.0f;
-    double error2 = 0;
-
-    for (int64_t k = 0; k < j->cols; k++) q[k] = (int8_t)fminf(fmaxf(rintf(x[k] * inv), -127.0f), 127.0f);
-    if (j->sum16) *clamped = obey_sum16(q, x, inv, j->cols / 8 * 8) + obey_sum16_tail(q, x, inv, j->cols);
-    for (int64_t k = 0; k < j->cols; k++) {
-        const double d = (double)q[k] * (double)scale - (double)x[k];
-
-        error2 += d * d;
-    }
-    return error2;
-}
-
-/* Scales that are tried, as shares of absmax / 127. A row without outliers breaks the pair-sum rule often at 1; coarser steps cost it less
- * than the clamping does. On all-MiniLM-L6-v2 the search takes the mean cosine of embeddings (weights alone) from 0.9977 to 0.9995,
- * what it is without the rule. */
-static const float shares[] = { 1.0f, 0.92f, 1.06f, 1.12f, 1.18f, 1.25f, 1.33f, 1.42f, 1.55f };
 
 static void quantize_block(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
-    const int64_t r1 = xc_min_i64((item + 1) * BLOCK, j->rows);
+    const int64_t first = item * BLOCK, n = xc_min_i64(BLOCK, j->rows - first), row = j->row0 + first, block = row / BLOCK;
+    int8_t *q = j->scratch + (int64_t)thread * BLOCK * j->ld;
+    int64_t bad;
 
-    (void)thread;
-    for (int64_t r = item * BLOCK; r < r1; r++) {
-        const float *x = j->x + r * j->cols;
-        int8_t *q = j->q + r * j->cols;
-        double best = INFINITY;
-        float max = 0;
-        int64_t clamped = 0;
-
-        for (int64_t k = 0; k < j->cols; k++) max = fmaxf(max, fabsf(x[k]));
-        for (size_t i = 0; i < (j->sum16 ? XC_ARRAY_LEN(shares) : 1); i++) {
-            const float scale = max / 127.0f * shares[i];
-            const double error2 = round_row(j, q, x, scale, &clamped);
-
-            if (error2 < best) {
-                best = error2;
-                j->scale[r] = scale;
-            }
-        }
-        j->error2[item] += round_row(j, q, x, j->scale[r], &clamped);
-        j->clamped[item] += clamped;
-        for (int64_t k = 0; k < j->cols; k++) {
-            j->norm2[item] += (double)x[k] * (double)x[k];
-            j->zeros[item] += q[k] == 0;
-        }
+    if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], j->x + first * j->cols, n, j->cols, j->enc.sum16, j->quads + (int64_t)thread * (j->ld / 4), j->kern, &bad)) {
+        j->bad[block] = row * j->cols + bad;
+        return;
     }
+    for (int64_t r = 1; r < n; r++) memmove(q + r * j->cols, q + r * j->ld, (size_t)j->cols); /* close the gaps */
+    if (j->enc.layout == XC_LAYOUT_PANEL16) xc_pack_panel_s8(j->data + row * xc_round_up(j->cols, 4), q, n, j->cols);
+    else memcpy(j->data + row * j->cols, q, (size_t)(n * j->cols));
 }
 
-static void report(struct xc_layer_report *r, const struct job *j, int64_t blocks)
+static void report(struct xc_layer_report *l, const struct job *j, int64_t blocks, int64_t count)
 {
-    double error2 = 0, norm2 = 0;
-    int64_t zeros = 0;
+    struct xc_int8_sums s = { 0 };
 
     for (int64_t b = 0; b < blocks; b++) {
-        error2 += j->error2[b];
-        norm2 += j->norm2[b];
-        zeros += j->zeros[b];
-        r->clamped += j->clamped[b];
+        s.error2 += j->sums[b].error2;
+        s.norm2 += j->sums[b].norm2;
+        s.zeros += j->sums[b].zeros;
+        s.clamped += j->sums[b].clamped;
     }
-    r->error = norm2 > 0 ? sqrt(error2 / norm2) : 0;
-    r->sparsity = (double)zeros / (double)(j->rows * j->cols);
+    l->error = s.norm2 > 0 ? sqrt(s.error2 / s.norm2) : 0;
+    l->sparsity = (double)s.zeros / (double)count;
+    l->clamped = s.clamped;
 }
 
-static enum xc_status quantize_tensor(struct xc_work *w, struct xc_tensor *t, struct xc_layer_report *r, struct xc_err *err)
+static enum xc_status quantize_windows(struct xc_work *w, const struct xc_tensor *t, struct job *j, float *window, int64_t window_rows, struct xc_err *err)
 {
-    const struct xc_encoding want = t->enc;
-    const int64_t rows = xc_tensor_rows(t), cols = xc_tensor_cols(t), blocks = xc_div_up(rows, BLOCK);
-    struct xc_buf *data = NULL, *scale = NULL;
-    float *x = xc_malloc((size_t)(rows * cols) * sizeof *x);
-    int8_t *q = xc_malloc((size_t)(rows * cols));
-    double *sums = xc_calloc((size_t)blocks * 2, sizeof *sums);
-    int64_t *counts = xc_calloc((size_t)blocks * 2, sizeof *counts);
-    size_t bytes;
-    enum xc_status status = x && q && sums && counts ? XC_OK : xc_fail_nomem(err, (size_t)(rows * cols) * sizeof *x);
+    const int64_t rows = xc_tensor_rows(t);
 
-    t->enc = (struct xc_encoding){ .format = XC_FMT_F32 };
-    if (status == XC_OK) status = xc_tensor_to_f32(t, x, err);
-    t->enc = want;
-    if (status == XC_OK) status = xc_encoding_part_bytes(&want, rows, cols, XC_PART_DATA, &bytes, err);
-    if (status == XC_OK) status = xc_buf_new(&data, bytes, err);
-    if (status == XC_OK) status = xc_buf_new(&scale, (size_t)rows * sizeof(float), err);
-    if (status == XC_OK) {
-        struct job j = { .x = x, .q = q, .scale = (float *)(void *)scale->data, .rows = rows, .cols = cols, .sum16 = want.sum16, .error2 = sums, .norm2 = sums + blocks,
-                         .zeros = counts, .clamped = counts + blocks };
+    for (int64_t row = 0; row < rows; row += window_rows) {
+        const int64_t n = xc_min_i64(window_rows, rows - row), blocks = xc_div_up(n, BLOCK);
 
-        xc_pool_run(w->opts->pool, quantize_block, &j, blocks);
-        report(r, &j, blocks);
-        if (want.layout == XC_LAYOUT_PANEL16) xc_pack_panel_s8((int8_t *)data->data, q, rows, cols);
-        else memcpy(data->data, q, (size_t)(rows * cols));
-        for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
-        t->part[XC_PART_DATA] = data;
-        t->part[XC_PART_SCALE] = scale;
-        data = scale = NULL;
+        XC_TRY(xc_tensor_rows_to_f32(t, row, n, window, err));
+        j->x = window;
+        j->row0 = row;
+        j->rows = n;
+        xc_pool_run(w->opts->pool, quantize_block, j, blocks);
+        for (int64_t b = row / BLOCK; b < row / BLOCK + blocks; b++)
+            if (j->bad[b] >= 0)
+                return xc_fail(err, XC_E_RANGE, "tensor '%s' is not finite at row %lld, column %lld: no int8 form stands for it", t->name, (long long)(j->bad[b] / j->cols),
+                               (long long)(j->bad[b] % j->cols));
+        XC_TRY(xc_work_advance(w, "quantize", (double)(n * j->cols), err));
     }
-    xc_buf_unref(&data);
-    xc_buf_unref(&scale);
-    xc_free(x);
-    xc_free(q);
-    xc_free(sums);
-    xc_free(counts);
-    return status;
-}
-
-static void mark_nodes(struct xc_model *m)
-{
-    for (int32_t i = 0; i < m->n_graphs; i++)
-        for (int32_t n = 0; n < m->graphs[i]->n_nodes; n++) {
-            struct xc_node *node = &m->graphs[i]->nodes[n];
-
-            if (!strcmp(node->op->name, "attention")) ((struct xc_attr_attention *)node->attr)->quantized = true;
-            if (!strcmp(node->op->name, "linear") && m->tensors[node->in[1].id]->enc.format == XC_FMT_S8 && node->in[0].range.mode == XC_RANGE_NONE)
-                node->in[0].range.mode = XC_RANGE_ROW;
-        }
-}
-
-static enum xc_status apply(struct xc_work *w, struct xc_err *err)
-{
-    double done = 0, total = 0;
-
-    for (int32_t t = 0; t < w->model->n_tensors; t++) total += (double)xc_tensor_count(w->model->tensors[t]);
-    for (int32_t t = 0; t < w->model->n_tensors; t++) {
-        struct xc_tensor *tensor = w->model->tensors[t];
-
-        if (w->opts->cancelled && w->opts->cancelled(w->opts->cancelled_arg)) return xc_fail(err, XC_E_CANCELLED, "stopped on request");
-        if (tensor->enc.format == XC_FMT_S8 && !tensor->part[XC_PART_SCALE]) XC_TRY(quantize_tensor(w, tensor, &w->result->layers[t], err));
-        done += (double)xc_tensor_count(tensor);
-        if (w->opts->progress) w->opts->progress(w->opts->progress_arg, "quantizing", done, total);
-    }
-    mark_nodes(w->model);
     return XC_OK;
 }
 
-const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "int8 weights and activations", .plan = plan, .apply = apply };
+static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_err *err)
+{
+    struct xc_tensor *t = w->model->tensors[id];
+    const int64_t rows = xc_tensor_rows(t), cols = xc_tensor_cols(t), blocks = xc_div_up(rows, BLOCK), ld = xc_round_up(cols, 8);
+    const int64_t window_rows = xc_min_i64(xc_round_up(rows, BLOCK), xc_max_i64(WINDOW / cols / BLOCK, 1) * BLOCK);
+    struct job j = { .kern = xc_kernels(), .cols = cols, .ld = ld, .enc = w->want[id] };
+    struct xc_buf *data = NULL, *scale = NULL;
+    float *window = NULL;
+    size_t bytes, scale_bytes;
+    enum xc_status status;
+
+    XC_TRY(xc_encoding_part_bytes(&j.enc, rows, cols, XC_PART_DATA, &bytes, err));
+    XC_TRY(xc_encoding_part_bytes(&j.enc, rows, cols, XC_PART_SCALE, &scale_bytes, err));
+    XC_TRY_GOTO(xc_buf_new(&data, bytes, err), out);
+    XC_TRY_GOTO(xc_buf_new(&scale, scale_bytes, err), out);
+    j.data = (int8_t *)data->data;
+    j.scale = (float *)(void *)scale->data;
+    window = xc_alloc_aligned((size_t)(window_rows * cols) * sizeof *window);
+    j.scratch = xc_alloc_aligned((size_t)(BLOCK * ld) * (size_t)xc_pool_threads(w->opts->pool));
+    j.quads = xc_malloc((size_t)(ld / 4) * (size_t)xc_pool_threads(w->opts->pool) * sizeof *j.quads);
+    j.sums = xc_calloc((size_t)blocks, sizeof *j.sums);
+    j.bad = xc_malloc((size_t)blocks * sizeof *j.bad);
+    if (!window || !j.scratch || !j.quads || !j.sums || !j.bad) {
+        status = xc_fail_nomem(err, (size_t)(window_rows * cols) * sizeof *window);
+        goto out;
+    }
+    memset(j.bad, 0xFF, (size_t)blocks * sizeof *j.bad);
+    XC_TRY_GOTO(quantize_windows(w, t, &j, window, window_rows, err), out);
+    report(&w->layers[id], &j, blocks, rows * cols);
+    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
+    if (t->source) t->source->unref(t->source); /* what it would bring back is no longer this tensor */
+    t->source = NULL;
+    t->enc = j.enc;
+    t->part[XC_PART_DATA] = data;
+    t->part[XC_PART_SCALE] = scale;
+    data = scale = NULL;
+out:
+    xc_buf_unref(&data);
+    xc_buf_unref(&scale);
+    xc_free(window);
+    xc_free(j.scratch);
+    xc_free(j.quads);
+    xc_free(j.sums);
+    xc_free(j.bad);
+    return status;
+}
+
+/* ---- nodes ---- */
+static enum xc_status set_range(struct xc_work *w, struct xc_graph *g, int32_t n, struct xc_err *err)
+{
+    struct xc_range *range = &g->nodes[n].in[0].range;
+
+    *range = (struct xc_range){ .mode = XC_RANGE_ROW };
+    if (!needs_ranges(w->spec)) return XC_OK;
+    *range = (struct xc_range){ .mode = XC_RANGE_STATIC, .scale = xc_ranges_scale(w->ranges, g, n, xc_recipe_get(w->spec, "range"), xc_recipe_number(w->spec, "percentile")) };
+    if (range->scale > 0) return XC_OK;
+    return xc_fail(err, XC_E_UNSUPPORTED, "the calibration texts never reach '%s' of graph '%s', so it can have no static range", g->nodes[n].name, g->name);
+}
+
+static enum xc_status set_nodes(struct xc_work *w, const struct xc_scope *scope, struct xc_err *err)
+{
+    struct xc_model *m = w->model;
+
+    for (int32_t g = 0; g < m->n_graphs; g++)
+        for (int32_t n = 0; n < m->graphs[g]->n_nodes; n++) {
+            struct xc_node *node = &m->graphs[g]->nodes[n];
+            const uint8_t pick = scope->pick[scope->first[g] + n];
+
+            if (pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) continue;
+            if (is_op(node, "attention") && ((const struct xc_attr_attention *)node->attr)->kind == 0) ((struct xc_attr_attention *)node->attr)->quantized = true;
+            if (is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR && m->tensors[node->in[1].id]->enc.format == XC_FMT_S8 && node->in[0].range.mode == XC_RANGE_NONE)
+                XC_TRY(set_range(w, m->graphs[g], n, err));
+        }
+    return XC_OK;
+}
+
+static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
+{
+    struct xc_scope scope;
+    enum xc_status status = XC_OK;
+
+    XC_TRY(make_scope(w, &scope, err));
+    for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) {
+        const struct xc_tensor *tensor = w->model->tensors[t];
+
+        if (w->want[t].format == XC_FMT_S8 && !(tensor->part[XC_PART_DATA] && tensor->enc.format == XC_FMT_S8)) status = quantize_tensor(w, t, err);
+    }
+    if (status == XC_OK) status = set_nodes(w, &scope, err);
+    xc_scope_release(&scope);
+    return status;
+}
+
+const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "int8 weights and activations", .options = options, .needs_ranges = needs_ranges,
+                                          .plan = quantize_plan, .apply = quantize_apply };

@@ -1,63 +1,126 @@
 /* libxcompress: the toolkit: load a checkpoint, compress it, write one file.
  *
  *     struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
- *     opts.quantize = "int8";
- *     xc_compress_file("checkpoint/", "out.xc", &opts, &result, &err);
+ *     struct xc_compress_result result;
  *
- * Includes all of runtime.h: a program links libxcompress or libxcrt, not both. */
+ *     opts.quantize = "int8";
+ *     if (xc_compress_file("checkpoint/", "out.xc", &opts, &result, &err)) ...
+ *     xc_compress_result_release(&result);
+ *
+ * Includes all of runtime.h: a program links libxcompress or libxcrt, not both. Errors are values (status.h); nothing is printed. */
 #ifndef XC_COMPRESS_H
 #define XC_COMPRESS_H
 
+#include "xcompress/progress.h"
 #include "xcompress/runtime.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/* ---- recipes: an ordered list of passes, each with settings, targets and exceptions ---- */
+struct xc_recipe;
+
+XC_API enum xc_status xc_recipe_new(struct xc_recipe **out, struct xc_err *err);
+XC_API void xc_recipe_free(struct xc_recipe **recipe);
+
+/* Appends a pass. The calls below speak of the pass added last. XC_E_NOT_FOUND names a pass that does not exist. */
+XC_API enum xc_status xc_recipe_add(struct xc_recipe *recipe, const char *pass, struct xc_err *err);
+
+/* Sets an option; values are text ("static", "99.99", "true"). An option that the pass does not have, or a value outside its limits, is an error. */
+XC_API enum xc_status xc_recipe_set(struct xc_recipe *recipe, const char *option, const char *value, struct xc_err *err);
+
+/* What to treat, and what to leave: the kind of an op ("linear"), the name of a node, the name of a tensor, or "re:" and an extended
+ * regular expression that the name of a node must match from its start. No target = the scope the pass says of itself. A word that
+ * matches nothing is an error, and so is a target that the pass cannot treat. */
+XC_API enum xc_status xc_recipe_target(struct xc_recipe *recipe, const char *word, struct xc_err *err);
+XC_API enum xc_status xc_recipe_ignore(struct xc_recipe *recipe, const char *word, struct xc_err *err);
+
+/* The passes of this build, NULL-terminated, and what each is for; NULL for an unknown one. */
+XC_API const char *const *xc_pass_names(void);
+XC_API const char *xc_pass_summary(const char *pass);
+
+/* The i-th option of a pass: false when there is none. */
+struct xc_pass_option_info {
+    const char *name, *help, *def;
+    const char *choices; /* "row|static"; NULL = a number from min to max */
+    double min, max;
+};
+XC_API bool xc_pass_option(const char *pass, int i, struct xc_pass_option_info *info);
+
+/* ---- compression ---- */
 struct xc_compress_opts {
-    const char *quantize;   /* NULL = keep f32; "int8" */
-    const char *calibrate;  /* NULL, or a file of texts (one a line; .tsv with a header; .zst): measures the error of layers */
+    const struct xc_recipe *recipe; /* NULL = made from the shorthands below */
+    const char *quantize;   /* NULL = as stored; "int8" */
+    const char *calibrate;  /* NULL, or a file of texts (one a line; .tsv with a header; either may be zstd): measures the error of layers */
     bool static_ranges;     /* activations by one calibrated scale a layer instead of one a row; needs calibrate */
-    int32_t calibrate_rows; /* texts used at most */
+    int32_t calibrate_rows; /* texts used at most, spread evenly over the file */
     bool small;             /* entropy-coded file instead of one that is mapped */
+    bool no_golden;         /* store no golden samples */
     uint64_t seed;
-    struct xc_pool *pool;   /* NULL = the calling thread */
-    void (*progress)(void *arg, const char *what, double done, double total); /* may be NULL */
-    void *progress_arg;
-    int (*cancelled)(void *arg); /* polled; non-zero stops with XC_E_CANCELLED; may be NULL */
-    void *cancelled_arg;
+    const char *head;       /* NULL = what the checkpoint says; else "embed", "classify", ... */
+    int32_t max_tokens;     /* 0 = what the checkpoint says */
+    struct xc_pool *pool;   /* NULL = the calling thread; the bytes made do not depend on it */
+    const struct xc_progress *progress; /* may be NULL */
 };
 #define XC_COMPRESS_DEFAULT { .calibrate_rows = 256 }
 
-/* What became of one tensor. Strings live as long as the result. */
+/* What became of one tensor. */
 struct xc_layer_report {
     char *name;
+    char *node;          /* the node that uses it first; "" when none does */
+    char op[24];         /* that node's kind: "linear", "gather", ... */
     char encoding[48];   /* "int8/row", "f32", "dropped" */
-    char why[96];        /* the reason, for --plan */
-    uint64_t bytes, source_bytes;
-    double error;        /* relative L2 of the weight; 0 for unchanged */
+    char why[160];       /* the reason, for --plan */
+    uint64_t count;      /* numbers */
+    uint64_t bytes;      /* as encoded; 0 when dropped */
+    uint64_t source_bytes;
+    double error;        /* relative L2 of the weight; 0 when unchanged */
     double output_error; /* relative L2 of the layer's output on the calibration texts; -1 = not measured */
-    double sparsity;     /* share of zeros */
-    int64_t clamped;     /* groups of eight changed by the pair-sum rule (kernels.h) */
+    double sparsity;     /* share of zeros; -1 = not counted: the tensor was not changed, or only planned */
+    int64_t clamped;     /* groups changed by the pair-sum rule (kernels.h) */
 };
 
 struct xc_compress_result {
-    struct xc_layer_report *layers;
+    struct xc_layer_report *layers; /* tensors kept, then those dropped */
     int64_t n_layers;
-    uint64_t input_bytes, output_bytes;
-    uint64_t parameters;
-    double bits_per_weight; /* of all tensors kept, by their encodings */
+    uint64_t input_bytes;   /* of the source's files */
+    uint64_t output_bytes;  /* of the file; for a plan: what --store fast makes, to the byte */
+    uint64_t parameters;    /* of the tensors kept */
+    double bits_per_weight; /* of the tensors kept, by their encodings */
+    int64_t calibration_texts, calibration_tokens;
     double seconds;
 };
 XC_API void xc_compress_result_release(struct xc_compress_result *result);
 
-/* Compresses the model at `from` (any format) into the file `to`; `to` NULL = plan only: no tensor is read, errors and output_bytes
- * (exact for the fast store) are filled in as far as they are known before work. */
-XC_API enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err);
+/* Compresses the model at `from` (any format) into the file `to`, which is replaced as a whole or left as it was. `to` NULL = plan
+ * only: no weight is read. */
+XC_API enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result,
+                                       struct xc_err *err);
 
-/* Rebuilds the file at `path` from its manifest and the checkpoint at `from`, and compares decoded sections. Calls fn for each section
- * that differs. XC_E_MISMATCH when the source is another one, or a section differs. */
-XC_API enum xc_status xc_reproduce(const char *path, const char *from, struct xc_pool *pool, void (*differs)(void *arg, const char *section), void *arg, struct xc_err *err);
+/* The same on a model in memory; `model` is left as it was. `from` (may be NULL) is where it came from, for the manifest. plan_only as
+ * `to` = NULL above; *out is then NULL. */
+XC_API enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *model, const char *from, bool plan_only,
+                                        const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err);
+
+/* Rebuilds the file at `path` from its manifest and the checkpoint at `from`, and compares decoded sections. `calibrate` is the file of texts
+ * the manifest names by its hash; NULL when it names none. Calls differs (may be NULL) for each section that differs.
+ * XC_E_MISMATCH when the source is another one, or a section differs; *n_same counts sections that are equal. */
+struct xc_reproduce_opts {
+    const char *calibrate;
+    struct xc_pool *pool;
+    const struct xc_progress *progress;
+    void (*differs)(void *arg, const char *section, const char *made, const char *stored); /* digests; NULL = missing on that side */
+    void *arg;
+};
+XC_API enum xc_status xc_reproduce(const char *path, const char *from, const struct xc_reproduce_opts *opts, int64_t *n_same, struct xc_err *err);
+
+/* ---- other formats ---- */
+/* Any model, in and out. format: "f32", "f16", "bf16"; NULL = as stored. xc_export writes a Hugging Face directory. */
+XC_API enum xc_status xc_import(struct xc_model **out, const char *path, struct xc_err *err);
+XC_API enum xc_status xc_save(const struct xc_model *model, const char *path, bool small, struct xc_pool *pool, const struct xc_progress *progress,
+                              uint64_t *bytes, struct xc_err *err);
+XC_API enum xc_status xc_export(const struct xc_model *model, const char *dir, const char *format, struct xc_err *err);
 
 #ifdef __cplusplus
 }

@@ -1,24 +1,32 @@
 /* golden: answers stored with a model when it is made, so that any machine can prove that it gives the same ones.
  *
- * A sample is a sequence of token ids drawn from a counter-based generator (so only its length is stored) and the XXH3-64 of the output
- * bytes it gave. Lengths 1, 2, 17, 127, 128, 129 and 512, as far as the model has positions. */
+ * A sample is a sequence of token ids drawn from a counter-based generator, so that only its length is stored, and the XXH3-128 of the
+ * output bytes it gave. Lengths 1, 2, 17, 127, 128, 129 and 512 and a ragged handful, as far as the model has positions. A few
+ * texts come with the hash of their ids, for the tokenizer. */
 #ifndef XC_RUNTIME_SESSION_GOLDEN_H
 #define XC_RUNTIME_SESSION_GOLDEN_H
 
 #include "runtime/session/session.h"
 
-/* Runs the samples and makes the section. */
+/* Runs the samples on the best kernels of this machine and makes the section. *out is NULL, with XC_OK, for a model that does not take token ids. */
 enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, struct xc_pool *pool, struct xc_err *err);
 
+/* Bytes of the section that make would make, without running anything. */
+enum xc_status xc_golden_size(size_t *bytes, struct xc_model *model, struct xc_err *err);
+
+enum xc_batching { XC_BATCH_ONE = 0 /* one by one */, XC_BATCH_ALL /* one ragged batch */, XC_BATCH_MIXED /* batches of three, in reverse */, XC_BATCH_COUNT };
+const char *xc_batching_name(enum xc_batching batching);
+
 struct xc_golden_setup {
-    const char *isa;       /* a level of xc_kernels_levels; NULL = the best */
+    const char *isa;        /* a level of xc_kernels_levels; NULL = the best */
     struct xc_pool *pool;
-    bool together;         /* all samples in one ragged batch; false: one by one */
-    bool plain;            /* without the fused plan */
+    enum xc_batching batching;
+    bool plain;             /* without the fused plan */
+    int32_t longest;        /* leave out samples of more tokens; 0 = none */
 };
 
-/* XC_E_MISMATCH names the sample, the answer and the one stored. XC_E_NOT_FOUND when the model has no golden section. *checked counts
- * samples. */
+/* XC_E_MISMATCH names the sample or the text, the answer and the one stored. XC_E_NOT_FOUND when the model has no golden section. *checked
+ * counts samples and texts. */
 enum xc_status xc_golden_check(struct xc_model *model, const struct xc_golden_setup *setup, int *checked, struct xc_err *err);
 
 #endif

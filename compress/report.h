@@ -1,0 +1,20 @@
+/* report: what became of each tensor, for people, for --json and for the manifest. */
+#ifndef XC_COMPRESS_REPORT_H
+#define XC_COMPRESS_REPORT_H
+
+#include "compress/pass.h"
+
+/* One report per tensor of m, in order: names, users, sizes. */
+enum xc_status xc_report_init(struct xc_compress_result *r, const struct xc_model *m, struct xc_err *err);
+
+/* Appends the reports of tensors that are not in `kept` but were in `all`, or lie in the checkpoint at `from` (may be NULL) without being
+ * in `all`: a pooler that the graph does not use. */
+enum xc_status xc_report_dropped(struct xc_compress_result *r, const struct xc_model *kept, const struct xc_model *all, const char *from, struct xc_err *err);
+
+/* Encodings and bytes as they will be (want) and the totals. */
+void xc_report_finish(struct xc_compress_result *r, const struct xc_model *m, const struct xc_encoding *want);
+
+/* The exact size of the fast file that m will make once its tensors have the encodings `want`. */
+enum xc_status xc_report_file_size(uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, struct xc_err *err);
+
+#endif
