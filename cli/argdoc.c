@@ -67,7 +67,7 @@ static void print_option(FILE *f, const struct cli_opt *o)
 
     full_help(o, text, sizeof text);
     fputs(head, f);
-    if (n + 2 > HELP_COLUMN)
+    if (n + 1 > HELP_COLUMN)
         fprintf(f, "\n%*s", HELP_COLUMN, "");
     else
         fprintf(f, "%*s", HELP_COLUMN - n, "");
