@@ -148,15 +148,18 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    bool lost;
     int code;
 
     fill_standard_fds();
     handle_signals();
     code = run(argc, argv);
 
-    /* A result that did not reach its reader is a failure: full disk, closed pipe. */
+    /* A result that did not reach its reader is a failure: full disk, closed pipe. Closing writes what is buffered once more, which
+     * tells the reason again. */
+    lost = ferror(stdout) != 0;
     errno = 0;
-    if (ferror(stdout) || fclose(stdout) != 0) {
+    if (fclose(stdout) != 0 || lost) {
         char reason[128];
 
         fprintf(stderr, "xcompress: cannot write to stdout%s%s\n", errno != 0 ? ": " : "", errno != 0 ? xc_errno_text(errno, reason, sizeof reason) : "");
