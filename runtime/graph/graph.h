@@ -129,7 +129,7 @@ bool xc_name_ok(const char *name); /* NULL is not */
 bool xc_utf8_ok(const char *s, size_t n); /* without a NUL inside */
 
 enum xc_status xc_model_new(struct xc_model **out, struct xc_err *err);
-void xc_model_free(struct xc_model **model);
+XC_API void xc_model_free(struct xc_model **model); /* in runtime.h too: exported */
 
 /* A deep copy of graphs, meta, states; tensor bytes are shared by reference. Passes work on copies. */
 enum xc_status xc_model_clone(struct xc_model **out, const struct xc_model *model, struct xc_err *err);
