@@ -4,8 +4,9 @@
     gen_tokenizer.py OUT_DIR [--data DIR]        (pip install tokenizers; OUT_DIR is tests/vectors/tokenizer)
 
 Writes, per small tokenizer (trained on sentences of tatoeba, CC BY 2.0, credit tatoeba.org; sizes of a few thousand tokens), NAME/tokenizer.json,
-and for all of them texts.bin (u32 count; per text u32 length, bytes) and NAME/ids.bin (per text u32 n, i32 ids[n], u8 types[n]), where the texts
-are half hostile ones from here and half sentences of tatoeba. Also used as a module by compare_tokenizers.py."""
+and for all of them texts.bin (u32 count; per text u32 length, bytes) and NAME/ids.bin (per text u16 n, u16 ids[n]), where the texts are half hostile
+ones from here and half sentences of tatoeba. NAME/modes.bin holds pairs, limits and words: per case u16 flags (1 pair, 2 no special tokens, 4 words),
+u16 limit (0 = none), u16 texts, per text u16 length and bytes; u16 n, u16 ids[n], u8 types[n]. Also a module of compare_tokenizers.py."""
 import argparse
 import json
 import os
@@ -170,6 +171,30 @@ def trained(sets):
     }
 
 
+def modes(theirs, texts, n, seed=1):
+    """n random calls: pairs, truncation, no special tokens, words. Yields (flags, limit, texts, encoding)."""
+    rng = random.Random(seed)
+    theirs = Tokenizer.from_str(theirs.to_str())
+    theirs.no_padding()
+    n_added = theirs.num_special_tokens_to_add(True)
+    for _ in range(n):
+        a, b = rng.choice(texts), rng.choice(texts)
+        mode = rng.randrange(4)
+        limit = rng.choice([0, 0, n_added, n_added + 1, 8, 9, 12, 17, 32, 33])
+        theirs.no_truncation()
+        if limit:
+            theirs.enable_truncation(limit)
+        if mode == 0:
+            yield 1, limit, [a, b], theirs.encode(a, b)
+        elif mode == 1:
+            yield 0, limit, [a], theirs.encode(a)
+        elif mode == 2:
+            yield 3, limit, [a, b], theirs.encode(a, b, add_special_tokens=False)
+        else:
+            words = (a + " " + b).split()
+            yield 4, limit, words, theirs.encode(words, is_pretokenized=True)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("out")
@@ -180,7 +205,7 @@ def main():
         return subprocess.run(["zstd", "-dcq", os.path.join(args.data, name)], stdout=subprocess.PIPE, check=True).stdout.decode().split("\n")[:-1]
 
     train = lines("tatoeba.train.en.txt.zst")[::4] + lines("tatoeba.train.de.txt.zst")[::4]
-    texts = hostile(700, seed=11) + lines("tatoeba.dev.en.txt.zst")[:300] + lines("tatoeba.dev.de.txt.zst")[:300]
+    texts = hostile(400, seed=11) + lines("tatoeba.dev.en.txt.zst")[:250] + lines("tatoeba.dev.de.txt.zst")[:250]
     wp = train_wordpiece(train, 1500, True)
     add_tokens(wp)
     cased = train_wordpiece(train, 1500, False)
@@ -196,7 +221,12 @@ def main():
         save(t, os.path.join(args.out, name))
         with open(os.path.join(args.out, name, "ids.bin"), "wb") as f:
             for e in t.encode_batch([t.decode("utf-8", "replace") for t in raw]):
-                f.write(struct.pack("<I%di" % len(e.ids), len(e.ids), *e.ids) + bytes(e.type_ids))
+                f.write(struct.pack("<H%dH" % len(e.ids), len(e.ids), *e.ids))
+        with open(os.path.join(args.out, name, "modes.bin"), "wb") as f:
+            for flags, limit, parts, e in modes(t, [x for x in texts if isinstance(x, str) and "\0" not in x and len(x) < 120], 250):
+                f.write(struct.pack("<HHH", flags, limit, len(parts)))
+                f.write(b"".join(struct.pack("<H", len(x.encode())) + x.encode() for x in parts))
+                f.write(struct.pack("<H%dH" % len(e.ids), len(e.ids), *e.ids) + bytes(e.type_ids))
     print(json.dumps({"texts": len(raw)}), file=sys.stderr)
 
 
