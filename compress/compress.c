@@ -134,7 +134,7 @@ static enum xc_status manifest(struct job *j, bool planned, struct xc_err *err)
 }
 
 /* ---- before ---- */
-static enum xc_status prepare(struct job *j, const char *from, struct xc_err *err)
+static enum xc_status prepare(struct job *j, const char *from, bool plan_only, struct xc_err *err)
 {
     const struct xc_compress_opts *o = j->opts;
     int32_t n_dropped;
@@ -153,13 +153,15 @@ static enum xc_status prepare(struct job *j, const char *from, struct xc_err *er
     xc_buf_unref(&j->model->golden);
     xc_buf_unref(&j->model->manifest);
     xc_model_drop_unused(j->model, &n_dropped, &bytes);
+    for (size_t p = 0; p < j->recipe->n; p++)
+        if (j->recipe->passes[p].pass->prepare) XC_TRY(j->recipe->passes[p].pass->prepare(j->model, &j->recipe->passes[p], plan_only, err));
     XC_TRY(xc_report_init(j->result, j->model, err));
     return o->calibrate ? xc_model_clone(&j->original, j->model, err) : XC_OK;
 }
 
 static enum xc_status run(struct job *j, const char *from, bool plan_only, struct xc_err *err)
 {
-    XC_TRY(prepare(j, from, err));
+    XC_TRY(prepare(j, from, plan_only, err));
     XC_TRY(plan(j, err));
     if (!plan_only) XC_TRY(work(j, err));
     XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));

@@ -20,8 +20,14 @@ static const struct xc_pass_option options[] = {
       .choices = "absmax|percentile|mse" },
     { .name = "percentile", .help = "static: share of magnitudes inside the range, in percent", .def = "99.99", .min = 50, .max = 100 },
     { .name = "attention", .help = "arithmetic inside attention", .def = "int8", .choices = "int8|f32" },
+    { .name = "smooth", .help = "even out the columns of what layer norms give to linears, by their gains", .def = "yes", .choices = "yes|no" },
     { .name = NULL },
 };
+
+static enum xc_status prepare(struct xc_model *m, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err)
+{
+    return xc_recipe_is(spec, "smooth", "yes") ? xc_smooth(m, plan_only, err) : XC_OK;
+}
 
 static bool needs_ranges(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "static"); }
 
@@ -105,7 +111,7 @@ static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const s
         snprintf(l->why, sizeof l->why, "kept: a table of %lld rows saves nothing", (long long)xc_tensor_rows(w->model->tensors[t]));
         return;
     }
-    w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear };
+    w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear && !gather };
     if (linear && gather) snprintf(l->why, sizeof l->why, "one scale a row, shared by an embedding and a linear");
     else if (linear) snprintf(l->why, sizeof l->why, "one scale an output; inputs %s", xc_recipe_is(w->spec, "activations", "static") ? "by a calibrated scale" : "per row at run time");
     else snprintf(l->why, sizeof l->why, "one scale a row");
@@ -294,5 +300,5 @@ static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
     return status;
 }
 
-const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "int8 weights and activations", .options = options, .needs_ranges = needs_ranges,
+const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "int8 weights and activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,
                                           .plan = quantize_plan, .apply = quantize_apply };

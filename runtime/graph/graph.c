@@ -391,6 +391,22 @@ enum xc_status xc_graph_add_node(struct xc_graph *g, int32_t *out_values, const 
     return XC_OK;
 }
 
+enum xc_status xc_graph_insert_node(struct xc_graph *g, int32_t at, int32_t *out_values, const char *op, const char *name, const struct xc_ref *in, int32_t n_in,
+                                    const void *attr, struct xc_err *err)
+{
+    struct xc_node node;
+
+    if (at < 0 || at > g->n_nodes) return xc_fail(err, XC_E_ARG, "graph '%s' has no node %d to insert '%s' before", g->name, at, name);
+    XC_TRY(xc_graph_add_node(g, out_values, op, name, in, n_in, attr, err));
+    node = g->nodes[g->n_nodes - 1];
+    memmove(&g->nodes[at + 1], &g->nodes[at], (size_t)(g->n_nodes - 1 - at) * sizeof *g->nodes);
+    g->nodes[at] = node;
+    for (int32_t v = 0; v < g->n_values; v++)
+        if (g->values[v].node >= at) g->values[v].node++;
+    for (int32_t i = 0; i < node.n_out; i++) g->values[node.out[i]].node = at;
+    return XC_OK;
+}
+
 /* ---- copies and clean-up ---- */
 static enum xc_status clone_graph(struct xc_model *m, const struct xc_graph *g, struct xc_err *err)
 {

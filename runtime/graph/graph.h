@@ -154,6 +154,9 @@ enum xc_status xc_graph_add_input(struct xc_graph *g, int32_t *value, const char
 /* `op` is a name of ops.def; attr NULL = defaults. Output values are created by infer and named after the node. */
 enum xc_status xc_graph_add_node(struct xc_graph *g, int32_t *out_values, const char *op, const char *name, const struct xc_ref *in,
                                  int32_t n_in, const void *attr, struct xc_err *err);
+/* The same, in front of node `at`: for passes. Ids of values stay what they are. */
+enum xc_status xc_graph_insert_node(struct xc_graph *g, int32_t at, int32_t *out_values, const char *op, const char *name, const struct xc_ref *in,
+                                    int32_t n_in, const void *attr, struct xc_err *err);
 enum xc_status xc_graph_add_output(struct xc_graph *g, int32_t value, struct xc_err *err);
 int32_t xc_graph_find_space(const struct xc_graph *g, const char *name);
 int32_t xc_graph_find_value(const struct xc_graph *g, const char *name);

@@ -281,6 +281,11 @@ static enum xc_status add_node(struct xc_plan *p, const struct uses *uses, int32
         s->in[1] = value_in(node, 1);
         return XC_OK;
     }
+    if (is(node, "scale") && tensor_in(g, node, 1)) {
+        XC_TRY(new_step(p, &s, &step_scale, node, node->out[0], err));
+        s->in[0] = value_in(node, 0);
+        return f32_of(p, &s->gain, tensor_in(g, node, 1), err);
+    }
     if (is(node, "l2_normalize")) {
         XC_TRY(new_step(p, &s, &step_l2, node, node->out[0], err));
         s->in[0] = value_in(node, 0);

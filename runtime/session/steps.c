@@ -159,6 +159,18 @@ static void run_l2(const struct step *s, struct block *b, int64_t col0, int64_t 
 }
 const struct step_type step_l2 = { .name = "l2_normalize", .local = true, .rows = run_l2 };
 
+static void run_scale(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+{
+    const int64_t cols = b->plan->graph->values[s->out].cols, ldx = block_ld(b, s->in[0]), ldy = block_ld(b, s->out);
+    const float *x = block_value(b, s->in[0]);
+    float *y = block_value(b, s->out);
+
+    (void)col0;
+    (void)col1;
+    for (int64_t r = 0; r < b->rows; r++) b->plan->kern->mul_f32(y + r * ldy, x + r * ldx, s->gain, cols);
+}
+const struct step_type step_scale = { .name = "scale", .local = true, .rows = run_scale };
+
 /* ---- a segment ---- */
 struct segment_job {
     const struct xc_plan *plan;

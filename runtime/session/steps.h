@@ -20,7 +20,7 @@ struct step_type {
     /* Stand-alone. */
     enum xc_status (*whole)(const struct step *s, const struct xc_plan *p, struct xc_run *run, struct xc_err *err);
 };
-extern const struct step_type step_gather, step_linear, step_norm, step_quantize, step_unary, step_add, step_mul, step_l2, step_copy;
+extern const struct step_type step_gather, step_linear, step_norm, step_quantize, step_unary, step_add, step_mul, step_l2, step_scale;
 extern const struct step_type step_attention, step_pool, step_node;
 
 /* An int8 copy of a value, alive inside one segment only. */
@@ -49,7 +49,7 @@ struct step {
     const float *w_scale, *bias;
     int64_t N, K;
     /* norm */
-    const float *gain;
+    const float *gain;    /* norm's gain, scale's factors */
     float eps;
     bool rms;
 };
