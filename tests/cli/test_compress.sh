@@ -1,0 +1,177 @@
+# compress, inspect, convert, selftest, reproduce: a checkpoint to a file and back, and all that can go wrong on the way.
+. "$(dirname "$0")/lib.sh"
+tiny=$XC_SOURCE_ROOT/tests/data/tiny-bert
+other=$XC_SOURCE_ROOT/tests/vectors/arch/bert
+
+same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
+
+# ---- the straight way ----
+run "$XC_BIN" compress "$tiny" -o a.xc --quantize int8
+expect_code 0
+[ -s a.xc ] || fail "no file was made"
+run "$XC_BIN" compress "$tiny" -o b.xc --quantize int8 --threads 2 --json
+expect_code 0
+expect_json
+[ "$(json '["output_bytes"]')" = "$(wc -c <b.xc)" ] || fail "output_bytes is not the size of the file"
+same a.xc b.xc
+run "$XC_BIN" compress "$tiny" --quantize int8 --plan --json
+expect_code 0
+expect_json
+[ "$(json '["output_bytes"]')" = "$(wc -c <a.xc)" ] || fail "the plan is not exact"
+run "$XC_BIN" compress "$tiny" -o plan.xc --quantize int8 --plan
+expect_code 0
+[ ! -e plan.xc ] || fail "--plan made a file"
+run "$XC_BIN" compress "$tiny" -o small.xc --quantize int8 --store small
+expect_code 0
+[ "$(wc -c <small.xc)" -lt "$(wc -c <a.xc)" ] || fail "--store small is not smaller"
+printf 'A man is playing a guitar.\nTwo dogs run in the city.\n' >texts.txt
+run "$XC_BIN" compress "$tiny" -o s.xc --quantize int8 --static --calibrate texts.txt --json
+expect_code 0
+expect_json
+[ "$(json '["calibration"]["texts"]')" = 2 ] || fail "two texts were given"
+
+for f in a.xc small.xc s.xc; do
+    run "$XC_BIN" selftest $f
+    expect_code 0
+done
+run "$XC_BIN" selftest a.xc --json
+expect_code 0
+expect_json
+[ "$(json '["ok"]')" = True ] || fail "not ok"
+run "$XC_BIN" reproduce a.xc --from "$tiny"
+expect_code 0
+run "$XC_BIN" reproduce a.xc --from "$tiny" --json
+expect_code 0
+expect_json
+run "$XC_BIN" reproduce a.xc --from "$other"
+[ "$code" -ne 0 ] || fail "another checkpoint made the same file"
+
+for m in a.xc "$tiny"; do
+    run "$XC_BIN" inspect "$m"
+    expect_code 0
+    run "$XC_BIN" inspect "$m" --json
+    expect_code 0
+    expect_json
+done
+run "$XC_BIN" inspect a.xc --manifest
+expect_code 0
+expect_json
+out_lacks "$XC_SOURCE_ROOT"
+run "$XC_BIN" inspect a.xc --graph
+expect_code 0
+cp out graph.txt
+run "$XC_BIN" inspect small.xc --graph
+expect_code 0
+same out graph.txt
+
+# ---- there and back ----
+run "$XC_BIN" convert "$tiny" -o f32.xc
+expect_code 0
+run "$XC_BIN" convert f32.xc -o back
+expect_code 0
+run "$XC_BIN" convert back -o again.xc --json
+expect_code 0
+expect_json
+run "$XC_BIN" inspect f32.xc --graph
+cp out graph.txt
+run "$XC_BIN" inspect again.xc --graph
+same out graph.txt
+run "$XC_BIN" compress back -o c.xc --quantize int8 --quiet
+expect_code 0
+run "$XC_BIN" inspect a.xc --json
+cp out a.json
+run "$XC_BIN" inspect c.xc --json
+python3 -c 'import json; a, c = (json.load(open(f))["layers"] for f in ("a.json", "out")); exit(sorted(map(str, a)) != sorted(map(str, c)))' || fail "compressed after a round trip, the layers differ"
+
+# ---- wrong usage ----
+run "$XC_BIN" compress "$tiny" -o x.xc --quantize int7
+expect_code 2
+[ "$(wc -l <err)" -eq 1 ] || fail "wrong usage is not one line"
+err_has int7
+for args in "compress" "compress $tiny" "convert $tiny" "inspect" "selftest" "reproduce a.xc" "compress $tiny $tiny -o x.xc" "compress $tiny -o x.xc --threads x"; do
+    run "$XC_BIN" $args
+    expect_code 2
+done
+
+# ---- failures: exit code 1, one line, no output ----
+run "$XC_BIN" compress missing -o x.xc --quiet
+expect_failure missing
+run "$XC_BIN" inspect missing.xc
+expect_failure missing.xc
+run "$XC_BIN" selftest missing.xc
+expect_failure missing.xc
+run "$XC_BIN" selftest "$tiny"
+expect_failure tiny-bert
+run "$XC_BIN" convert missing -o x.xc --quiet
+expect_failure missing
+run "$XC_BIN" reproduce a.xc --from missing --quiet
+expect_failure missing
+run "$XC_BIN" compress "$tiny" -o no/such/dir/x.xc --quantize int8 --quiet
+expect_failure no/such/dir
+run "$XC_BIN" compress "$tiny" -o x.xc --quantize int8 --quiet --calibrate missing.txt
+expect_failure missing.txt
+run "$XC_BIN" compress "$tiny" -o x.xc --quantize int8 --quiet --static
+expect_code 2
+err_has --calibrate
+mkdir readonly
+chmod a-w readonly
+if [ ! -w readonly ]; then # root may write anywhere
+    run "$XC_BIN" compress "$tiny" -o readonly/x.xc --quantize int8 --quiet
+    expect_failure readonly
+fi
+[ ! -e x.xc ] || fail "a failure left a file"
+
+# ---- damaged files ----
+size=$(wc -c <a.xc)
+for n in 0 1 8 31 63 64 100 200 1000 $((size / 2)) $((size - 1)); do
+    head -c "$n" a.xc >cut.xc
+    for verb in inspect selftest; do
+        run "$XC_BIN" $verb cut.xc
+        expect_failure cut.xc
+    done
+    run "$XC_BIN" convert cut.xc -o x.xc --quiet
+    expect_failure cut.xc
+done
+for n in 1 100 5000 100000; do
+    python3 -c 'import random, sys; random.seed(int(sys.argv[1])); sys.stdout.buffer.write(random.randbytes(int(sys.argv[1])))' "$n" >random.xc
+    run "$XC_BIN" inspect random.xc
+    expect_failure random.xc
+done
+i=0
+while [ $i -lt 12 ]; do # one flipped bit anywhere is found
+    python3 -c 'import sys; b = bytearray(open("a.xc", "rb").read()); at = len(b) * (2 * int(sys.argv[1]) + 1) // 24; b[at] ^= 16; open("flip.xc", "wb").write(b)' $i
+    run "$XC_BIN" selftest flip.xc --quick
+    [ "$code" -ne 0 ] || cmp -s flip.xc a.xc || echo "flip $i is in padding?"
+    [ "$code" -eq 0 ] || expect_failure flip.xc
+    i=$((i + 1))
+done
+[ ! -e x.xc ] || fail "a failure left a file"
+
+# ---- the old file stays ----
+cp a.xc old.xc
+run sh -c 'ulimit -f 8; trap "" XFSZ; exec "$0" compress "$1" -o old.xc --quiet' "$XC_BIN" "$tiny"
+[ "$code" -eq 1 ] || fail "a file of 180 KB was written where 4 KB were allowed"
+same old.xc a.xc
+for delay in 0.001 0.003 0.005 0.01 0.02 0.03; do
+    "$XC_BIN" compress "$tiny" -o old.xc --quantize int8 --quiet >out 2>err &
+    pid=$!
+    sleep $delay
+    kill -9 $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    same old.xc a.xc # the same bytes, whether it was replaced or not
+done
+for sig in INT TERM; do
+    "$XC_BIN" compress "$tiny" -o old.xc --quantize int8 --quiet >out 2>err &
+    pid=$!
+    sleep 0.005
+    kill -$sig $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    same old.xc a.xc
+done
+if [ -w /dev/full ]; then
+    ran='inspect >/dev/full'
+    : >out
+    "$XC_BIN" inspect a.xc --graph >/dev/full 2>err
+    code=$?
+    [ "$code" -eq 1 ] || fail "a result that was not written is no success"
+fi
