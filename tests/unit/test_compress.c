@@ -1,0 +1,437 @@
+/* test_compress: the whole job on tiny checkpoints: the same bytes for any threads, the pair-sum rule, exact plans, a manifest without paths,
+ * golden samples that a flipped weight fails, reproduction, calibration, and no file after any failed allocation. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "compress/manifest.h"
+#include "runtime/container/container.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/session/golden.h"
+#include "xcompress/compress.h"
+
+static char root[1024], dir[1024];
+static const char *const checkpoints[] = { "tests/data/tiny-bert", "tests/vectors/arch/bert", "tests/vectors/arch/bert_classify", "tests/vectors/arch/bert_mlm", "tests/vectors/arch/bert_f16_k312",
+                                           "tests/vectors/arch/distilbert_tag", "tests/vectors/arch/roberta" };
+
+static void ok(enum xc_status status, const struct xc_err *err)
+{
+    char text[512];
+
+    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
+}
+
+static const char *in_root(const char *name)
+{
+    static char path[4][2100];
+    static unsigned next;
+    char *const p = path[next++ % 4];
+
+    snprintf(p, sizeof path[0], "%s/%s", root, name);
+    return p;
+}
+
+static const char *in_dir(const char *name)
+{
+    static char path[4][2100];
+    static unsigned next;
+    char *const p = path[next++ % 4];
+
+    snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    return p;
+}
+
+static uint8_t *read_file(const char *path, size_t *n)
+{
+    FILE *const f = fopen(path, "rb");
+    uint8_t *p;
+    long size;
+
+    if (!f) fail_msg("cannot open %s", path);
+    fseek(f, 0, SEEK_END);
+    size = ftell(f);
+    rewind(f);
+    p = malloc((size_t)size + 1);
+    assert_non_null(p);
+    *n = fread(p, 1, (size_t)size, f);
+    assert_int_equal(*n, size);
+    fclose(f);
+    return p;
+}
+
+static void write_file(const char *path, const void *p, size_t n)
+{
+    FILE *const f = fopen(path, "wb");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(p, 1, n, f), n);
+    fclose(f);
+}
+
+static void make(const char *from, const char *to, int threads, struct xc_compress_opts how)
+{
+    struct xc_compress_result result;
+    struct xc_pool *pool = NULL;
+    struct xc_err err = { 0 };
+
+    ok(xc_pool_new(&pool, threads, &err), &err);
+    how.quantize = "int8";
+    how.pool = pool;
+    ok(xc_compress_file(from, to, &how, &result, &err), &err);
+    xc_compress_result_release(&result);
+    xc_pool_free(&pool);
+}
+
+static struct xc_model *open_verified(const char *path)
+{
+    const struct xc_read_opts opts = { .verify = true };
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+
+    ok(xc_container_read(&m, path, &opts, &err), &err);
+    return m;
+}
+
+/* ---- bytes ---- */
+static void test_same_bytes(void **state)
+{
+    const struct xc_compress_opts fast = XC_COMPRESS_DEFAULT, small = { .small = true, .calibrate_rows = 256 };
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(checkpoints); i++)
+        for (int store = 0; store < 2; store++) {
+            uint8_t *want = NULL;
+            size_t n = 0;
+
+            for (int threads = 1; threads <= 3; threads++) {
+                uint8_t *p;
+                size_t bytes;
+
+                make(in_root(checkpoints[i]), in_dir("same.xc"), threads, store ? small : fast);
+                p = read_file(in_dir("same.xc"), &bytes);
+                if (!want) {
+                    want = p;
+                    n = bytes;
+                    continue;
+                }
+                assert_int_equal(bytes, n);
+                assert_memory_equal(p, want, n);
+                free(p);
+            }
+            free(want);
+        }
+}
+
+/* The plan says the size, makes nothing, and the container agrees. */
+static void test_plan(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(checkpoints); i++)
+        for (int int8 = 0; int8 < 2; int8++) {
+            struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+            struct xc_compress_result plan, result;
+            struct xc_model *m;
+            struct xc_err err = { 0 };
+            uint64_t bytes;
+            size_t n;
+
+            how.quantize = int8 ? "int8" : NULL;
+            unlink(in_dir("plan.xc"));
+            ok(xc_compress_file(in_root(checkpoints[i]), NULL, &how, &plan, &err), &err);
+            assert_int_not_equal(access(in_dir("plan.xc"), F_OK), 0);
+            ok(xc_compress_file(in_root(checkpoints[i]), in_dir("plan.xc"), &how, &result, &err), &err);
+            free(read_file(in_dir("plan.xc"), &n));
+            assert_int_equal(plan.output_bytes, n);
+            assert_int_equal(result.output_bytes, n);
+            m = open_verified(in_dir("plan.xc"));
+            ok(xc_container_size(m, &bytes, &err), &err);
+            assert_int_equal(bytes, n);
+            assert_int_equal(plan.n_layers, result.n_layers);
+            for (int64_t l = 0; l < plan.n_layers; l++) {
+                assert_string_equal(plan.layers[l].name, result.layers[l].name);
+                assert_string_equal(plan.layers[l].encoding, result.layers[l].encoding);
+                assert_int_equal(plan.layers[l].bytes, result.layers[l].bytes);
+            }
+            xc_model_free(&m);
+            xc_compress_result_release(&plan);
+            xc_compress_result_release(&result);
+        }
+}
+
+/* ---- numbers ---- */
+static void test_pair_sums(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(checkpoints); i++) {
+        const struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+        struct xc_model *m;
+        int linears = 0;
+
+        make(in_root(checkpoints[i]), in_dir("pairs.xc"), 1, how);
+        m = open_verified(in_dir("pairs.xc"));
+        for (int32_t t = 0; t < m->n_tensors; t++) {
+            const struct xc_tensor *const w = m->tensors[t];
+            const int8_t *const q = w->part[XC_PART_DATA] ? (const int8_t *)w->part[XC_PART_DATA]->data : NULL;
+
+            if (w->enc.format != XC_FMT_S8 || w->enc.layout != XC_LAYOUT_PANEL16) continue;
+            linears++;
+            assert_true(w->enc.sum16);
+            assert_true(xc_sum16_ok(q, xc_tensor_rows(w), xc_tensor_cols(w)));
+            for (size_t k = 0; k < w->part[XC_PART_DATA]->size; k++) assert_int_not_equal(q[k], -128);
+        }
+        assert_true(linears >= 6);
+        xc_model_free(&m);
+    }
+}
+
+static void test_errors_small(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(checkpoints); i++) {
+        struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+        struct xc_compress_result r;
+        struct xc_err err = { 0 };
+        int changed = 0;
+
+        how.quantize = "int8";
+        ok(xc_compress_file(in_root(checkpoints[i]), in_dir("errors.xc"), &how, &r, &err), &err);
+        for (int64_t l = 0; l < r.n_layers; l++) {
+            if (strncmp(r.layers[l].encoding, "int8", 4)) {
+                assert_true(r.layers[l].error == 0);
+                continue;
+            }
+            changed++;
+            if (!(r.layers[l].error > 0 && r.layers[l].error < 0.02)) fail_msg("%s: %s has an error of %g", checkpoints[i], r.layers[l].name, r.layers[l].error);
+            assert_true(r.layers[l].output_error < 0);
+        }
+        assert_true(changed >= 6);
+        assert_true(r.output_bytes < r.input_bytes);
+        xc_compress_result_release(&r);
+    }
+}
+
+static void test_manifest(void **state)
+{
+    const struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+    struct xc_manifest manifest;
+    struct xc_model *m;
+    struct xc_err err = { 0 };
+    char *text;
+
+    (void)state;
+    make(in_root(checkpoints[0]), in_dir("manifest.xc"), 1, how);
+    m = open_verified(in_dir("manifest.xc"));
+    assert_non_null(m->manifest);
+    ok(xc_manifest_read(&manifest, m->manifest, &err), &err);
+    assert_true(json_array_size(manifest.sources) >= 3);
+    assert_int_equal(json_array_size(json_object_get(manifest.root, "layers")) >= (size_t)m->n_tensors, 1);
+    text = strndup((const char *)m->manifest->data, m->manifest->size);
+    assert_non_null(text);
+    assert_null(strstr(text, root));
+    assert_null(strstr(text, dir));
+    assert_null(strstr(text, "tests/data"));
+    free(text);
+    xc_manifest_release(&manifest);
+    xc_model_free(&m);
+}
+
+static void test_refused(void **state)
+{
+    struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+    struct xc_compress_result r;
+    struct xc_err err = { 0 };
+
+    (void)state;
+    how.quantize = "int7";
+    assert_int_not_equal(xc_compress_file(in_root(checkpoints[0]), in_dir("refused.xc"), &how, &r, &err), XC_OK);
+    assert_non_null(strstr(err.msg, "int7"));
+    how.quantize = "int8";
+    how.static_ranges = true; /* and no texts */
+    assert_int_not_equal(xc_compress_file(in_root(checkpoints[0]), in_dir("refused.xc"), &how, &r, &err), XC_OK);
+    assert_null(r.layers);
+    assert_int_not_equal(xc_compress_file(in_root("tests/data/none"), in_dir("refused.xc"), &how, &r, &err), XC_OK);
+    assert_int_not_equal(access(in_dir("refused.xc"), F_OK), 0);
+}
+
+/* ---- golden ---- */
+static void test_golden(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(checkpoints); i++) {
+        const struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+        struct xc_model *m;
+        struct xc_err err = { 0 };
+        int checked;
+
+        make(in_root(checkpoints[i]), in_dir("golden.xc"), 1, how);
+        m = open_verified(in_dir("golden.xc"));
+        for (const char *const *level = xc_kernels_levels(); *level; level++)
+            for (int b = 0; b < XC_BATCH_COUNT && xc_kernels_for(*level); b++)
+                for (int plain = 0; plain < 2; plain++) {
+                    const struct xc_golden_setup setup = { .isa = *level, .batching = (enum xc_batching)b, .plain = plain };
+
+                    ok(xc_golden_check(m, &setup, &checked, &err), &err);
+                    assert_true(checked >= 4);
+                }
+        xc_model_free(&m);
+    }
+}
+
+/* One bit of one weight: with a model that believes it, the samples differ; in a file, the checksum does. */
+static void test_flip(void **state)
+{
+    const struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+    const struct xc_read_opts verify = { .verify = true };
+    const struct xc_golden_setup setup = { .isa = NULL };
+    struct xc_model *m, *bad = NULL;
+    struct xc_err err = { 0 };
+    uint8_t *bytes;
+    size_t n, at = 0;
+    int checked;
+
+    (void)state;
+    make(in_root(checkpoints[0]), in_dir("flip.xc"), 1, how);
+    m = open_verified(in_dir("flip.xc"));
+    bytes = read_file(in_dir("flip.xc"), &n);
+    for (int32_t t = 0; t < m->n_tensors; t++) {
+        struct xc_tensor *const w = m->tensors[t];
+        struct xc_buf *copy = NULL, *const old = w->part[XC_PART_DATA];
+
+        if (w->enc.format != XC_FMT_S8 || w->enc.layout != XC_LAYOUT_PANEL16) continue;
+        ok(xc_buf_new(&copy, old->size, &err), &err);
+        memcpy(copy->data, old->data, old->size);
+        copy->data[5] ^= 32;
+        w->part[XC_PART_DATA] = copy;
+        assert_int_equal(xc_golden_check(m, &setup, &checked, &err), XC_E_MISMATCH);
+        if (t % 4 == 0) { /* written with checksums that fit, it is still found */
+            const struct xc_write_opts fast = { .store = XC_STORE_FAST };
+
+            ok(xc_container_write(m, in_dir("flipped.xc"), &fast, NULL, &err), &err);
+            bad = open_verified(in_dir("flipped.xc"));
+            assert_int_equal(xc_golden_check(bad, &setup, &checked, &err), XC_E_MISMATCH);
+            xc_model_free(&bad);
+        }
+        w->part[XC_PART_DATA] = old;
+        xc_buf_unref(&copy);
+        at = (size_t)(old->data - old->parent->data) + 5; /* the mapping begins with the file */
+        bytes[at] ^= 32;
+        write_file(in_dir("flipped.xc"), bytes, n);
+        bytes[at] ^= 32;
+        assert_int_equal(xc_container_read(&bad, in_dir("flipped.xc"), &verify, &err), XC_E_CHECKSUM);
+        assert_null(bad);
+    }
+    assert_true(at > 0);
+    ok(xc_golden_check(m, &setup, &checked, &err), &err);
+    free(bytes);
+    xc_model_free(&m);
+}
+
+/* ---- reproduce ---- */
+static void test_reproduce(void **state)
+{
+    const struct xc_reproduce_opts opts = { .calibrate = NULL };
+    struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+    struct xc_err err = { 0 };
+    int64_t same;
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(checkpoints); i++) {
+        how.small = i % 2;
+        make(in_root(checkpoints[i]), in_dir("again.xc"), 1, how);
+        ok(xc_reproduce(in_dir("again.xc"), in_root(checkpoints[i]), &opts, &same, &err), &err);
+        assert_true(same > 10);
+        assert_int_equal(xc_reproduce(in_dir("again.xc"), in_root(checkpoints[(i + 1) % XC_ARRAY_LEN(checkpoints)]), &opts, &same, &err), XC_E_MISMATCH);
+    }
+}
+
+/* ---- calibration ---- */
+static void test_calibrate(void **state)
+{
+    static const char texts[] = "A man is playing a guitar.\n\nTwo dogs run in the big city.\nthe sea is blue\nI love this movie, it is not boring!\n";
+    const struct xc_golden_setup setup = { .isa = "scalar" };
+
+    (void)state;
+    write_file(in_dir("texts.txt"), texts, sizeof texts - 1);
+    for (int with_static = 0; with_static < 2; with_static++) {
+        struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+        struct xc_compress_result r;
+        const struct xc_reproduce_opts again = { .calibrate = in_dir("texts.txt") };
+        struct xc_model *m;
+        struct xc_err err = { 0 };
+        int64_t same;
+        int measured = 0, checked;
+
+        how.quantize = "int8";
+        how.calibrate = again.calibrate;
+        how.static_ranges = with_static;
+        ok(xc_compress_file(in_root(checkpoints[0]), in_dir("calibrated.xc"), &how, &r, &err), &err);
+        assert_int_equal(r.calibration_texts, 4);
+        assert_true(r.calibration_tokens > 20);
+        for (int64_t l = 0; l < r.n_layers; l++) {
+            if (strcmp(r.layers[l].op, "linear") || strncmp(r.layers[l].encoding, "int8", 4)) continue;
+            measured++;
+            if (!(r.layers[l].output_error > 0 && r.layers[l].output_error < 0.1)) fail_msg("%s: output error %g", r.layers[l].name, r.layers[l].output_error);
+        }
+        assert_int_equal(measured, 12);
+        xc_compress_result_release(&r);
+        m = open_verified(in_dir("calibrated.xc"));
+        ok(xc_golden_check(m, &setup, &checked, &err), &err);
+        xc_model_free(&m);
+        ok(xc_reproduce(in_dir("calibrated.xc"), in_root(checkpoints[0]), &again, &same, &err), &err);
+    }
+}
+
+/* ---- failed allocations ---- */
+static void test_no_memory(void **state)
+{
+    bool done = false;
+
+    (void)state;
+    unlink(in_dir("nomem.xc"));
+    for (int64_t n = 0; !done; n += n < 400 ? 1 : 7) {
+        struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+        struct xc_compress_result r;
+        struct xc_err err = { 0 };
+        enum xc_status status;
+
+        assert_true(n < 100000);
+        how.quantize = "int8";
+        xc_alloc_fail_after(n);
+        status = xc_compress_file(in_root("tests/vectors/arch/bert_classify"), in_dir("nomem.xc"), &how, &r, &err);
+        xc_alloc_fail_after(-1);
+        done = status == XC_OK;
+        if (!done) {
+            if (status != XC_E_NOMEM) fail_msg("allocation %lld: %s", (long long)n, err.msg);
+            assert_null(r.layers);
+            assert_int_not_equal(access(in_dir("nomem.xc"), F_OK), 0);
+        }
+        xc_compress_result_release(&r);
+    }
+    assert_int_equal(access(in_dir("nomem.xc"), F_OK), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_plan), cmocka_unit_test(test_pair_sums), cmocka_unit_test(test_errors_small), cmocka_unit_test(test_manifest),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_golden), cmocka_unit_test(test_flip), cmocka_unit_test(test_reproduce), cmocka_unit_test(test_calibrate), cmocka_unit_test(test_no_memory),
+    };
+    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
+    char command[2048];
+    int rc;
+
+    snprintf(root, sizeof root, "%s", source ? source : ".");
+    snprintf(dir, sizeof dir, "%s/xc-compress-XXXXXX", tmp ? tmp : "/tmp");
+    if (!mkdtemp(dir)) return 1;
+    rc = cmocka_run_group_tests(tests, NULL, NULL);
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    return system(command) ? 1 : rc;
+}
