@@ -245,7 +245,7 @@ static enum xc_status read_file(struct xc_checkpoint *cp, const char *path, cons
 
 static int by_name(const void *a, const void *b) { return strcmp(((const struct xc_st_tensor *)a)->name, ((const struct xc_st_tensor *)b)->name); }
 
-static enum xc_status sort_names(struct xc_checkpoint *cp, const char *path, struct xc_err *err)
+enum xc_status xc_checkpoint_sort(struct xc_checkpoint *cp, const char *path, struct xc_err *err)
 {
     if (cp->n_tensors) qsort(cp->tensors, cp->n_tensors, sizeof *cp->tensors, by_name);
     for (size_t i = 1; i < cp->n_tensors; i++)
@@ -296,7 +296,7 @@ static enum xc_status read_shards(struct xc_checkpoint *cp, const char *dir, con
     json_t *value;
 
     XC_TRY(open_shards(cp, dir, map, err));
-    XC_TRY(sort_names(cp, index, err));
+    XC_TRY(xc_checkpoint_sort(cp, index, err));
     json_object_foreach((json_t *)(uintptr_t)map, key, value) {
         const char *shard = json_string_value(value);
         const struct xc_st_tensor *t = xc_checkpoint_find(cp, key);
@@ -320,7 +320,7 @@ static enum xc_status open_dir(struct xc_checkpoint *cp, const char *dir, struct
         return xc_fail(err, XC_E_ARG, "the path is too long");
     if (access(index, F_OK) || !access(path, F_OK)) {
         XC_TRY(read_file(cp, path, "", err));
-        return sort_names(cp, path, err);
+        return xc_checkpoint_sort(cp, path, err);
     }
     XC_TRY(xc_json_load(&root, index, &limits, err));
     status = xc_json_object(&map, root, "weight_map", err);
@@ -334,7 +334,7 @@ enum xc_status xc_checkpoint_add(struct xc_checkpoint *cp, const char *path, con
 {
     if (cp->n_files >= MAX_SHARDS) return xc_fail(err, XC_E_LIMIT, "more than %d weight files", MAX_SHARDS);
     XC_TRY(read_file(cp, path, prefix, err));
-    return sort_names(cp, path, err);
+    return xc_checkpoint_sort(cp, path, err);
 }
 
 enum xc_status xc_checkpoint_declare(struct xc_checkpoint *cp, struct xc_tensor *const *tensors, int32_t n, struct xc_err *err)
@@ -345,7 +345,7 @@ enum xc_status xc_checkpoint_declare(struct xc_checkpoint *cp, struct xc_tensor 
         memcpy(t.dim, tensors[i]->dim, sizeof tensors[i]->dim);
         XC_TRY(add_entry(cp, &t, "", tensors[i]->name, err));
     }
-    return sort_names(cp, "the model", err);
+    return xc_checkpoint_sort(cp, "the model", err);
 }
 
 static void checkpoint_unref(struct xc_source *src)
@@ -440,7 +440,7 @@ enum xc_status xc_checkpoint_bind(struct xc_checkpoint *cp, struct xc_tensor *t,
 {
     if (!xc_st_is_float(st)) {
         xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' is stored as %s; F32, F16 and BF16 are read: convert the checkpoint", st->name, st->dtype);
-        return xc_fail_at(err, XC_E_UNSUPPORTED, "%s", cp->files[st->file].path);
+        return (size_t)st->file < cp->n_files ? xc_fail_at(err, XC_E_UNSUPPORTED, "%s", cp->files[st->file].path) : XC_E_UNSUPPORTED;
     }
     t->source = &cp->base;
     __atomic_add_fetch(&cp->base.refs, 1, __ATOMIC_RELAXED);

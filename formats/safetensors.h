@@ -40,13 +40,16 @@ enum xc_status xc_checkpoint_add(struct xc_checkpoint *cp, const char *path, con
 /* F32, F16 or BF16: what a weight may be. */
 bool xc_st_is_float(const struct xc_st_tensor *st);
 
+/* Puts the tensors in the order of their names, which find needs; a name that is there twice is refused. path is for the message. */
+enum xc_status xc_checkpoint_sort(struct xc_checkpoint *cp, const char *path, struct xc_err *err);
+
 const struct xc_st_tensor *xc_checkpoint_find(const struct xc_checkpoint *cp, const char *name);
 
 /* Makes t read from st: shape is the caller's business. Takes a reference. XC_E_UNSUPPORTED for a stored type that is no float. */
 enum xc_status xc_checkpoint_bind(struct xc_checkpoint *cp, struct xc_tensor *t, const struct xc_st_tensor *st, struct xc_err *err);
 
 /* Adds the tensors of one header (n bytes of JSON) of file `file`, called `name` in messages, whose data starts at data_at and ends at
- * file_size >= data_at: also the fuzzer's entry. Names get `prefix` before them. xc_checkpoint_find works once all headers are in. */
+ * file_size >= data_at: also the fuzzer's entry. Names get `prefix` before them. xc_checkpoint_sort must follow. */
 enum xc_status xc_safetensors_header(struct xc_checkpoint *cp, const char *json, size_t n, uint64_t data_at, uint64_t file_size, int32_t file,
                                      const char *prefix, const char *name, struct xc_err *err);
 

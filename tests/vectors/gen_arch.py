@@ -149,6 +149,31 @@ def old_names(folder, model, kind, texts):
     save_file(t, path, metadata={"format": "pt"})
 
 
+def seeds():
+    """Seeds of the fuzzers: small files that pass, so that mutations go deep."""
+    corpus = os.path.join(os.path.dirname(OUT), "..", "fuzz", "corpus")
+    for name in ("bert", "bert_classify", "bert_mlm_untied", "bert_old_names", "distilbert_tag", "distilbert_mlm", "roberta_classify", "roberta_mlm"):
+        with open(f"{OUT}/{name}/model.safetensors", "rb") as f:
+            header = f.read(int.from_bytes(f.read(8), "little"))
+        os.makedirs(f"{corpus}/config", exist_ok=True)
+        with open(f"{corpus}/config/{name}", "wb") as f:
+            f.write(json.dumps(json.load(open(f"{OUT}/{name}/config.json"))).encode() + b"\0" + header.strip())
+    small = {
+        "empty": {},
+        "metadata": {"__metadata__": {"format": "pt"}},
+        "three": {"a": ("F32", [2, 3], 24), "b": ("BF16", [4], 8), "c": ("F16", [1, 1, 1], 2)},
+        "scalar": {"a": ("I64", [], 8), "none": ("F32", [0, 5], 0), "b": ("BOOL", [3], 3)},
+    }
+    os.makedirs(f"{corpus}/safetensors", exist_ok=True)
+    for name, tensors in small.items():
+        at, header = 0, {}
+        for key, value in tensors.items():
+            header[key] = value if isinstance(value, dict) else {"dtype": value[0], "shape": value[1], "data_offsets": [at, at := at + value[2]]}
+        text = json.dumps(header).encode()
+        with open(f"{corpus}/safetensors/{name}", "wb") as f:
+            f.write(text)
+
+
 def main():
     labels = lambda *names: {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
     hidden = {"encode": "last_hidden_state", "embed": "last_hidden_state"}
@@ -176,6 +201,7 @@ def main():
     make("roberta_classify", "roberta", "RobertaForSequenceClassification", logits("classify"), 20, layers=1, cfg_kw=labels("c", "n", "e"))
     make("roberta_tag", "roberta", "RobertaForTokenClassification", logits("tag"), 21, layers=1, cfg_kw=labels("O", "X"))
     make("roberta_mlm", "roberta", "RobertaForMaskedLM", logits("mlm"), 22, layers=1)
+    seeds()
     total = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(OUT) for f in files)
     print(f"{total} bytes in {OUT}", file=sys.stderr)
 
