@@ -31,6 +31,6 @@ static enum xc_status classify_answer(struct xc_eval *e, const struct xc_subject
 }
 
 const struct xc_task xc_task_classify = {
-    .name = "classify", .help = "one label for a text", .columns = "label, text", .head = "classify",
+    .name = "classify", .help = "one label for a text", .columns = "label, text",
     .prepare = classify_prepare, .answer = classify_answer, .metrics = xc_task_class_metrics,
 };

@@ -12,6 +12,6 @@ static enum xc_status pair_answer(struct xc_eval *e, const struct xc_subject *m,
 }
 
 const struct xc_task xc_task_pair = {
-    .name = "pair", .help = "one label for two texts read together", .columns = "label, text_a, text_b", .head = "classify",
+    .name = "pair", .help = "one label for two texts read together", .columns = "label, text_a, text_b",
     .prepare = pair_prepare, .answer = pair_answer, .metrics = xc_task_class_metrics,
 };

@@ -33,6 +33,6 @@ out:
 }
 
 const struct xc_task xc_task_regress = {
-    .name = "regress", .help = "one number for a text or a pair", .columns = "score or label, and text or text_a, text_b", .head = "classify",
+    .name = "regress", .help = "one number for a text or a pair", .columns = "score or label, and text or text_a, text_b",
     .prepare = regress_prepare, .answer = regress_answer, .metrics = xc_task_score_metrics,
 };

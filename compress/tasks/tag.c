@@ -95,5 +95,5 @@ static const struct xc_metric *const *tag_metrics(const struct xc_eval *e)
 
 const struct xc_task xc_task_tag = {
     .name = "tag", .help = "named entities: F1 over entities with the right type and both ends", .columns = ".conll: token, tab, tag; blank line between sentences",
-    .head = "tag", .prepare = tag_prepare, .answer = xc_tag_answer, .metrics = tag_metrics,
+    .prepare = tag_prepare, .answer = xc_tag_answer, .metrics = tag_metrics,
 };
