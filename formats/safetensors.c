@@ -162,7 +162,7 @@ enum xc_status xc_safetensors_header(struct xc_checkpoint *cp, const char *json,
     if (status == XC_OK) status = xc_json_parse(&root, json, n, name, &limits, err);
     if (status == XC_OK) status = read_entries(cp, root, data_at, file_size, file, prefix, err);
     xc_json_free(&root);
-    if (status == XC_OK) status = check_cover(cp->tensors + first, cp->n_tensors - first, data_at, file_size, err);
+    if (status == XC_OK) status = check_cover(cp->tensors ? cp->tensors + first : NULL, cp->n_tensors - first, data_at, file_size, err);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s: header", name);
 }
 
