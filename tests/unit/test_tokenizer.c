@@ -276,6 +276,34 @@ static void test_vocab_txt(void **state)
     xc_buf_unref(&section);
 }
 
+/* Canonical order of marks that are kept (Mc): U+1B44 is of class 9, U+302E and U+302F of 224; equal classes keep their order, and removed marks
+ * (U+0301, class 230) do not matter, but U+0CBF (Mn, a starter) ends a run. Short runs and long ones are sorted by different code. */
+static void test_order(void **state)
+{
+    static const char *const vocab = "[UNK]\n[CLS]\n[SEP]\na\n##\xE1\xAD\x84\n##\xE3\x80\xAE\n##\xE3\x80\xAF\n";
+    struct xc_buf *section = compile_vocab_txt(vocab, NULL, 0);
+    struct xc_tokenizer *tok = open_section(section);
+    struct xc_tokens out = {0};
+    struct xc_err err = {0};
+
+    (void)state;
+    expect(tok, "a\u302f\u302e", "[CLS] a ##\u302f ##\u302e [SEP]");
+    expect(tok, "a\u302f\u0301\u1b44\u302e", "[CLS] a ##\u1b44 ##\u302f ##\u302e [SEP]");
+    expect(tok, "a\u302f\u0cbf\u1b44\u302e", "[CLS] a ##\u302f ##\u1b44 ##\u302e [SEP]");
+    for (size_t n = 1; n < 30; n++) { /* 3n marks after one letter */
+        char text[300] = "a";
+
+        for (size_t i = 0; i < n; i++) strcat(text, "\u302f\u1b44\u302e");
+        out.n = 0;
+        OK(xc_tokenizer_encode(tok, &out, text, strlen(text), NULL, 0, NULL, &err));
+        assert_int_equal(out.n, 3 * n + 3);
+        for (size_t i = 0; i < 3 * n; i++) assert_int_equal(out.ids[2 + i], i < n ? 4 : (i - n) % 2 ? 5 : 6);
+    }
+    xc_tokens_release(&out);
+    xc_tokenizer_free(&tok);
+    xc_buf_unref(&section);
+}
+
 static const char *const small_bpe = "{\"<s>\":0,\"</s>\":1,\"<unk>\":2,\"<pad>\":3,\"<mask>\":4,\"a\":5,\"b\":6,\"\u0120\":7,\"ab\":8,\"\u0120ab\":9,\"aa\":10,\"aaaa\":11}";
 static const char *const small_merges = "#version: 0.2\na b\n\u0120 ab\na a\naa aa\n";
 
@@ -629,6 +657,7 @@ int main(void)
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_vocab_txt),
+        cmocka_unit_test(test_order),
         cmocka_unit_test(test_vocab_json),
         cmocka_unit_test(test_words_and_limits),
         cmocka_unit_test(test_refused),
