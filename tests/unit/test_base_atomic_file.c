@@ -246,6 +246,55 @@ static void test_faults(void **state)
     assert_content(target, "new");
 }
 
+/* What a signal handler does: in a process that then ends, since names that a handler took are not freed. */
+static void test_remove_all(void **state)
+{
+    pid_t child;
+    int how;
+
+    (void)state;
+    put(target, "old");
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct xc_atomic_file *file[3];
+        int had;
+
+        for (int i = 0; i < 3; i++)
+            if (xc_atomic_open(&file[i], target, NULL) != XC_OK) _exit(1);
+        had = count_files();
+        xc_atomic_remove_all();
+        if (count_files() != 1) _exit(2);
+        xc_atomic_discard(&file[0]);
+        if (xc_atomic_write_file(target, "new", 3, NULL) != XC_OK || count_files() != 1) _exit(3);
+#ifdef NAMED_TEMPORARIES
+        _exit(had == 4 ? 0 : 5);
+#else
+        _exit(had == 1 ? 0 : 4);
+#endif
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how));
+    if (WEXITSTATUS(how) == 4) skip(); /* this file system lacks O_TMPFILE: fine */
+    assert_int_equal(WEXITSTATUS(how), 0);
+    assert_content(target, "new");
+}
+
+/* The rename itself fails: the temporary file goes. */
+static void test_rename_fails(void **state)
+{
+    struct xc_atomic_file *file;
+    struct xc_err err = {0};
+
+    (void)state;
+    assert_int_equal(xc_atomic_open(&file, target, &err), XC_OK);
+    assert_int_equal(mkdir(target, 0700), 0); /* meanwhile, someone else */
+    assert_int_equal(xc_atomic_commit(&file, &err), XC_E_IO);
+    assert_null(file);
+    assert_string_equal(err.where, target);
+    assert_int_equal(count_files(), 1);
+}
+
 /* Killed at any moment: the old file or the new one, and with O_TMPFILE nothing else either (but for the instant of renaming). */
 static void test_kill(void **state)
 {
@@ -279,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_replace, enter, leave),  cmocka_unit_test_setup_teardown(test_large, enter, leave),
         cmocka_unit_test_setup_teardown(test_mode_and_links, enter, leave), cmocka_unit_test_setup_teardown(test_refusals, enter, leave),
         cmocka_unit_test_setup_teardown(test_check, enter, leave),    cmocka_unit_test_setup_teardown(test_no_space, enter, leave),
+        cmocka_unit_test_setup_teardown(test_remove_all, enter, leave), cmocka_unit_test_setup_teardown(test_rename_fails, enter, leave),
         cmocka_unit_test_setup_teardown(test_faults, enter, leave),   cmocka_unit_test_setup_teardown(test_kill, enter, leave),
     };
 
