@@ -247,7 +247,7 @@ static enum xc_status end_sentence(struct xc_data *d, int64_t line, struct xc_er
 
 static enum xc_status add_word(struct xc_data *d, const char *line, size_t len, struct xc_err *err)
 {
-    const char *tab = memchr(line, '\t', len), *tag = tab + 1;
+    const char *tab = memchr(line, '\t', len), *tag = tab ? tab + 1 : line + len;
     const size_t tag_len = tab ? len - (size_t)(tag - line) : 0;
 
     if (!tab || tab == line || !tag_len || memchr(tag, '\t', tag_len)) return xc_fail(err, XC_E_FORMAT, "not a token, a tab and a tag: '%.100s'", line);
