@@ -361,7 +361,42 @@ static void test_digests(void **state)
     assert_int_equal(xc_source_digests("/nonexistent", note, &s, &err), XC_E_IO);
 }
 
-int main(void)
+/* test_arch DIR HEAD FILE.bin: one comparison, for compare_arch.py; prints the largest absolute difference. */
+static int compare(const char *path, const char *head, const char *file)
+{
+    const struct xc_load_opts opts = { .head = head[0] ? head : NULL, .load_tensors = true };
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+    struct sample s;
+    char text[512];
+
+    if (xc_model_load(&m, path, &opts, &err) != XC_OK) {
+        fprintf(stderr, "%s\n", xc_err_text(&err, text, sizeof text));
+        return 1;
+    }
+    sample_read(&s, file);
+    printf("%.9g\n", run(m, &s, false));
+    sample_release(&s);
+    xc_model_free(&m);
+    return 0;
+}
+
+/* test_arch DIR OUT: the checkpoint, with all its tensors, written as another directory. */
+static int copy(const char *path, const char *out)
+{
+    const struct xc_load_opts opts = { .all_tensors = true };
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+    char text[512];
+    enum xc_status status = xc_model_load(&m, path, &opts, &err);
+
+    if (status == XC_OK) status = xc_hf_write(m, out, XC_FMT_F32, &err);
+    xc_model_free(&m);
+    if (status != XC_OK) fprintf(stderr, "%s\n", xc_err_text(&err, text, sizeof text));
+    return status != XC_OK;
+}
+
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
@@ -371,6 +406,8 @@ int main(void)
     char command[4096];
     int rc;
 
+    if (argc == 3) return copy(argv[1], argv[2]);
+    if (argc == 4) return compare(argv[1], argv[2], argv[3]);
     snprintf(vectors, sizeof vectors, "%s/tests/vectors/arch", root ? root : ".");
     snprintf(scratch_dir, sizeof scratch_dir, "%s/xc-arch-XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(scratch_dir)) return 1;

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Full-size checks of formats/arch against transformers: 12 layers of 768 with random weights for every class, and the real MiniLM.
+
+    compare_arch.py TEST_ARCH        the program test_arch of a build folder; XC_MINILM=DIR names the checkpoint (skipped where it is not set)
+
+f32, texts one by one, lengths 1 to 512. Prints the largest absolute difference to transformers, and transformers' own to double precision, and
+fails above 1e-5. Then every checkpoint under arch/ and MiniLM are written back by us and loaded by transformers: the same names and the same
+bits, the same token ids. Skips (exit 77) without torch or transformers."""
+import os
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import torch
+    import transformers as tf
+except ImportError as e:
+    print(f"skipped: {e}")
+    sys.exit(77)
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import gen_arch  # noqa: E402
+
+TOLERANCE = 1e-5
+LENGTHS = (1, 2, 17, 64, 127, 512)
+CLASSES = [
+    ("bert", "BertModel", "encode", "last_hidden_state"), ("bert", "BertForSequenceClassification", "classify", "logits"),
+    ("bert", "BertForTokenClassification", "tag", "logits"), ("bert", "BertForMaskedLM", "mlm", "logits"),
+    ("distilbert", "DistilBertModel", "encode", "last_hidden_state"), ("distilbert", "DistilBertForSequenceClassification", "classify", "logits"),
+    ("distilbert", "DistilBertForTokenClassification", "tag", "logits"), ("distilbert", "DistilBertForMaskedLM", "mlm", "logits"),
+    ("roberta", "RobertaModel", "encode", "last_hidden_state"), ("roberta", "RobertaForSequenceClassification", "classify", "logits"),
+    ("roberta", "RobertaForTokenClassification", "tag", "logits"), ("roberta", "RobertaForMaskedLM", "mlm", "logits"),
+]
+
+
+def texts(kind, vocab):
+    rng = np.random.default_rng(5)
+    return [(rng.integers(5, vocab, n), (np.arange(n) >= n // 2).astype(np.int64) if kind == "bert" else np.zeros(n, np.int64)) for n in LENGTHS]
+
+
+def compare(program, folder, head, model, kind, field, mean=False):
+    inputs = texts(kind, model.config.vocab_size)
+    rows = gen_arch.run(model, kind, inputs, field)
+    exact = []
+    double = model.double()
+    with torch.no_grad():
+        for ids, types in inputs:
+            kw = {"input_ids": torch.tensor(ids)[None]}
+            if kind == "bert":
+                kw["token_type_ids"] = torch.tensor(types)[None]
+            y = getattr(double(**kw), field).numpy()
+            exact.append(y[0] if y.ndim == 3 else y)
+    own = max(np.abs(a - b).max() for a, b in zip(rows, exact))
+    size = max(np.abs(b).max() for b in exact)
+    if mean:
+        rows, exact = gen_arch.pool(rows, "mean"), gen_arch.pool(exact, "mean")
+        rows = [r / np.linalg.norm(r) for r in rows]
+    with tempfile.NamedTemporaryFile(suffix=".bin") as f:
+        gen_arch.write(f.name, inputs, rows)
+        done = subprocess.run([program, folder, head, f.name], capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        sys.exit(1)
+    worst = float(done.stdout)
+    print(f"{type(model).__name__:40s} {head:9s} ours to transformers {worst:.2e}   transformers to double {own:.2e}   largest output {size:.1f}", flush=True)
+    return worst
+
+
+def round_trip(program, folder):
+    """Our copy of a checkpoint, as transformers sees it, against the original."""
+    with tempfile.TemporaryDirectory() as out:
+        subprocess.run([program, folder, out], check=True)
+        cls = getattr(tf, tf.AutoConfig.from_pretrained(folder).architectures[0])
+        a = cls.from_pretrained(folder, dtype=torch.float32)
+        b, info = cls.from_pretrained(out, output_loading_info=True)
+        bad = [k for k in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs") if info.get(k)]
+        assert not bad, (folder, info)
+        assert b.dtype == torch.float32 and a.config.num_labels == b.config.num_labels and a.config.id2label == b.config.id2label
+        x, y = a.state_dict(), b.state_dict()
+        assert x.keys() == y.keys() and all(torch.equal(x[k].view(torch.int32), y[k].view(torch.int32)) for k in x if x[k].is_floating_point()), folder
+        ids = ""
+        if os.path.exists(f"{folder}/tokenizer.json"):
+            s = tf.AutoTokenizer.from_pretrained(folder), tf.AutoTokenizer.from_pretrained(out)
+            lines = ["Hello, world!", "Ärger über naïve cafés", "東京 and Москва", "[MASK] a\tb\nc", ""]
+            assert s[0](lines)["input_ids"] == s[1](lines)["input_ids"], folder
+            assert s[0]("a b", "c d")["token_type_ids"] == s[1]("a b", "c d")["token_type_ids"], folder
+            ids = ", token ids equal"
+        print(f"{os.path.basename(folder):40s} written and read by transformers: {len(x)} tensors bit-equal{ids}", flush=True)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    worst = 0
+    for kind, cls, head, field in CLASSES:
+        if kind == "distilbert":
+            cfg = tf.DistilBertConfig(num_labels=3, n_layers=12)
+        elif kind == "roberta":
+            cfg = tf.RobertaConfig(num_labels=3, vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5)
+        else:
+            cfg = tf.BertConfig(num_labels=3)
+        torch.manual_seed(1)
+        model = getattr(tf, cls)(cfg).eval()
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            worst = max(worst, compare(sys.argv[1], folder, head, model, kind, field))
+    folder = os.environ.get("XC_MINILM")
+    if folder:
+        model = tf.BertModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        worst = max(worst, compare(sys.argv[1], folder, "encode", model, "bert", "last_hidden_state"))
+        worst = max(worst, compare(sys.argv[1], folder, "embed", model.float(), "bert", "last_hidden_state", mean=True))
+    else:
+        print("XC_MINILM is not set: the real checkpoint is skipped")
+    for name in sorted(os.listdir(gen_arch.OUT)):
+        round_trip(sys.argv[1], f"{gen_arch.OUT}/{name}")
+    if folder:
+        round_trip(sys.argv[1], folder)
+    print(f"worst {worst:.2e}, limit {TOLERANCE:.0e}")
+    sys.exit(worst > TOLERANCE)
+
+
+if __name__ == "__main__":
+    main()
