@@ -1,8 +1,10 @@
 # `meson install` into an empty place: everything is there, and programs build against it by pkg-config, shared and static, C and C++.
 . "$(dirname "$0")/lib.sh"
 
-[ -n "${XC_MESON:-}" ] && command -v pkg-config >/dev/null || exit 77
-run $XC_MESON install -C "$XC_BUILD_ROOT" --no-rebuild --destdir "$work/root"
+# The meson that made the build folder; there may be several on a machine, and they do not read one another's files.
+meson=$(sed -n 's/^ *command = \(.*\) --internal regenerate .*/\1/p' "${XC_BUILD_ROOT:?}/build.ninja" | head -n 1)
+[ -n "$meson" ] && command -v pkg-config >/dev/null || exit 77
+run $meson install -C "$XC_BUILD_ROOT" --no-rebuild --destdir "$work/root"
 expect_code 0
 prefix=$(dirname "$(dirname "$(find root -name xcompress -type f -perm -u+x | head -n 1)")")
 for want in bin/xcompress include/xcompress/runtime.h include/xcompress/compress.h share/man/man1/xcompress.1 \

@@ -80,3 +80,22 @@ ran='--version >&-'
 "$XC_BIN" --version >&- 2>err
 code=$?
 expect_code 1
+
+# A signal while waiting for input: the exit code says which, at once.
+run "$XC_BIN" compress "$XC_SOURCE_ROOT/tests/data/tiny-bert" -o m.xc --quantize int8
+expect_code 0
+mkfifo pipe
+for sig in INT:130 TERM:143; do
+    ran="tokenize, then SIG${sig%:*}"
+    sleep 60 >pipe &
+    writer=$!
+    "$XC_BIN" tokenize m.xc <pipe >out 2>err &
+    pid=$!
+    sleep 1
+    kill -"${sig%:*}" $pid
+    wait $pid
+    code=$?
+    expect_code "${sig#*:}"
+    kill $writer
+    wait $writer 2>/dev/null || true
+done
