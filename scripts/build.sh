@@ -11,6 +11,6 @@ shift
 }
 rm -f "${TMPDIR:-/tmp}/xc-meson-$$.log"
 ninja -C "$dir" -v >"$dir/ninja.log" 2>&1 || {
-    grep -E 'error|warning|FAILED' "$dir/ninja.log" >&2 || tail -n 30 "$dir/ninja.log" >&2
+    grep -E ': (error|warning):|undefined reference' "$dir/ninja.log" >&2 || tail -n 30 "$dir/ninja.log" >&2
     exit 1
 }

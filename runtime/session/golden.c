@@ -24,7 +24,7 @@ static const char *const texts[] = {
     "",
     "A man is playing a guitar.",
     "The quick brown fox jumps over the lazy dog; it costs $12.50 (or 11\xe2\x82\xac), doesn't it?",
-    "\xc3\x84rger \xc3\xbc" "ber na\xc3\xafve caf\xc3\xa9s in \xe6\x9d\xb1\xe4\xba\xac and \xd0\x9c\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0",
+    "\xc3\x84rger \xc3\xbc\142er na\xc3\xafve caf\xc3\xa9s in \xe6\x9d\xb1\xe4\xba\xac and \xd0\x9c\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0",
     "tabs\tand  spaces\nnew lines, e\xcc\x81 combining, \xf0\x9f\x99\x82 emoji, unbelievablyantidisestablishmentarianism",
 };
 

@@ -297,7 +297,8 @@ static enum xc_status add_node(struct xc_plan *p, const struct uses *uses, int32
         s->in[0] = value_in(node, 0);
         return XC_OK;
     }
-    if (is(node, "attention") && ((const struct xc_attr_attention *)node->attr)->kind == 0 && value_in(node, 2) >= 0 && value_in(node, 3) < 0) {
+    if (is(node, "attention") && ((const struct xc_attr_attention *)node->attr)->kind == 0 && value_in(node, 2) >= 0 &&
+        (node->n_in < 4 || node->in[3].kind == XC_REF_NONE)) {
         XC_TRY(new_step(p, &s, &step_attention, node, node->out[0], err));
         for (int i = 0; i < 3; i++) s->in[i] = value_in(node, i);
         return XC_OK;
