@@ -14,6 +14,8 @@ printf 'one text\nanother\n' >texts.txt
 run "$XC_BIN" bench "$tiny" --tokens 1,8,512 --batch 2 --runs 3 --file texts.txt --json
 expect_code 0
 [ "$(json '["lengths"][2]["tokens"]') $(json '["texts"]["rows"]')" = '512 2' ] || fail "lengths and texts"
+[ "$(json '["throughput"]["sequences_per_s"] * v["latency_ms"]["median"] / 1e3 - 2 < 1e-9')" = True ] || fail "two sequences a run"
+[ "$(json '["throughput"]["sequences_per_s"] * v["latency_ms"]["median"] / 1e3 > 1.999')" = True ] || fail "two sequences a run"
 run "$XC_BIN" bench m.xc --runs 3
 expect_code 0
 out_has 'median ms'

@@ -135,7 +135,7 @@ static void test_measure(void **state)
     struct xc_session *both[2];
     struct xc_process p;
     struct xc_err err = { 0 };
-    char sh[] = "/bin/sh", c[] = "-c", says[] = "echo answered; echo open_ms 2.5 peak_rss 4096", dies[] = "echo answered; exit 3", none[] = "/no/such/program";
+    char sh[] = "/bin/sh", c[] = "-c", says[] = "echo answered; echo open_ms 2.5 peak_rss 4096", dies[] = "echo answered; echo open_ms 2.5 peak_rss 4096; exit 3", none[] = "/no/such/program";
 
     (void)state;
     assert_int_equal(xc_subject_open(&s, tiny(), NULL, NULL, &err), XC_OK);

@@ -317,6 +317,7 @@ static void test_classify(void **state)
     struct xc_subject s = open_subject(model, "classify");
     char names[4096] = "label\ttext\n", numbers[4096] = "label\ttext\n", pairs[4096] = "label\ttext_a\ttext_b\n";
     struct xc_eval_result r;
+    int64_t pair_tokens = 0;
 
     (void)state;
     make_texts();
@@ -330,6 +331,7 @@ static void test_classify(void **state)
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s\t%s\n", xc_model_label(s.model, best), texts[i]);
         snprintf(numbers + strlen(numbers), sizeof numbers - strlen(numbers), "%d\t%s\n", best, texts[i]);
         ok(xc_session_run_pairs(s.session, &texts[i], NULL, &texts[i + 1], NULL, 1, &out, NULL), NULL);
+        pair_tokens += out.tokens;
         best = xc_argmax(out.data, out.cols);
         if (i % 4 == 1) best = (best + 2) % 3;
         snprintf(pairs + strlen(pairs), sizeof pairs - strlen(pairs), "%d\t%s\t%s\n", best, texts[i], texts[i + 1]);
@@ -339,7 +341,7 @@ static void test_classify(void **state)
     r = evaluate("classify", model, NULL, (struct xc_eval_opts){ .data = put("numbers.tsv", numbers) });
     assert_true(metric(&r, "accuracy") == 0.75);
     r = evaluate("pair", model, NULL, (struct xc_eval_opts){ .data = put("pairs.tsv", pairs) });
-    assert_true(metric(&r, "accuracy") == 0.75 && r.truncated > 0); /* 26 positions */
+    assert_true(metric(&r, "accuracy") == 0.75 && r.truncated > 0 && r.tokens == pair_tokens); /* 26 positions */
     r = evaluate("agreement", model, model, (struct xc_eval_opts){ .data = put("lines.txt", "a b\nc d\n") });
     assert_true(metric(&r, "agreement") == 1 && !r.has_cosine && !r.has_reference && r.flip_rate == 0);
     expect_error("classify", model, NULL, (struct xc_eval_opts){ .data = put("bad.tsv", "label\ttext\n0\tx\n3\ty\n") }, "bad.tsv:3: label '3' is none of the model's 3");
