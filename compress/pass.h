@@ -37,15 +37,15 @@ struct xc_pass {
     const struct xc_pass_option *options;
     /* Changes of the graph that come before all plans, and keep its function: new nodes, weights rescaled. May be NULL. With plan_only no
      * weight is read: new tensors hold whatever has their size. */
-    enum xc_status (*prepare)(struct xc_model *m, const struct xc_recipe_pass *spec, const struct xc_compress_opts *opts, bool plan_only, struct xc_err *err);
+    enum xc_status (*prepare)(struct xc_model *m, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err);
     /* Does this recipe entry need the ranges of activations? NULL = never. */
     bool (*needs_ranges)(const struct xc_recipe_pass *spec);
     enum xc_status (*plan)(struct xc_work *w, struct xc_err *err);
     enum xc_status (*apply)(struct xc_work *w, struct xc_err *err);
 };
 
-/* smooth.c: evens out the columns of what linears read. */
-enum xc_status xc_smooth(struct xc_model *m, bool plan_only, struct xc_pool *pool, struct xc_err *err);
+/* smooth.c: evens out the columns of what layer norms give to linears. */
+enum xc_status xc_smooth(struct xc_model *m, bool plan_only, struct xc_err *err);
 
 const struct xc_pass *xc_pass_find(const char *name); /* NULL */
 
