@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 
 #define TOLERANCE 1e-5
 
-static char vectors[1024], scratch_dir[1024];
+static char vectors[PATH_MAX + 32], scratch_dir[1024];
 
 static void ok(enum xc_status status, const struct xc_err *err)
 {
@@ -154,7 +155,7 @@ static void test_outputs(void **state)
         struct xc_model *m = NULL;
         struct xc_err err = { 0 };
         struct sample s;
-        char path[4096];
+        char path[2 * PATH_MAX];
         double d;
 
         snprintf(path, sizeof path, "%s/%s", vectors, c->name);
@@ -180,7 +181,7 @@ static struct xc_model *load(const char *name, const struct xc_load_opts *opts)
 {
     struct xc_model *m = NULL;
     struct xc_err err = { 0 };
-    char path[4096];
+    char path[2 * PATH_MAX];
 
     snprintf(path, sizeof path, "%s/%s", vectors, name);
     ok(xc_model_load(&m, path, opts, &err), &err);
@@ -230,7 +231,7 @@ static void test_paths(void **state)
     const struct xc_load_opts longer = { .max_tokens = 27 }, shorter = { .max_tokens = 7 };
     struct xc_model *m = NULL;
     struct xc_err err = { 0 };
-    char path[4096];
+    char path[2 * PATH_MAX];
 
     (void)state;
     snprintf(path, sizeof path, "%s/bert/model.safetensors", vectors);
@@ -239,6 +240,62 @@ static void test_paths(void **state)
     xc_model_free(&m);
     assert_int_equal(xc_model_load(&m, path, &longer, &err), XC_E_RANGE);
     assert_null(m);
+}
+
+/* Layouts of files that are right too: a header of odd length, so that no tensor is aligned; links, as a Hugging Face cache has them; the
+ * transformer in a folder of its own, as sentence-transformers once wrote it. */
+static void test_layouts(void **state)
+{
+    static const char modules[] = "[{\"type\":\"sentence_transformers.models.Transformer\",\"path\":\"0_Transformer\"},"
+                                  "{\"type\":\"sentence_transformers.models.Pooling\",\"path\":\"1_Pooling\"},"
+                                  "{\"type\":\"sentence_transformers.models.Normalize\",\"path\":\"2_Normalize\"}]";
+    const struct xc_load_opts opts = { .load_tensors = true };
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+    struct sample s;
+    char dir[2048], path[2 * PATH_MAX], target[2 * PATH_MAX];
+    unsigned char *bytes;
+    size_t header = 0, n;
+    FILE *f;
+
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/layouts", scratch_dir);
+    assert_int_equal(mkdir(dir, 0777), 0);
+    snprintf(path, sizeof path, "%s/modules.json", dir);
+    f = fopen(path, "wb");
+    assert_true(f && fputs(modules, f) >= 0 && !fclose(f));
+    snprintf(path, sizeof path, "%s/1_Pooling", dir);
+    snprintf(target, sizeof target, "%s/bert_st_mean/1_Pooling", vectors);
+    assert_int_equal(symlink(target, path), 0);
+    snprintf(path, sizeof path, "%s/0_Transformer", dir);
+    assert_int_equal(mkdir(path, 0777), 0);
+    snprintf(path, sizeof path, "%s/0_Transformer/config.json", dir);
+    snprintf(target, sizeof target, "%s/bert_st_mean/config.json", vectors);
+    assert_int_equal(symlink(target, path), 0);
+
+    snprintf(target, sizeof target, "%s/bert_st_mean/model.safetensors", vectors);
+    f = fopen(target, "rb");
+    bytes = malloc((size_t)1 << 20);
+    assert_true(f && bytes);
+    n = fread(bytes, 1, (size_t)1 << 20, f);
+    fclose(f);
+    for (int i = 7; i >= 0; i--) header = header << 8 | bytes[i];
+    memmove(bytes + 8 + header + 1, bytes + 8 + header, n - 8 - header);
+    bytes[8 + header++] = ' ';
+    for (int i = 0; i < 8; i++) bytes[i] = (unsigned char)(header >> (8 * i));
+    assert_int_equal(header % 4, 1);
+    snprintf(path, sizeof path, "%s/0_Transformer/model.safetensors", dir);
+    f = fopen(path, "wb");
+    assert_true(f && fwrite(bytes, 1, n + 1, f) == n + 1 && !fclose(f));
+    free(bytes);
+
+    ok(xc_model_load(&m, dir, &opts, &err), &err);
+    expect_meta(m, "max_tokens", "26"); /* sentence_bert_config.json is not there */
+    snprintf(path, sizeof path, "%s/bert_st_mean/embed.bin", vectors);
+    sample_read(&s, path);
+    assert_true(run(m, &s, false) <= TOLERANCE);
+    sample_release(&s);
+    xc_model_free(&m);
 }
 
 /* ---- there and back ---- */
@@ -275,7 +332,7 @@ static void test_round_trip(void **state)
         struct xc_model *a, *b = NULL;
         struct xc_err err = { 0 };
         struct sample s;
-        char path[4096], dir[4096];
+        char path[2 * PATH_MAX], dir[4096];
 
         if (c->head) continue; /* the same files */
         a = load(c->name, &opts);
@@ -348,7 +405,7 @@ static void test_digests(void **state)
                                         "sentence_bert_config.json" };
     struct seen s = { .n = 0 }, again = { .n = 0 };
     struct xc_err err = { 0 };
-    char path[4096];
+    char path[2 * PATH_MAX];
 
     (void)state;
     snprintf(path, sizeof path, "%s/bert_st_sqrt_dense", vectors);
@@ -399,16 +456,17 @@ static int copy(const char *path, const char *out)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
+        cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_layouts), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
         cmocka_unit_test(test_digests),
     };
     const char *const root = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[4096];
+    char command[4096], source[PATH_MAX];
     int rc;
 
     if (argc == 3) return copy(argv[1], argv[2]);
     if (argc == 4) return compare(argv[1], argv[2], argv[3]);
-    snprintf(vectors, sizeof vectors, "%s/tests/vectors/arch", root ? root : ".");
+    if (!realpath(root ? root : ".", source)) return 1;
+    snprintf(vectors, sizeof vectors, "%s/tests/vectors/arch", source);
     snprintf(scratch_dir, sizeof scratch_dir, "%s/xc-arch-XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(scratch_dir)) return 1;
     rc = cmocka_run_group_tests(tests, NULL, NULL);
