@@ -81,7 +81,7 @@ static void test_f16_hardware(void **state)
 #if defined(__x86_64__)
     struct xc_rng rng;
 
-    if (!__builtin_cpu_supports("f16c")) skip();
+    if (!__builtin_cpu_supports("avx2")) skip(); /* comes with F16C, a name that clang 14 does not know here */
     for (uint32_t h = 0; h < 65536; h++) assert_int_equal(xc_f32_bits(xc_f16_to_f32((uint16_t)h)), hardware_f32_bits((uint16_t)h));
     xc_rng_init(&rng, 1, 2);
     for (int i = 0; i < 2000000; i++) {
