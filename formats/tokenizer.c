@@ -1,8 +1,9 @@
 /* tokenizer: Hugging Face tokenizer files to a description (tokenizer_section.h), and a section back to tokenizer.json.
  *
  * What each file may say was read off the documentation of the tokenizers library and tried against it; anything else is refused by name. */
-#include <fcntl.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -457,12 +458,12 @@ static enum xc_status read_more_added(struct source *src, struct xc_err *err)
     const json_t *decoder = json_object_get(src->config, "added_tokens_decoder");
     json_t *list = json_array(), *value;
     const char *key;
-    enum xc_status status = XC_OK;
+    enum xc_status status;
     int bad = !list;
 
     if (json_is_object(decoder)) {
         json_object_foreach((json_t *)(uintptr_t)decoder, key, value) {
-            json_t *t = json_copy(value);
+            json_t *t = json_is_object(value) ? json_copy(value) : json_object(); /* what is no token fails in read_added */
 
             bad |= json_object_set_new(t, "id", json_integer(strtol(key, NULL, 10)));
             bad |= json_array_append_new(list, t);
@@ -473,7 +474,7 @@ static enum xc_status read_more_added(struct source *src, struct xc_err *err)
         }
     }
     if (bad)
-        status = xc_fail(err, XC_E_FORMAT, "cannot read the added tokens");
+        status = xc_fail_nomem(err, sizeof(json_t));
     else
         status = read_added(&src->spec, list, err);
     xc_json_free(&list);
@@ -487,21 +488,20 @@ static enum xc_status add_special(struct source *src, const char *s, uint32_t fl
     return add_added(&src->spec, *id, flags | XC_TOK_SPECIAL | XC_TOK_IN_VOCAB, err);
 }
 
-/* Calls fn for each line, without its end. */
-static enum xc_status next_line(const struct xc_tokenizer_file *f, size_t *at, const char **line, size_t *n)
+/* The next line, without its end; NULL after the last. */
+static void next_line(const struct xc_tokenizer_file *f, size_t *at, const char **line, size_t *n)
 {
     const char *end;
 
     if (*at >= f->size) {
         *line = NULL;
-        return XC_OK;
+        return;
     }
     *line = f->bytes + *at;
     end = memchr(*line, '\n', f->size - *at);
     *n = end ? (size_t)(end - *line) : f->size - *at;
     *at += *n + 1;
     if (*n && (*line)[*n - 1] == '\r') --*n;
-    return XC_OK;
 }
 
 static enum xc_status read_vocab_txt(struct source *src, struct xc_err *err)

@@ -72,11 +72,6 @@ static json_t *model_of(const struct xc_tokenizer *tok)
         for (uint32_t i = 0; !bad && i < tok->n_merges; i++) {
             json_t *pair = json_array();
 
-            if (tok->merges[i].left >= (uint32_t)tok->h->n_tokens || tok->merges[i].right >= (uint32_t)tok->h->n_tokens) {
-                bad = 1; /* a section of our compiler has none */
-                json_decref(pair);
-                break;
-            }
             bad |= json_array_append_new(pair, text_of(tok, tok->merges[i].left));
             bad |= json_array_append_new(pair, text_of(tok, tok->merges[i].right));
             bad |= json_array_append_new(merges, pair);
@@ -179,6 +174,24 @@ static json_t *document(const struct xc_tokenizer *tok)
     return d;
 }
 
+/* What encoding does not mind and JSON does: spellings that are not UTF-8, merges of ids that are not there. */
+static enum xc_status check_writable(const struct xc_tokenizer *tok, struct xc_err *err)
+{
+    const uint32_t n = (uint32_t)tok->h->n_tokens;
+
+    for (uint32_t i = 0; i < n; i++) {
+        size_t len;
+        const uint8_t *s = xc_tokenizer_string(tok, i, &len);
+
+        if (!xc_utf8_valid(s, len)) return xc_fail(err, XC_E_FORMAT, "token %u is not UTF-8", (unsigned)i);
+    }
+    if (!xc_utf8_valid((const uint8_t *)tok->h + tok->h->array[XC_TOK_PREFIX].offset, tok->n_prefix))
+        return xc_fail(err, XC_E_FORMAT, "the prefix of continued words is not UTF-8");
+    for (uint32_t i = 0; i < tok->n_merges; i++)
+        if (tok->merges[i].left >= n || tok->merges[i].right >= n) return xc_fail(err, XC_E_RANGE, "merge %u joins ids outside the vocabulary", (unsigned)i);
+    return XC_OK;
+}
+
 enum xc_status xc_tokenizer_decompile(char **json, size_t *size, struct xc_buf *section, struct xc_err *err)
 {
     struct xc_tokenizer *tok;
@@ -188,10 +201,12 @@ enum xc_status xc_tokenizer_decompile(char **json, size_t *size, struct xc_buf *
     *json = NULL;
     *size = 0;
     XC_TRY(xc_tokenizer_open(&tok, section, err));
-    d = document(tok);
-    /* only memory or a spelling that is not UTF-8 can stop it: the text of a hostile section */
-    status = d ? xc_json_text(json, size, d, 0, err) : xc_fail(err, XC_E_FORMAT, "cannot write the tokenizer as JSON: out of memory, or a token is not UTF-8");
-    xc_json_free(&d);
+    status = check_writable(tok, err);
+    if (status == XC_OK) {
+        d = document(tok);
+        status = d ? xc_json_text(json, size, d, 0, err) : xc_fail_nomem(err, section->size);
+        xc_json_free(&d);
+    }
     xc_tokenizer_free(&tok);
     return status;
 }

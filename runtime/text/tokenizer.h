@@ -1,7 +1,7 @@
 /* tokenizer: text to token ids, from the compiled section of a .xc file. No JSON, no regex engine.
  *
  * The section is made by formats/tokenizer.c from tokenizer.json, or vocab.txt, or vocab.json + merges.txt; its layout is in
- * docs/container.md. Opening checks every offset once, so that encoding needs no further bounds checks on the section; it copies
+ * docs/tokenizer-section.md. Opening checks every offset once, so that encoding needs no further bounds checks on the section; it copies
  * nothing, so opening an mmapped section is cheap.
  *
  * A struct xc_tokenizer is read-only after open and may be used by many threads; each thread brings its own struct xc_tokens. */
@@ -17,7 +17,8 @@ struct xc_tokenizer;
 struct xc_tokens {
     int32_t *ids;     /* n */
     uint8_t *types;   /* n: token type (segment) ids */
-    int32_t *words;   /* n: index of the whitespace word (of text A, or of A then B) a token begins in or continues; -1 for special tokens */
+    int32_t *words;   /* n: index of the whitespace word a token begins in or continues, from 0 in each text (as Hugging Face's
+                         word_ids does for a pair); -1 for tokens of the template and for tokens of white space alone */
     size_t n, cap;
     bool truncated;   /* the last call had to cut */
     void *scratch;    /* the encoder's own */
@@ -39,8 +40,9 @@ void xc_tokenizer_free(struct xc_tokenizer **tok);
 
 /* Appends the ids of text a, or of the pair (a, b) when b is not NULL, to *out. Texts are bytes with a length: NULs and invalid
  * UTF-8 are allowed (invalid bytes become U+FFFD, as a reader of text would make them). Truncation follows Hugging Face's
- * "longest_first" for pairs. Work and memory are linear in the text, except that with truncation no more of a text is
- * looked at than can matter. Fails with XC_E_NOMEM, or XC_E_RANGE when a text passes 2 GiB. */
+ * "longest_first" for pairs. Work and memory are linear in the text (BPE: n log n, and 32 bytes a byte, in the length of one word);
+ * with truncation no more of a text is looked at than can matter, but for a memchr after added tokens. Fails with XC_E_NOMEM; with
+ * XC_E_RANGE when a text passes 2 GiB or the limit is below the number of special tokens. out->n is then as before. */
 enum xc_status xc_tokenizer_encode(const struct xc_tokenizer *tok, struct xc_tokens *out, const char *a, size_t a_len, const char *b,
                                    size_t b_len, const struct xc_encode_opts *opts, struct xc_err *err);
 
