@@ -1,9 +1,10 @@
-/* gemm_f32: 6 rows x 16 outputs: 12 accumulators, 2 weights and a broadcast fill the 16 registers. */
+/* gemm_f32: 6 rows x 16 outputs (2 x 48 for few rows): 12 accumulators, 2 weights and a broadcast fill the 16 registers. */
 #include "runtime/kernels/avx2/isa.h"
 #include "runtime/kernels/avx2/lanes.h"
 
 #define F32_ROWS 6
-#define F32_COLS 1
+#define F32_COLS 3
+#define F32_TILE 6
 #define LANES_TRANSPOSE8
 #include "runtime/kernels/avx2/transpose8.h"
 #include "runtime/kernels/lanes/gemm_f32.h"

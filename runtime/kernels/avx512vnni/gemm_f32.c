@@ -4,6 +4,7 @@
 
 #define F32_ROWS 8
 #define F32_COLS 3
+#define F32_TILE 24
 #define LANES_TRANSPOSE8
 #include "runtime/kernels/avx2/transpose8.h"
 #include "runtime/kernels/lanes/gemm_f32.h"

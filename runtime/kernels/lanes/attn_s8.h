@@ -9,18 +9,16 @@
 #include "runtime/base/base.h"
 #include "runtime/kernels/lanes/math.h"
 
-/* One row of a block: integer scores s (128) to probabilities p; returns the block's maximum, *p_sum their sum. */
-LANES_INLINE float s8_probabilities(uint8_t *p, int32_t *p_sum, int32_t *s, const struct xc_attn_s8 *a, int64_t i, int64_t j0, int64_t count,
-                                    int64_t keys)
+/* One row of a block: integer scores s (count) become f32 in place, in units of log2; returns their maximum. Lanes beyond count in the
+ * last sixteen become -inf. */
+LANES_INLINE float s8_scale(int32_t *s, const struct xc_attn_s8 *a, int64_t i, int64_t j0, int64_t count)
 {
     const v16f q_scale = v_set1(a->q_scale[i] * a->scale * XC_LOG2E);
     const float *bias = a->bias ? a->bias + i * a->ld_bias + j0 : NULL;
     float *f = (float *)(void *)s;
     v16f top = v_set1(-1e30f);
-    v16i sum = i_zero();
-    int64_t j = 0;
 
-    for (; j < count; j += 16) {
+    for (int64_t j = 0; j < count; j += 16) {
         const int64_t n = xc_min_i64(16, count - j);
         v16f t = v_mul(v_mul(v_from_i(i_load(s + j)), q_scale), v_load(a->k_scale + j0 + j));
 
@@ -29,19 +27,25 @@ LANES_INLINE float s8_probabilities(uint8_t *p, int32_t *p_sum, int32_t *s, cons
         top = v_max(t, top);
         v_store(f + j, t);
     }
+    return v_hmax(top);
+}
 
-    const float max = v_hmax(top);
+/* Those scores to probabilities p (keys, zero beyond count); returns their sum. */
+LANES_INLINE int32_t s8_probabilities(uint8_t *p, const int32_t *s, float max, int64_t count, int64_t keys)
+{
+    const float *f = (const float *)(const void *)s;
     const v16f max16 = v_set1(max);
+    v16i sum = i_zero();
+    int64_t j = 0;
 
-    for (j = 0; j < count; j += 16) { /* masked lanes are -inf: they give 0 */
+    for (; j < count; j += 16) {
         const v16i e = v_p7(v_sub(v_load(f + j), max16));
 
         sum = i_add(sum, e);
         i_store_s8((int8_t *)p + j, e);
     }
     if (j < keys) memset(p + j, 0, (size_t)(keys - j));
-    *p_sum = i_sum(sum);
-    return max;
+    return i_sum(sum);
 }
 
 static void lanes_attn_s8(const struct xc_attn_s8 *a, int64_t row0, int64_t row1)
@@ -69,22 +73,21 @@ static void lanes_attn_s8(const struct xc_attn_s8 *a, int64_t row0, int64_t row1
         for (int64_t j0 = 0; j0 < most; j0 += XC_KEY_BLOCK) {
             const int64_t block = j0 / XC_KEY_BLOCK, keys = xc_min_i64(XC_KEY_BLOCK, most - j0), quads = xc_div_up(keys, 4);
             const float *v_scale = a->v_scale + block * D16;
-            int32_t p_sum[S8_GROUP] = {0};
-            float keep[S8_GROUP], add[S8_GROUP];
+            int32_t p_sum[S8_GROUP];
+            float block_max[S8_GROUP], keep[S8_GROUP], add[S8_GROUP];
 
             s8_scores(s, xp, init, a->k + j0 * D4, D4, xc_div_up(keys, 16), rows);
+            /* Row by row twice: the horizontal maximum of one row hides behind the work on the next. */
+            for (int64_t r = 0; r < rows; r++)
+                block_max[r] = s8_scale(s + r * XC_KEY_BLOCK, a, i0 + r, j0, xc_min_i64(XC_KEY_BLOCK, seen[r] - j0));
+            for (int64_t r = 0; r < rows; r++)
+                p_sum[r] = s8_probabilities(p + r * XC_KEY_BLOCK, s + r * XC_KEY_BLOCK, block_max[r], xc_min_i64(XC_KEY_BLOCK, seen[r] - j0), quads * 4);
             for (int64_t r = 0; r < rows; r++) {
-                const int64_t count = xc_min_i64(XC_KEY_BLOCK, seen[r] - j0);
-
-                if (count <= 0) {
-                    memset(p + r * XC_KEY_BLOCK, 0, (size_t)(quads * 4));
-                    continue;
-                }
-                const float block_max = s8_probabilities(p + r * XC_KEY_BLOCK, &p_sum[r], s + r * XC_KEY_BLOCK, a, i0 + r, j0, count, quads * 4);
-                const float new_max = xc_max_f32(block_max, max[r]);
+                if (seen[r] <= j0) continue;
+                const float new_max = xc_max_f32(block_max[r], max[r]);
 
                 keep[r] = xc_exp2_f32(max[r] - new_max);
-                add[r] = xc_exp2_f32(block_max - new_max);
+                add[r] = xc_exp2_f32(block_max[r] - new_max);
                 sum[r] = fmaf(sum[r], keep[r], (float)p_sum[r] * add[r]);
                 max[r] = new_max;
             }

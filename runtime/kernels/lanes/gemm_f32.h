@@ -1,5 +1,6 @@
 /* gemm_f32: the f32 tile (named accumulators: gcc spills arrays) and the f32 GEMM and attention built on it.
- * Included after <isa>/lanes.h with F32_ROWS (at most 8) and F32_COLS (at most 3, in units of 16 outputs) defined.
+ * Included after <isa>/lanes.h with F32_ROWS (at most 8) and F32_COLS (at most 3, in units of 16 outputs) defined, and F32_TILE, the
+ * most accumulators (rows x units) at once: few rows take more columns, so that enough chains are under way.
  * Attention as scalar/attention.c says: Dao 2022, arXiv:2205.14135. */
 #ifndef XC_RUNTIME_KERNELS_LANES_GEMM_F32_H
 #define XC_RUNTIME_KERNELS_LANES_GEMM_F32_H
@@ -55,7 +56,7 @@ LANES_INLINE void f32_tile(float *c, int64_t ld_c, const float *x, int64_t ldx, 
 LANES_INLINE void f32_tile_rows(float *c, int64_t ld_c, const float *x, int64_t ldx, const float *w, int64_t w_group, int64_t w_step,
                                 int64_t K, int64_t mr, int nv, int64_t n, bool from_zero)
 {
-#define CASE(i) case i + 1: if (i < F32_ROWS) f32_tile(c, ld_c, x, ldx, w, w_group, w_step, K, i + 1, nv, n, from_zero); break;
+#define CASE(i) case i + 1: if (i < F32_ROWS && (i + 1) * nv <= F32_TILE) f32_tile(c, ld_c, x, ldx, w, w_group, w_step, K, i + 1, nv, n, from_zero); break;
     switch (mr) { EACH_ROW(CASE) default: break; }
 #undef CASE
 }
@@ -71,8 +72,10 @@ static __attribute__((noinline)) void f32_panels(float *c, const float *x, int64
 
 static void lanes_gemm_f32(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
 {
-    for (int64_t c0 = col0; c0 < col1; c0 += F32_COLS * 16) {
-        const int nv = (int)xc_min_i64(F32_COLS, xc_div_up(col1 - c0, 16));
+    const int64_t cols = row1 - row0 <= F32_TILE / F32_COLS ? F32_COLS : F32_TILE / F32_ROWS;
+
+    for (int64_t c0 = col0; c0 < col1; c0 += cols * 16) {
+        const int nv = (int)xc_min_i64(cols, xc_div_up(col1 - c0, 16));
 
         for (int64_t r0 = row0; r0 < row1; r0 += F32_ROWS) {
             const int64_t mr = xc_min_i64(F32_ROWS, row1 - r0);
