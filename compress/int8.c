@@ -79,7 +79,7 @@ static void quad_sums(float *t, const float *x, int64_t C)
 }
 
 /* The scale of least error under the pair-sum rule. A row whose quads are clamped would rather have a larger step: with step s rounding
- * costs s^2/12 a number, and a quad of sum t > 258 s costs (t - 258 s)^2 / 4, its excess shared by four. The sum is convex and
+ * costs s^2/12 a number, and a quad of sum t > 254 s costs (t - 254 s)^2 / 4, its excess shared by four. The sum is convex and
  * piecewise quadratic in s, so Newton's steps on the set of quads in excess end after a few. Never below absmax / 127. */
 static float pair_scale(const float *t, int64_t C, float max)
 {
