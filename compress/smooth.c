@@ -7,7 +7,6 @@
  * attention feeds linears; what else reads the value (the residual) still reads it as it was. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "compress/pass.h"
@@ -36,21 +35,21 @@ static bool smoothable(const struct xc_model *m, const struct xc_node *node, int
     return w && w->enc.format != XC_FMT_S8;
 }
 
-/* Puts a scale in front of the linears that read this norm. */
-static enum xc_status smooth_norm(struct xc_model *m, struct xc_graph *g, int32_t norm, struct xc_err *err)
+/* Puts a scale in front of the linears that read what node `maker` makes. */
+static enum xc_status smooth_value(struct xc_model *m, struct xc_graph *g, int32_t maker, struct xc_err *err)
 {
-    const int32_t value = g->nodes[norm].out[0];
+    const int32_t value = g->nodes[maker].out[0];
     int32_t first = -1, id, out;
     char name[512];
     float *ones;
     enum xc_status status;
 
-    for (int32_t n = norm + 1; n < g->n_nodes && first < 0; n++)
+    for (int32_t n = maker + 1; n < g->n_nodes && first < 0; n++)
         if (smoothable(m, &g->nodes[n], value)) first = n;
     if (first < 0) return XC_OK;
     const int64_t C = g->values[value].cols;
 
-    snprintf(name, sizeof name, "%s.smooth", g->nodes[norm].name);
+    snprintf(name, sizeof name, "%s.smooth", g->nodes[maker].name);
     XC_TRY(xc_model_add_tensor(m, &id, name, 1, &C, err));
     ones = xc_malloc((size_t)C * sizeof *ones);
     if (!ones) return xc_fail_nomem(err, (size_t)C * sizeof *ones);
@@ -75,7 +74,7 @@ static enum xc_status insert(struct xc_model *m, struct xc_err *err)
 {
     for (int32_t i = 0; i < m->n_graphs; i++)
         for (int32_t n = 0; n < m->graphs[i]->n_nodes; n++)
-            if (feeds(&m->graphs[i]->nodes[n])) XC_TRY(smooth_norm(m, m->graphs[i], n, err));
+            if (feeds(&m->graphs[i]->nodes[n])) XC_TRY(smooth_value(m, m->graphs[i], n, err));
     return XC_OK;
 }
 
@@ -103,7 +102,7 @@ static void observe(void *arg, const struct xc_op_ctx *c)
 /* Random ids between the model's own [CLS] and [SEP]: no text is needed to see which columns are large. */
 static enum xc_status run_random(struct xc_session *s, struct xc_err *err)
 {
-    static int32_t ids[SEQUENCES][TOKENS];
+    int32_t ids[TOKENS];
     const int32_t cls = s->tokenizer ? xc_tokenizer_special(s->tokenizer, XC_TOKEN_CLS) : -1, sep = s->tokenizer ? xc_tokenizer_special(s->tokenizer, XC_TOKEN_SEP) : -1;
     const int64_t length = s->info.max_positions ? xc_min_i64(TOKENS, s->info.max_positions) : TOKENS;
     struct xc_output out;
@@ -113,10 +112,10 @@ static enum xc_status run_random(struct xc_session *s, struct xc_err *err)
         struct xc_rng rng;
 
         xc_rng_init(&rng, STREAM, (uint64_t)i);
-        for (int64_t t = 0; t < length; t++) ids[i][t] = (int32_t)xc_rng_below(&rng, (uint64_t)s->info.vocab_size);
-        if (cls >= 0) ids[i][0] = cls;
-        if (sep >= 0) ids[i][length - 1] = sep;
-        XC_TRY(xc_session_run_ids(s, ids[i], NULL, start, 1, &out, err));
+        for (int64_t t = 0; t < length; t++) ids[t] = (int32_t)xc_rng_below(&rng, (uint64_t)s->info.vocab_size);
+        if (cls >= 0) ids[0] = cls;
+        if (sep >= 0) ids[length - 1] = sep;
+        XC_TRY(xc_session_run_ids(s, ids, NULL, start, 1, &out, err));
     }
     return XC_OK;
 }

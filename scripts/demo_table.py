@@ -36,10 +36,8 @@ rows.append(("128 tokens, 1 thread", "%.2f ms" % f[0], "%.2f ms" % i[0], "%.2fx 
 rows.append(("peak memory", "%.0f MB" % f[1], "%.0f MB" % i[1], ""))
 a = read("agreement")
 if a:
-    for key, label in (("mean_cosine", "mean cosine to fp32"), ("min_cosine", "worst cosine to fp32")):
-        v = a["metrics"].get(key)
-        if v:
-            rows.append((label, "", "%.4f" % v["value"], ""))
+    for key, label in (("mean", "mean cosine to fp32"), ("min", "worst cosine to fp32")):
+        rows.append((label, "", "%.4f" % a["cosine"][key], ""))
 head = ("", "fp32", "int8", "")
 wide = [max(len(r[k]) for r in rows + [head]) for k in range(4)]
 print("\n%s, compressed in %.1f s" % (kind, c["seconds"]))

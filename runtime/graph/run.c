@@ -279,11 +279,9 @@ enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *g, const s
     return status;
 }
 
-enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *g, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces,
-                            struct xc_view *out, struct xc_err *err)
+enum xc_status xc_run_begin(struct xc_run *run, const struct xc_graph *g, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces,
+                            struct xc_err *err)
 {
-    enum xc_status status = XC_OK;
-
     XC_TRY(xc_scratch_reset(&run->values, err));
     XC_TRY(xc_scratch_reset(&run->node, err));
     XC_TRY(xc_run_offsets(run, g, spaces, n_spaces, err));
@@ -295,6 +293,15 @@ enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *g, const 
                            (long long)in[i].cols, (long long)view->rows, (long long)view->cols);
         view->data = in[i].data;
     }
+    return XC_OK;
+}
+
+enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *g, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces,
+                            struct xc_view *out, struct xc_err *err)
+{
+    enum xc_status status = XC_OK;
+
+    XC_TRY(xc_run_begin(run, g, in, spaces, n_spaces, err));
     xc_pool_begin(run->pool);
     for (int32_t n = 0; n < g->n_nodes && status == XC_OK; n++) status = xc_run_node(run, g, &g->nodes[n], err);
     xc_pool_end(run->pool);

@@ -64,6 +64,10 @@ void xc_run_clear_states(struct xc_run *run);
 enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *graph, const struct xc_ragged *inputs, int32_t n_inputs,
                               struct xc_err *err);
 
+/* What every executor does first: scratch is reset, offsets follow, views are sized, the inputs checked and bound. */
+enum xc_status xc_run_begin(struct xc_run *run, const struct xc_graph *graph, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces,
+                            struct xc_err *err);
+
 /* Runs all nodes, one after the other. `in` are the graph's inputs in order (data, rows, cols; rag is filled here), `spaces` the
  * offsets of its input spaces. On return out[i] views output i; valid until the next run. Ids out of range are errors that
  * name the node, the row and the id. */

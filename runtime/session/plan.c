@@ -570,9 +570,7 @@ enum xc_status xc_plan_run(const struct xc_plan *p, struct xc_run *run, const st
     enum xc_status status = XC_OK;
     uint8_t **slot_data;
 
-    XC_TRY(xc_scratch_reset(&run->values, err));
-    XC_TRY(xc_scratch_reset(&run->node, err));
-    XC_TRY(xc_run_offsets(run, g, spaces, n_spaces, err));
+    XC_TRY(xc_run_begin(run, g, in, spaces, n_spaces, err));
     slot_data = xc_scratch_alloc(&run->values, (p->n_slots + 1) * sizeof *slot_data);
     if (!slot_data) return xc_fail_nomem(err, p->n_slots * sizeof *slot_data);
     for (size_t i = 0; i < p->n_slots; i++) {
@@ -582,20 +580,8 @@ enum xc_status xc_plan_run(const struct xc_plan *p, struct xc_run *run, const st
         slot_data[i] = xc_scratch_alloc(&run->values, bytes + XC_ALIGN);
         if (!slot_data[i]) return xc_fail_nomem(err, bytes);
     }
-    for (int32_t v = 0; v < g->n_values; v++) {
-        const struct xc_ragged *rag = &run->spaces[g->values[v].space];
-
-        run->views[v] = (struct xc_view){ .rows = rag->start[rag->n_seq], .cols = g->values[v].cols, .rag = rag };
+    for (int32_t v = 0; v < g->n_values; v++)
         if (p->storage[v].place == PLACE_GLOBAL) run->views[v].data = slot_data[p->storage[v].slot];
-    }
-    for (int32_t i = 0; i < g->n_inputs; i++) {
-        struct xc_view *view = &run->views[g->inputs[i]];
-
-        if (in[i].rows != view->rows || in[i].cols != view->cols)
-            return xc_fail(err, XC_E_SHAPE, "input '%s' is %lld x %lld, must be %lld x %lld", g->values[g->inputs[i]].name, (long long)in[i].rows,
-                           (long long)in[i].cols, (long long)view->rows, (long long)view->cols);
-        view->data = in[i].data;
-    }
     xc_pool_begin(run->pool);
     for (size_t s = 0; s < p->n_segments && status == XC_OK; s++) {
         const struct xc_scratch_mark mark = xc_scratch_save(&run->node);

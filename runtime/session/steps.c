@@ -41,12 +41,10 @@ static struct qrows block_q(const struct block *b, int32_t q)
 }
 
 /* ---- row-local steps ---- */
-static void run_gather(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_gather(const struct step *s, struct block *b)
 {
     const int32_t *ids = (const int32_t *)b->views[s->in[0]].data + b->row0;
 
-    (void)col0;
-    (void)col1;
     for (int64_t r = 0; r < b->rows; r++)
         if (ids[r] < 0 || ids[r] >= s->table.n) {
             *b->bad_id = 1;
@@ -56,7 +54,7 @@ static void run_gather(const struct step *s, struct block *b, int64_t col0, int6
 }
 const struct step_type step_gather = { .name = "gather", .local = true, .rows = run_gather };
 
-static void run_linear(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_linear_columns(const struct step *s, struct block *b, int64_t col0, int64_t col1)
 {
     struct xc_epilogue ep = { .col_scale = s->w_scale, .bias = s->bias, .act = s->act, .out = block_value(b, s->out), .ld_out = block_ld(b, s->out) };
 
@@ -73,15 +71,14 @@ static void run_linear(const struct step *s, struct block *b, int64_t col0, int6
         b->plan->kern->gemm_f32(&g, 0, b->rows, col0, col1);
     }
 }
+static void run_linear(const struct step *s, struct block *b) { run_linear_columns(s, b, 0, s->N); }
 const struct step_type step_linear = { .name = "linear", .local = true, .rows = run_linear };
 
-static void run_norm(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_norm(const struct step *s, struct block *b)
 {
     struct xc_norm n = { .x = block_value(b, s->in[0]), .ldx = block_ld(b, s->in[0]), .gain = s->gain, .bias = s->bias,
                          .C = b->plan->graph->values[s->out].cols, .eps = s->eps, .rms = s->rms, .out = block_value(b, s->out), .ld_out = block_ld(b, s->out) };
 
-    (void)col0;
-    (void)col1;
     if (s->in[1] >= 0) {
         n.residual = block_value(b, s->in[1]);
         n.ld_residual = block_ld(b, s->in[1]);
@@ -99,25 +96,21 @@ static void run_norm(const struct step *s, struct block *b, int64_t col0, int64_
 }
 const struct step_type step_norm = { .name = "norm", .local = true, .rows = run_norm };
 
-static void run_quantize(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_quantize(const struct step *s, struct block *b)
 {
     const struct qrows q = block_q(b, s->q_out);
     const struct qvalue *v = &b->plan->qvalues[s->q_out];
 
-    (void)col0;
-    (void)col1;
     b->plan->kern->quantize_rows_s8(q.q, q.ld, q.scale, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), b->rows, v->cols, v->static_scale);
 }
 const struct step_type step_quantize = { .name = "quantize", .local = true, .rows = run_quantize };
 
-static void run_unary(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_unary(const struct step *s, struct block *b)
 {
     const int64_t cols = b->plan->graph->values[s->out].cols, ldx = block_ld(b, s->in[0]), ldy = block_ld(b, s->out);
     const float *x = block_value(b, s->in[0]);
     float *y = block_value(b, s->out);
 
-    (void)col0;
-    (void)col1;
     for (int64_t r = 0; r < b->rows; r++) b->plan->kern->act_f32(y + r * ldy, x + r * ldx, cols, s->act);
 }
 const struct step_type step_unary = { .name = "unary", .local = true, .rows = run_unary };
@@ -132,41 +125,33 @@ static void run_binary(const struct step *s, struct block *b, void (*fn)(float *
     for (int64_t r = 0; r < b->rows; r++) fn(y + r * ldy, x + r * lda, z + r * ldb, cols);
 }
 
-static void run_add(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_add(const struct step *s, struct block *b)
 {
-    (void)col0;
-    (void)col1;
     run_binary(s, b, b->plan->kern->add_f32);
 }
 const struct step_type step_add = { .name = "add", .local = true, .rows = run_add };
 
-static void run_mul(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_mul(const struct step *s, struct block *b)
 {
-    (void)col0;
-    (void)col1;
     run_binary(s, b, b->plan->kern->mul_f32);
 }
 const struct step_type step_mul = { .name = "mul", .local = true, .rows = run_mul };
 
-static void run_l2(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_l2(const struct step *s, struct block *b)
 {
     const int64_t cols = b->plan->graph->values[s->out].cols, ldx = block_ld(b, s->in[0]), ldy = block_ld(b, s->out);
 
-    (void)col0;
-    (void)col1;
     for (int64_t r = 0; r < b->rows; r++)
         b->plan->kern->l2_normalize_rows(block_value(b, s->out) + r * ldy, block_value(b, s->in[0]) + r * ldx, 1, cols, s->eps);
 }
 const struct step_type step_l2 = { .name = "l2_normalize", .local = true, .rows = run_l2 };
 
-static void run_scale(const struct step *s, struct block *b, int64_t col0, int64_t col1)
+static void run_scale(const struct step *s, struct block *b)
 {
     const int64_t cols = b->plan->graph->values[s->out].cols, ldx = block_ld(b, s->in[0]), ldy = block_ld(b, s->out);
     const float *x = block_value(b, s->in[0]);
     float *y = block_value(b, s->out);
 
-    (void)col0;
-    (void)col1;
     for (int64_t r = 0; r < b->rows; r++) b->plan->kern->mul_f32(y + r * ldy, x + r * ldx, s->gain, cols);
 }
 const struct step_type step_scale = { .name = "scale", .local = true, .rows = run_scale };
@@ -196,7 +181,7 @@ static void run_block(void *arg, int64_t item, int thread)
     for (int32_t i = 0; i < job->seg->n && !bad; i++) {
         const struct step *s = &job->plan->steps[job->seg->first + i];
 
-        s->type->rows(s, &b, 0, s->N);
+        s->type->rows(s, &b);
     }
     if (bad) __atomic_store_n(&job->bad_id, 1, __ATOMIC_RELAXED);
 }
@@ -206,7 +191,7 @@ static void run_columns(void *arg, int64_t item, int thread)
     struct segment_job *job = arg;
 
     (void)thread;
-    job->linear->type->rows(job->linear, job->block, item * COL_CHUNK, xc_min_i64((item + 1) * COL_CHUNK, job->linear->N));
+    run_linear_columns(job->linear, job->block, item * COL_CHUNK, xc_min_i64((item + 1) * COL_CHUNK, job->linear->N));
 }
 
 enum xc_status run_segment(const struct xc_plan *p, const struct segment *seg, struct xc_run *run, struct xc_err *err)
@@ -222,24 +207,23 @@ enum xc_status run_segment(const struct xc_plan *p, const struct segment *seg, s
     const bool split_outputs = threads > 1 && has_linear && job.rows < (int64_t)FEW_ROWS * threads;
 
     n_blocks = split_outputs ? 1 : xc_round_up(xc_div_up(job.rows, ROW_BLOCK), threads);
-    job.block_rows = split_outputs ? job.rows : xc_round_up(xc_div_up(job.rows, n_blocks), 4);
-    n_blocks = xc_div_up(job.rows, job.block_rows);
-    job.block_rows = xc_round_up(job.block_rows, 16); /* 16 floats a line: every part of the block's memory stays aligned */
-    n_blocks = split_outputs ? 1 : xc_div_up(job.rows, job.block_rows);
+    job.block_rows = xc_round_up(xc_div_up(job.rows, n_blocks), 16); /* 16 floats a line: every part of the block's memory stays aligned */
     job.memory_each = seg->row_bytes * (size_t)job.block_rows + XC_ALIGN;
     job.memory = xc_scratch_alloc(&run->node, job.memory_each * (size_t)threads);
     if (!job.memory) return xc_fail_nomem(err, job.memory_each * (size_t)threads);
 
     if (!split_outputs) {
-        xc_pool_run(run->pool, run_block, &job, n_blocks);
+        xc_pool_run(run->pool, run_block, &job, xc_div_up(job.rows, job.block_rows));
     } else {
         struct block b = { .plan = p, .views = run->views, .memory = job.memory, .rows = job.rows, .rows_cap = job.block_rows, .bad_id = &job.bad_id };
 
         job.block = &b;
         for (int32_t i = 0; i < seg->n && !job.bad_id; i++) {
-            job.linear = &p->steps[seg->first + i];
-            if (job.linear->type == &step_linear) xc_pool_run(run->pool, run_columns, &job, xc_div_up(job.linear->N, COL_CHUNK));
-            else job.linear->type->rows(job.linear, &b, 0, 0);
+            const struct step *s = &p->steps[seg->first + i];
+
+            job.linear = s;
+            if (s->type == &step_linear) xc_pool_run(run->pool, run_columns, &job, xc_div_up(s->N, COL_CHUNK));
+            else s->type->rows(s, &b);
         }
     }
     if (job.bad_id) return xc_fail(err, XC_E_RANGE, "an id is outside its table in graph '%s'", p->graph->name);

@@ -15,8 +15,8 @@ struct block;
 struct step_type {
     const char *name;
     bool local;
-    /* Row-local: runs the block's rows; for a linear [col0, col1) of the outputs. */
-    void (*rows)(const struct step *s, struct block *b, int64_t col0, int64_t col1);
+    /* Row-local: runs the block's rows. */
+    void (*rows)(const struct step *s, struct block *b);
     /* Stand-alone. */
     enum xc_status (*whole)(const struct step *s, const struct xc_plan *p, struct xc_run *run, struct xc_err *err);
 };
