@@ -133,6 +133,7 @@ static void observe(void *arg, const struct xc_op_ctx *c)
 
     if (w->status != XC_OK || strcmp(c->node->op->name, "linear") || !c->in[0] || c->node->in[1].kind != XC_REF_TENSOR) return;
     if (w->c->ranges) w->status = ranges_add(w->c->ranges, n, c->in[0]->data, c->in[0]->rows * c->in[0]->cols, w->err);
+    if (w->status == XC_OK && w->c->each) w->status = w->c->each(w->c->each_arg, c, n, w->err);
     if (w->status == XC_OK && w->changed) w->status = compare(w, c, n);
 }
 

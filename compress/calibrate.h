@@ -7,6 +7,8 @@
 #include "runtime/graph/graph.h"
 #include "xcompress/compress.h"
 
+struct xc_op_ctx;
+
 /* ---- texts: calibration_texts.c ---- */
 /* Up to `most` texts of a file, spread evenly over it; empty lines are skipped. A table (.tsv, .tsv.zst) gives the columns whose name begins
  * with text, sentence, question, premise or hypothesis, or else its last. Each text is cut to 64 KB. */
@@ -36,6 +38,9 @@ struct xc_calibration {
     struct xc_ranges *ranges;        /* NULL, or filled */
     const struct xc_model *changed;  /* NULL, or a model of the same nodes: its linears run on the same inputs */
     double *output_error;            /* with changed: by tensor of `changed`, relative L2 of the outputs; -1 where nothing was seen */
+    /* NULL, or called at every linear of every batch, in the order of the nodes: c->in[0] is what it reads */
+    enum xc_status (*each)(void *arg, const struct xc_op_ctx *c, int32_t node, struct xc_err *err);
+    void *each_arg;
     int64_t texts, tokens;           /* filled */
 };
 

@@ -4,7 +4,7 @@
 set -eu
 
 packages="gcc libc6-dev meson ninja-build pkg-config python3 python3-pip zstd ca-certificates
- libjansson-dev libzstd-dev libxxhash-dev libyaml-dev libutf8proc-dev"
+ libjansson-dev libzstd-dev libxxhash-dev libyaml-dev libutf8proc-dev libopenblas-dev liblapacke-dev"
 test_packages="libcmocka-dev clang libclang-rt-dev g++ libsimde-dev mandoc"
 
 if [ "${1:-}" = tests ]; then packages="$packages $test_packages"; fi

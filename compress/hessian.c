@@ -1,0 +1,158 @@
+/* hessian: see hessian.h. */
+#include "compress/hessian.h"
+
+#include <cblas.h>
+#include <lapack.h>
+#include <math.h>
+#include <string.h>
+
+#include "runtime/graph/op.h"
+
+#define TILE 192 /* columns of H a work item */
+
+void xc_blas_init(void) { openblas_set_num_threads(1); }
+
+/* ---- collecting ---- */
+struct collect {
+    struct xc_hessians *out;
+    const struct xc_graph *graph;
+    const uint8_t *want;
+    int32_t *reader; /* by value: the first linear that reads it */
+    struct xc_pool *pool;
+};
+
+struct tiles {
+    const float *x;
+    float *h;
+    int64_t rows, K, across;
+};
+
+/* Tile (i,j) of the upper triangle, j >= i. */
+static void add_tile(void *arg, int64_t item, int thread)
+{
+    const struct tiles *t = arg;
+    const int64_t i = item / t->across * TILE, j = item % t->across * TILE;
+
+    (void)thread;
+    if (j < i) return;
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)xc_min_i64(TILE, t->K - i), (int)xc_min_i64(TILE, t->K - j), (int)t->rows, 1.0f, t->x + i, (int)t->K,
+                t->x + j, (int)t->K, 1.0f, t->h + i * t->K + j, (int)t->K);
+}
+
+static enum xc_status new_square(float **out, int64_t K, struct xc_err *err)
+{
+    size_t bytes;
+
+    if (!xc_mul_ok(&bytes, (size_t)K, (size_t)K) || !xc_mul_ok(&bytes, bytes, sizeof **out)) return xc_fail(err, XC_E_RANGE, "a Hessian of %lld inputs is too large", (long long)K);
+    *out = xc_alloc_aligned(bytes);
+    if (!*out) return xc_fail_nomem(err, bytes);
+    memset(*out, 0, bytes);
+    return XC_OK;
+}
+
+static enum xc_status add_batch(void *arg, const struct xc_op_ctx *c, int32_t node, struct xc_err *err)
+{
+    const struct collect *w = arg;
+    const int32_t value = w->graph->nodes[node].in[0].id;
+    const float *x = c->in[0]->data;
+    const int64_t rows = c->in[0]->rows, K = c->in[0]->cols;
+
+    if (w->graph->nodes[node].in[0].kind != XC_REF_VALUE || w->reader[value] != node || !w->want[value]) return XC_OK;
+    for (int64_t i = 0; i < rows * K; i++)
+        if (!isfinite(x[i])) return xc_fail(err, XC_E_RANGE, "the calibration texts make an input of '%s' that is not finite", w->graph->nodes[node].name);
+    if (!w->out->norm2[value]) w->out->norm2[value] = xc_calloc((size_t)K, sizeof(float));
+    if (!w->out->norm2[value]) return xc_fail_nomem(err, (size_t)K * sizeof(float));
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = 0; k < K; k++) w->out->norm2[value][k] += x[r * K + k] * x[r * K + k];
+    if (w->want[value] != XC_HESSIAN_FULL) return XC_OK;
+    if (!w->out->h[value]) XC_TRY(new_square(&w->out->h[value], K, err));
+    struct tiles t = { .x = x, .h = w->out->h[value], .rows = rows, .K = K, .across = xc_div_up(K, TILE) };
+
+    if (rows > 0) xc_pool_run(w->pool, add_tile, &t, t.across * t.across);
+    return XC_OK;
+}
+
+static void mirror(float *h, int64_t K)
+{
+    for (int64_t i = 0; i < K; i++)
+        for (int64_t j = 0; j < i; j++) h[i * K + j] = h[j * K + i];
+}
+
+static enum xc_status collect(struct collect *w, struct xc_model *model, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
+{
+    const struct xc_graph *g = w->graph;
+    struct xc_calibration c = { .each = add_batch, .each_arg = w };
+
+    w->reader = xc_malloc(((size_t)g->n_values + 1) * sizeof *w->reader);
+    w->out->h = xc_calloc((size_t)g->n_values + 1, sizeof *w->out->h);
+    w->out->norm2 = xc_calloc((size_t)g->n_values + 1, sizeof *w->out->norm2);
+    if (!w->reader || !w->out->h || !w->out->norm2) return xc_fail_nomem(err, (size_t)g->n_values * sizeof *w->out->h);
+    for (int32_t n = g->n_nodes - 1; n >= 0; n--)
+        if (!strcmp(g->nodes[n].op->name, "linear") && g->nodes[n].in[0].kind == XC_REF_VALUE) w->reader[g->nodes[n].in[0].id] = n;
+    XC_TRY(xc_calibrate(&c, model, texts, opts, err));
+    w->out->rows = c.tokens;
+    for (int32_t v = 0; v < g->n_values; v++)
+        if (w->out->h[v]) mirror(w->out->h[v], g->values[v].cols);
+    return XC_OK;
+}
+
+enum xc_status xc_hessians_make(struct xc_hessians *out, struct xc_model *model, const uint8_t *want, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
+{
+    struct collect w = { .out = out, .want = want, .pool = opts->pool, .graph = xc_model_find_graph(model, "encode") };
+    enum xc_status status;
+
+    *out = (struct xc_hessians){ 0 };
+    if (!w.graph) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode', which calibration texts run through");
+    out->n_values = w.graph->n_values;
+    xc_blas_init();
+    status = collect(&w, model, texts, opts, err);
+    xc_free(w.reader);
+    if (status != XC_OK) xc_hessians_release(out);
+    return status;
+}
+
+void xc_hessians_release(struct xc_hessians *h)
+{
+    for (int32_t v = 0; v < h->n_values; v++) {
+        if (h->h) xc_free(h->h[v]);
+        if (h->norm2) xc_free(h->norm2[v]);
+    }
+    xc_free(h->h);
+    xc_free(h->norm2);
+    *h = (struct xc_hessians){ 0 };
+}
+
+/* ---- factoring ---- */
+/* Column-major lower is row-major upper: with A = U^T U, the lower triangle that LAPACK makes is U as we read it. */
+static enum xc_status invert(double *a, int64_t K, struct xc_err *err)
+{
+    const lapack_int n = (lapack_int)K;
+    lapack_int info = 0;
+    char lower = 'L';
+
+    LAPACK_dpotrf(&lower, &n, a, &n, &info);
+    if (!info) LAPACK_dpotri(&lower, &n, a, &n, &info);
+    if (!info) LAPACK_dpotrf(&lower, &n, a, &n, &info);
+    return info ? xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs is not positive definite (at input %lld): more damping or more texts are needed", (long long)K, (long long)info - 1) : XC_OK;
+}
+
+enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, double damp, struct xc_err *err)
+{
+    double mean = 0, *a;
+    enum xc_status status;
+    size_t bytes;
+
+    if (K > INT32_MAX || !xc_mul_ok(&bytes, (size_t)K, (size_t)K) || !xc_mul_ok(&bytes, bytes, sizeof *a))
+        return xc_fail(err, XC_E_RANGE, "a Hessian of %lld inputs is too large", (long long)K);
+    a = xc_alloc_aligned(bytes);
+    if (!a) return xc_fail_nomem(err, bytes);
+    xc_blas_init();
+    for (int64_t i = 0; i < K * K; i++) a[i] = (double)h[i];
+    for (int64_t i = 0; i < K; i++) mean += a[i * K + i] / (double)K;
+    for (int64_t i = 0; i < K; i++) a[i * K + i] = a[i * K + i] > 0 ? a[i * K + i] + damp * mean : 1.0;
+    status = invert(a, K, err);
+    for (int64_t i = 0; i < K && status == XC_OK; i++)
+        for (int64_t j = 0; j < K; j++) u[i * K + j] = j >= i ? (float)a[i * K + j] : 0.0f;
+    xc_free(a);
+    return status;
+}
