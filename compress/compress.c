@@ -153,9 +153,12 @@ static enum xc_status prepare(struct job *j, const char *from, bool plan_only, s
     xc_buf_unref(&j->model->golden);
     xc_buf_unref(&j->model->manifest);
     xc_model_drop_unused(j->model, &n_dropped, &bytes);
-    for (size_t p = 0; p < j->recipe->n; p++)
-        if (j->recipe->passes[p].pass->prepare) XC_TRY(j->recipe->passes[p].pass->prepare(j->model, &j->recipe->passes[p], plan_only, err));
-    XC_TRY(xc_report_init(j->result, j->model, err));
+    for (size_t p = 0; p < j->recipe->n; p++) {
+        const struct xc_prepare todo = { .model = j->model, .spec = &j->recipe->passes[p], .opts = o, .texts = j->texts.n ? &j->texts : NULL, .plan_only = plan_only };
+
+        if (todo.spec->pass->prepare) XC_TRY(todo.spec->pass->prepare(&todo, err));
+    }
+    XC_TRY(xc_report_init(j->result, j->model, j->source, err));
     return o->calibrate ? xc_model_clone(&j->original, j->model, err) : XC_OK;
 }
 

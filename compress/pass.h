@@ -11,6 +11,16 @@
 #include "xcompress/compress.h"
 
 struct xc_ranges; /* calibrate.h */
+struct xc_texts;
+
+/* What prepare() works on. */
+struct xc_prepare {
+    struct xc_model *model;         /* changed in place; a copy of the caller's */
+    const struct xc_recipe_pass *spec;
+    const struct xc_compress_opts *opts;
+    const struct xc_texts *texts;   /* of the calibration; NULL when none were given */
+    bool plan_only;                 /* no weight is read: new and resized tensors hold whatever they do */
+};
 
 struct xc_work {
     struct xc_model *model;         /* changed in place; a copy of the caller's */
@@ -35,9 +45,9 @@ struct xc_pass_option {
 struct xc_pass {
     const char *name, *summary;
     const struct xc_pass_option *options;
-    /* Changes of the graph that come before all plans, and keep its function: new nodes, weights rescaled. May be NULL. With plan_only no
-     * weight is read: new tensors hold whatever has their size. */
-    enum xc_status (*prepare)(struct xc_model *m, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err);
+    /* Changes of the graph, which come before all plans, in the order of the recipe: new nodes, weights rescaled, layers and columns cut
+     * away. May be NULL. */
+    enum xc_status (*prepare)(const struct xc_prepare *p, struct xc_err *err);
     /* Does this recipe entry need the ranges of activations? NULL = never. */
     bool (*needs_ranges)(const struct xc_recipe_pass *spec);
     enum xc_status (*plan)(struct xc_work *w, struct xc_err *err);

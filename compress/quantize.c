@@ -24,9 +24,9 @@ static const struct xc_pass_option options[] = {
     { .name = NULL },
 };
 
-static enum xc_status prepare(struct xc_model *m, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err)
+static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
-    return xc_recipe_is(spec, "smooth", "yes") ? xc_smooth(m, plan_only, err) : XC_OK;
+    return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p->model, p->plan_only, err) : XC_OK;
 }
 
 static bool needs_ranges(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "static"); }

@@ -35,7 +35,16 @@ static enum xc_status describe(struct xc_layer_report *l, const char *name, cons
     return l->name && l->node ? XC_OK : xc_fail_nomem(err, strlen(name) + strlen(node));
 }
 
-enum xc_status xc_report_init(struct xc_compress_result *r, const struct xc_model *m, struct xc_err *err)
+/* What changes of the graph made of a tensor, before any pass treats it. */
+static void fate_of_shape(struct xc_layer_report *l, const struct xc_tensor *now, const struct xc_tensor *was)
+{
+    if (!was) snprintf(l->why, sizeof l->why, "new");
+    else if (xc_tensor_count(was) == xc_tensor_count(now)) snprintf(l->why, sizeof l->why, "kept: no pass treats it");
+    else if (now->rank < 2) snprintf(l->why, sizeof l->why, "cut to %lld of %lld", (long long)xc_tensor_cols(now), (long long)xc_tensor_cols(was));
+    else snprintf(l->why, sizeof l->why, "cut to %lld x %lld of %lld x %lld", (long long)xc_tensor_rows(now), (long long)xc_tensor_cols(now), (long long)xc_tensor_rows(was), (long long)xc_tensor_cols(was));
+}
+
+enum xc_status xc_report_init(struct xc_compress_result *r, const struct xc_model *m, const struct xc_model *source, struct xc_err *err)
 {
     struct xc_uses uses;
     enum xc_status status = XC_OK;
@@ -47,12 +56,13 @@ enum xc_status xc_report_init(struct xc_compress_result *r, const struct xc_mode
         const struct xc_tensor *tensor = m->tensors[t];
         const struct xc_use *use = &uses.use[uses.first[t]];
         const struct xc_node *node = uses.first[t] < uses.first[t + 1] ? &m->graphs[use->graph]->nodes[use->node] : NULL;
+        const int32_t was = xc_model_find_tensor(source, tensor->name);
         struct xc_layer_report *l = &r->layers[r->n_layers++];
 
         status = describe(l, tensor->name, node ? node->name : "", node ? node->op->name : "", err);
         l->count = (uint64_t)xc_tensor_count(tensor);
-        l->source_bytes = stored_bytes(tensor);
-        snprintf(l->why, sizeof l->why, "kept: no pass treats it");
+        l->source_bytes = was >= 0 ? stored_bytes(source->tensors[was]) : 0;
+        fate_of_shape(l, tensor, was >= 0 ? source->tensors[was] : NULL);
     }
     xc_uses_release(&uses);
     return status;

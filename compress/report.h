@@ -4,8 +4,8 @@
 
 #include "compress/pass.h"
 
-/* One report per tensor of m, in order: names, users, sizes. */
-enum xc_status xc_report_init(struct xc_compress_result *r, const struct xc_model *m, struct xc_err *err);
+/* One report per tensor of m, in order: names, users, sizes; against the tensors of the same name in `source`, of which m was made. */
+enum xc_status xc_report_init(struct xc_compress_result *r, const struct xc_model *m, const struct xc_model *source, struct xc_err *err);
 
 /* Appends the reports of tensors that are not in `kept` but were in `all`, or lie in the checkpoint at `from` (may be NULL) without being
  * in `all`: a pooler that the graph does not use. */
