@@ -9,7 +9,7 @@
 #include "xcompress/compress.h"
 
 struct compress_opts {
-    const char *out, *calibrate, *head;
+    const char *out, *recipe, *calibrate, *head;
     struct cli_list targets, ignore, set;
     int quantize, store;
     int64_t threads, seed, rows, max_tokens;
@@ -23,6 +23,7 @@ static const struct cli_opt table[] = {
     CLI_STRING(struct compress_opts, out, 'o', "output", "FILE", NULL, "the .xc file to write"),
     CLI_BOOL(struct compress_opts, plan, 'n', "plan", "print what would become of every tensor, and the size of the file; write nothing"),
     CLI_GROUP("What to do"),
+    CLI_STRING(struct compress_opts, recipe, 'r', "recipe", "FILE", NULL, "a recipe: passes with their options, targets and exceptions, as YAML (docs/recipes.md); instead of the options below"),
     CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8: weights of linears and embeddings, their activations, and attention"),
     CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
     CLI_LIST(struct compress_opts, targets, 0, "target", "WORD", "treat only this: an op (linear), a node, a tensor, or re:PATTERN; may be repeated"),
@@ -163,12 +164,14 @@ static int compress_run(void *opts, int argc, char **argv)
     int code = CLI_OK;
 
     (void)argc;
+    if (o->recipe && (o->quantize || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
+        return cli_usage(&cli_verb_compress, "--recipe says it all: without --quantize, --static, --target, --ignore and --set");
     if (!o->out && !o->plan) return cli_usage(&cli_verb_compress, "give -o OUT.xc, or --plan");
-    if (!o->quantize && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
+    if (!o->quantize && !o->recipe && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
     if (o->static_ranges && !o->calibrate) return cli_usage(&cli_verb_compress, "--static needs --calibrate FILE");
     cli_progress_init(&progress, o->quiet);
-    status = xc_recipe_new(&recipe, &err);
-    if (status == XC_OK) status = make_recipe(recipe, o, &err);
+    status = o->recipe ? xc_recipe_read(&recipe, o->recipe, &err) : xc_recipe_new(&recipe, &err);
+    if (status == XC_OK && !o->recipe) status = make_recipe(recipe, o, &err);
     if (status == XC_OK) status = xc_pool_new(&pool, (int)o->threads, &err);
     c.recipe = recipe;
     c.calibrate = o->calibrate;
@@ -192,7 +195,7 @@ static int compress_run(void *opts, int argc, char **argv)
 }
 
 const struct cli_verb cli_verb_compress = {
-    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [options]\nMODEL --plan [--quantize int8] [options]",
+    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8 | --recipe FILE] [options]\nMODEL --plan [--quantize int8 | --recipe FILE] [options]",
     .details = "Without --quantize the weights stay as they are. --quantize int8 treats linears, embeddings and attention; biases and norms stay f32, and tensors that no graph "
                "uses are dropped. --plan says so tensor by tensor, with the reason.\n\n"
                "The file carries golden samples (see selftest) and a manifest (see reproduce, and inspect --manifest). The same input, options and seed give the same bytes, for any number of threads.",

@@ -1,6 +1,7 @@
 /* compress: the whole job: load, plan, run the passes, measure, write. See include/xcompress/compress.h. */
 #include "xcompress/compress.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -17,12 +18,12 @@
 struct job {
     const struct xc_model *source;   /* the caller's */
     struct xc_model *model;          /* the copy that changes */
-    struct xc_model *original;       /* for calibration: the copy with its weights as they were; NULL without texts */
+    struct xc_model *before;         /* the model as the running pass found it; NULL without texts */
     const struct xc_compress_opts *opts;
     const struct xc_recipe *recipe;
     struct xc_recipe *own_recipe;
     struct xc_compress_result *result;
-    struct xc_encoding *want;        /* n_tensors for the start, then for after each pass */
+    struct xc_encoding *want;        /* by tensor: what the passes so far make of it */
     struct xc_texts texts;
     struct xc_ranges ranges;
     json_t *sources, *calibration;
@@ -36,61 +37,61 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- plan ---- */
-static struct xc_encoding *want_after(const struct job *j, size_t passes) { return j->want + passes * (size_t)j->model->n_tensors; }
-
-static struct xc_work work_of(struct job *j, size_t pass)
+static struct xc_work work_of(struct job *j, const struct xc_recipe_pass *spec)
 {
-    return (struct xc_work){ .model = j->model, .spec = &j->recipe->passes[pass], .opts = j->opts, .layers = j->result->layers, .want = want_after(j, pass + 1),
+    return (struct xc_work){ .model = j->model, .spec = spec, .opts = j->opts, .layers = j->result->layers, .want = j->want, .texts = j->texts.n ? &j->texts : NULL,
                              .ranges = j->ranges.bins ? &j->ranges : NULL };
 }
 
-static enum xc_status plan(struct job *j, struct xc_err *err)
+/* ---- one pass ---- */
+/* What is not in memory yet comes as f32. */
+static struct xc_encoding encoding_now(const struct xc_tensor *t) { return t->part[XC_PART_DATA] || !t->source ? t->enc : (struct xc_encoding){ .format = XC_FMT_F32 }; }
+
+/* Tensors came or went: reports and encodings follow their names. */
+static enum xc_status follow(struct job *j, const struct xc_encoding *old_want, struct xc_err *err)
 {
-    const size_t n = (size_t)j->model->n_tensors, row = n * sizeof *j->want;
+    struct xc_compress_result *const r = j->result, old = *r;
+    const int32_t n = j->model->n_tensors;
+    enum xc_status status;
 
-    j->want = xc_calloc((j->recipe->n + 1) * n + 1, sizeof *j->want);
-    if (!j->want) return xc_fail_nomem(err, (j->recipe->n + 1) * row);
-    for (size_t t = 0; t < n; t++) { /* what is not in memory yet comes as f32 */
-        const struct xc_tensor *tensor = j->model->tensors[t];
+    r->layers = NULL;
+    r->n_layers = 0;
+    j->want = xc_calloc((size_t)n + 1, sizeof *j->want);
+    status = j->want ? xc_report_init(r, j->model, j->source, err) : xc_fail_nomem(err, (size_t)n * sizeof *j->want);
+    for (int32_t t = 0; t < n && status == XC_OK; t++) {
+        const int64_t at = xc_report_find(&old, j->model->tensors[t]->name, t);
 
-        j->want[t] = tensor->part[XC_PART_DATA] ? tensor->enc : (struct xc_encoding){ .format = XC_FMT_F32 };
+        j->want[t] = at >= 0 && old_want ? old_want[at] : encoding_now(j->model->tensors[t]);
+        if (at >= 0) xc_report_carry(&r->layers[t], &old.layers[at]);
     }
-    for (size_t p = 0; p < j->recipe->n; p++) {
-        struct xc_work w = work_of(j, p);
-
-        memcpy(want_after(j, p + 1), want_after(j, p), row);
-        XC_TRY(w.spec->pass->plan(&w, err));
-        if (w.spec->pass->needs_ranges && w.spec->pass->needs_ranges(w.spec) && !j->opts->calibrate)
-            return xc_fail(err, XC_E_ARG, "static ranges need calibration texts: name a file of them (--calibrate FILE)");
-    }
-    xc_report_finish(j->result, j->model, want_after(j, j->recipe->n));
-    return XC_OK;
+    xc_report_release_layers(&old);
+    return status;
 }
 
-/* ---- work ---- */
-static bool needs_ranges(const struct job *j)
+static enum xc_status prepare_pass(struct job *j, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err)
 {
-    for (size_t p = 0; p < j->recipe->n; p++)
-        if (j->recipe->passes[p].pass->needs_ranges && j->recipe->passes[p].pass->needs_ranges(&j->recipe->passes[p])) return true;
-    return false;
+    const struct xc_prepare p = { .model = j->model, .spec = spec, .opts = j->opts, .texts = j->texts.n ? &j->texts : NULL, .plan_only = plan_only };
+    struct xc_encoding *old_want = j->want;
+    enum xc_status status;
+
+    if (!spec->pass->prepare) return XC_OK;
+    XC_TRY(spec->pass->prepare(&p, err));
+    status = follow(j, plan_only ? old_want : NULL, err);
+    xc_free(old_want);
+    return status;
 }
 
-static enum xc_status run_passes(struct job *j, struct xc_err *err)
+static enum xc_status plan_pass(struct job *j, const struct xc_recipe_pass *spec, struct xc_err *err)
 {
-    for (size_t p = 0; p < j->recipe->n; p++) {
-        struct xc_work w = work_of(j, p);
+    struct xc_work w = work_of(j, spec);
 
-        for (int32_t t = 0; t < j->model->n_tensors; t++)
-            if (memcmp(&want_after(j, p)[t], &w.want[t], sizeof *w.want)) w.total += (double)xc_tensor_count(j->model->tensors[t]);
-        XC_TRY(w.spec->pass->apply(&w, err));
-        const enum xc_status status = xc_model_verify(j->model, err);
-
-        if (status != XC_OK) return xc_fail_at(err, status, "after pass '%s'", w.spec->pass->name);
-    }
-    for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
-    return XC_OK;
+    if (spec->pass->needs_ranges && spec->pass->needs_ranges(spec) && !j->opts->calibrate)
+        return xc_fail(err, XC_E_ARG, "pass '%s' needs calibration texts: name a file of them (--calibrate FILE)", spec->pass->name);
+    return spec->pass->plan(&w, err);
 }
+
+/* Errors of a tensor that several passes changed add up as squares. */
+static double both(double a, double b) { return a > 0 ? b > 0 ? sqrt(a * a + b * b) : a : b; }
 
 static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
 {
@@ -99,20 +100,103 @@ static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
 
     c.output_error = xc_calloc((size_t)j->model->n_tensors + 1, sizeof *c.output_error);
     if (!c.output_error) return xc_fail_nomem(err, (size_t)j->model->n_tensors * sizeof *c.output_error);
-    status = xc_calibrate(&c, j->original, &j->texts, j->opts, err);
-    for (int32_t t = 0; t < j->model->n_tensors && status == XC_OK; t++) j->result->layers[t].output_error = c.output_error[t];
+    status = xc_calibrate(&c, j->before, &j->texts, j->opts, err);
+    for (int32_t t = 0; t < j->model->n_tensors && status == XC_OK; t++) j->result->layers[t].output_error = both(j->result->layers[t].output_error, c.output_error[t]);
     if (status == XC_OK) j->result->calibration_tokens = c.tokens;
     xc_free(c.output_error);
     return status;
 }
 
+static enum xc_status apply_pass(struct job *j, const struct xc_recipe_pass *spec, const struct xc_encoding *was, struct xc_err *err)
+{
+    const int32_t n = j->model->n_tensors;
+    struct xc_calibration c = { .ranges = &j->ranges };
+    double *old = xc_calloc((size_t)n + 1, sizeof *old);
+    enum xc_status status = old ? XC_OK : xc_fail_nomem(err, (size_t)n * sizeof *old);
+
+    if (status == XC_OK && spec->pass->needs_ranges && spec->pass->needs_ranges(spec)) status = xc_calibrate(&c, j->before, &j->texts, j->opts, err);
+    struct xc_work w = work_of(j, spec);
+
+    for (int32_t t = 0; t < n && status == XC_OK; t++) {
+        old[t] = j->result->layers[t].error;
+        j->result->layers[t].error = 0;
+        if (memcmp(&was[t], &w.want[t], sizeof *was)) w.total += (double)xc_tensor_count(j->model->tensors[t]);
+    }
+    if (status == XC_OK) status = spec->pass->apply(&w, err);
+    for (int32_t t = 0; t < n && status == XC_OK; t++) j->result->layers[t].error = both(old[t], j->result->layers[t].error);
+    if (status == XC_OK) {
+        status = xc_model_verify(j->model, err);
+        if (status != XC_OK) xc_fail_at(err, status, "after pass '%s'", spec->pass->name);
+    }
+    xc_ranges_release(&j->ranges);
+    xc_free(old);
+    return status;
+}
+
+static enum xc_status run_part(struct job *j, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err)
+{
+    const size_t row = (size_t)j->model->n_tensors * sizeof *j->want;
+    struct xc_encoding *was = xc_malloc(row + 1);
+    enum xc_status status = was ? XC_OK : xc_fail_nomem(err, row);
+
+    if (status == XC_OK) {
+        memcpy(was, j->want, row);
+        status = plan_pass(j, spec, err);
+    }
+    if (status == XC_OK && !plan_only) status = apply_pass(j, spec, was, err);
+    xc_free(was);
+    return status;
+}
+
+/* A pass with overrides: the nodes of each are a part. */
+static enum xc_status run_pass(struct job *j, const struct xc_recipe_pass *pass, bool plan_only, struct xc_err *err)
+{
+    enum xc_status status = prepare_pass(j, pass, plan_only, err);
+
+    if (status == XC_OK && !plan_only && j->opts->calibrate) status = xc_model_clone(&j->before, j->model, err);
+    for (size_t part = 0; part <= pass->n_overrides && status == XC_OK; part++) {
+        struct xc_recipe_pass spec = *pass;
+
+        spec.part = part;
+        status = run_part(j, &spec, plan_only, err);
+    }
+    if (status == XC_OK && j->before) status = measure_outputs(j, err);
+    xc_model_free(&j->before);
+    return status == XC_OK ? XC_OK : xc_recipe_fail_at(pass, NULL, status, err);
+}
+
+static enum xc_status run_passes(struct job *j, bool plan_only, struct xc_err *err)
+{
+    XC_TRY(follow(j, NULL, err));
+    for (size_t p = 0; p < j->recipe->n; p++) XC_TRY(run_pass(j, &j->recipe->passes[p], plan_only, err));
+    xc_report_finish(j->result, j->model, j->want);
+    return XC_OK;
+}
+
+/* ---- all of it ---- */
+/* The plan comes first, on another copy: what is wrong with a recipe is said before hours of work. */
+static enum xc_status dry_run(const struct job *j, struct xc_err *err)
+{
+    struct xc_compress_result result = { 0 };
+    struct job dry = *j;
+    enum xc_status status;
+
+    dry.model = NULL;
+    dry.result = &result;
+    XC_TRY(xc_model_clone(&dry.model, j->model, err));
+    status = run_passes(&dry, true, err);
+    xc_model_free(&dry.model);
+    xc_model_free(&dry.before);
+    xc_compress_result_release(&result);
+    xc_free(dry.want);
+    return status;
+}
+
 static enum xc_status work(struct job *j, struct xc_err *err)
 {
-    struct xc_calibration c = { .ranges = &j->ranges };
-
-    if (j->original && needs_ranges(j)) XC_TRY(xc_calibrate(&c, j->original, &j->texts, j->opts, err));
-    XC_TRY(run_passes(j, err));
-    if (j->original) XC_TRY(measure_outputs(j, err));
+    XC_TRY(dry_run(j, err));
+    XC_TRY(run_passes(j, false, err));
+    for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
     return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, j->opts->pool, err);
 }
 
@@ -123,7 +207,7 @@ static enum xc_status predict(struct job *j, struct xc_err *err)
 
     if (!j->opts->no_golden) XC_TRY(xc_golden_size(&golden, j->model, err));
     if (golden) XC_TRY(xc_buf_new(&j->model->golden, golden, err));
-    return xc_report_file_size(&j->result->output_bytes, j->model, want_after(j, j->recipe->n), err);
+    return xc_report_file_size(&j->result->output_bytes, j->model, j->want, err);
 }
 
 static enum xc_status manifest(struct job *j, bool planned, struct xc_err *err)
@@ -134,7 +218,7 @@ static enum xc_status manifest(struct job *j, bool planned, struct xc_err *err)
 }
 
 /* ---- before ---- */
-static enum xc_status prepare(struct job *j, const char *from, bool plan_only, struct xc_err *err)
+static enum xc_status prepare(struct job *j, const char *from, struct xc_err *err)
 {
     const struct xc_compress_opts *o = j->opts;
     int32_t n_dropped;
@@ -153,20 +237,13 @@ static enum xc_status prepare(struct job *j, const char *from, bool plan_only, s
     xc_buf_unref(&j->model->golden);
     xc_buf_unref(&j->model->manifest);
     xc_model_drop_unused(j->model, &n_dropped, &bytes);
-    for (size_t p = 0; p < j->recipe->n; p++) {
-        const struct xc_prepare todo = { .model = j->model, .spec = &j->recipe->passes[p], .opts = o, .texts = j->texts.n ? &j->texts : NULL, .plan_only = plan_only };
-
-        if (todo.spec->pass->prepare) XC_TRY(todo.spec->pass->prepare(&todo, err));
-    }
-    XC_TRY(xc_report_init(j->result, j->model, j->source, err));
-    return o->calibrate ? xc_model_clone(&j->original, j->model, err) : XC_OK;
+    return XC_OK;
 }
 
 static enum xc_status run(struct job *j, const char *from, bool plan_only, struct xc_err *err)
 {
-    XC_TRY(prepare(j, from, plan_only, err));
-    XC_TRY(plan(j, err));
-    if (!plan_only) XC_TRY(work(j, err));
+    XC_TRY(prepare(j, from, err));
+    XC_TRY(plan_only ? run_passes(j, true, err) : work(j, err));
     XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
     XC_TRY(manifest(j, plan_only, err));
     return plan_only ? predict(j, err) : XC_OK;
@@ -176,10 +253,12 @@ enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *m
                                  struct xc_compress_result *result, struct xc_err *err)
 {
     const double begin = seconds();
-    struct job j = { .source = model, .opts = opts, .result = result };
+    struct xc_compress_opts effective = *opts;
+    struct job j = { .source = model, .opts = &effective, .result = result };
     enum xc_status status;
 
     *out = NULL;
+    if (opts->recipe && opts->recipe->has_seed && !opts->seed) effective.seed = opts->recipe->seed;
     *result = (struct xc_compress_result){ 0 };
     status = run(&j, from, plan_only, err);
     if (status == XC_OK && !plan_only) {
@@ -189,7 +268,7 @@ enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *m
     result->seconds = seconds() - begin;
     if (status != XC_OK) xc_compress_result_release(result);
     xc_model_free(&j.model);
-    xc_model_free(&j.original);
+    xc_model_free(&j.before);
     xc_recipe_free(&j.own_recipe);
     xc_texts_release(&j.texts);
     xc_ranges_release(&j.ranges);

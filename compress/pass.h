@@ -1,7 +1,11 @@
 /* pass: a step of compression over the graph IR. compress.c runs a recipe's list of them; each is one file with one line in passes.def.
  *
- * A pass works in two halves. plan() decides from shapes and names alone what becomes of every tensor and node in its scope, and says
- * why; it reads no weight. apply() does what was decided, tensor by tensor: load, change, let go. Both see the same struct xc_work. */
+ * Passes run one after the other, each on what the former left. A pass works in three steps, on the same struct xc_work:
+ *   prepare()  (may be NULL) changes the graph: new nodes, other shapes. Tensors may be added, changed and dropped; reports follow their names.
+ *   plan()     decides from shapes and names alone what becomes of every tensor and node in its scope, and says why. It reads no weight.
+ *   apply()    does what was decided, tensor by tensor: load, change, let go.
+ * A plan (--plan; and before any work, so that mistakes are found first) runs prepare with plan_only, and plan, of all passes.
+ * A pass with overrides runs as several parts (recipe.h): prepare once, then plan and apply part by part. */
 #ifndef XC_COMPRESS_PASS_H
 #define XC_COMPRESS_PASS_H
 
@@ -28,7 +32,8 @@ struct xc_work {
     const struct xc_compress_opts *opts;
     struct xc_layer_report *layers; /* one per tensor of the model, same order */
     struct xc_encoding *want;       /* the same: the encoding each tensor will have; plan() sets it, apply() makes it so */
-    const struct xc_ranges *ranges; /* activations seen on the calibration texts; NULL when none were given */
+    const struct xc_texts *texts;   /* calibration texts; NULL when none were given */
+    const struct xc_ranges *ranges; /* activations seen on them, in apply() of a pass that needs_ranges; else NULL */
     double done, total;             /* numbers treated, for the progress */
 };
 
@@ -45,8 +50,7 @@ struct xc_pass_option {
 struct xc_pass {
     const char *name, *summary;
     const struct xc_pass_option *options;
-    /* Changes of the graph, which come before all plans, in the order of the recipe: new nodes, weights rescaled, layers and columns cut
-     * away. May be NULL. */
+    /* Changes of the graph: new nodes, weights rescaled, layers and columns cut away. May be NULL. */
     enum xc_status (*prepare)(const struct xc_prepare *p, struct xc_err *err);
     /* Does this recipe entry need the ranges of activations? NULL = never. */
     bool (*needs_ranges)(const struct xc_recipe_pass *spec);
@@ -64,6 +68,7 @@ enum xc_pick { XC_PICK_OUTSIDE = 0, XC_PICK_DEFAULT, XC_PICK_TARGET, XC_PICK_IGN
 struct xc_scope {
     uint8_t *pick;        /* enum xc_pick per node, graph after graph */
     const char **word;    /* the target that picked it */
+    uint16_t *part;       /* which part of a pass with overrides treats it; NULL = there is one part */
     int32_t *first;       /* per graph: index of its node 0 */
 };
 /* default_ops: NULL-terminated. Fails with the word that matches nothing. */

@@ -77,7 +77,9 @@ static enum xc_status check_targets(const struct xc_work *w, const struct xc_sco
             } else {
                 snprintf(why, sizeof why, "op '%s' has no weight that can be int8", node->op->name);
             }
-            if (why[0]) return xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'quantize' cannot treat: %s", scope->word[at], node->name, why);
+            if (!why[0]) continue;
+            return xc_recipe_fail_at(w->spec, scope->word[at],
+                                     xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'quantize' cannot treat: %s", scope->word[at], node->name, why), err);
         }
     return XC_OK;
 }

@@ -8,14 +8,38 @@
 #include "formats/safetensors.h"
 #include "runtime/container/container.h"
 
-void xc_compress_result_release(struct xc_compress_result *r)
+void xc_report_release_layers(struct xc_compress_result *r)
 {
     for (int64_t i = 0; i < r->n_layers; i++) {
         xc_free(r->layers[i].name);
         xc_free(r->layers[i].node);
     }
     xc_free(r->layers);
+    r->layers = NULL;
+    r->n_layers = 0;
+}
+
+void xc_compress_result_release(struct xc_compress_result *r)
+{
+    xc_report_release_layers(r);
     *r = (struct xc_compress_result){ 0 };
+}
+
+int64_t xc_report_find(const struct xc_compress_result *r, const char *name, int64_t hint)
+{
+    if (hint < r->n_layers && !strcmp(r->layers[hint].name, name)) return hint;
+    for (int64_t i = 0; i < r->n_layers; i++)
+        if (!strcmp(r->layers[i].name, name)) return i;
+    return -1;
+}
+
+void xc_report_carry(struct xc_layer_report *to, const struct xc_layer_report *from)
+{
+    if (to->count == from->count) memcpy(to->why, from->why, sizeof to->why);
+    to->error = from->error;
+    to->output_error = from->output_error;
+    to->sparsity = from->sparsity;
+    to->clamped = from->clamped;
 }
 
 static uint64_t stored_bytes(const struct xc_tensor *t)

@@ -30,11 +30,21 @@ XC_API enum xc_status xc_recipe_add(struct xc_recipe *recipe, const char *pass, 
 /* Sets an option; values are text ("static", "99.99", "true"). An option that the pass does not have, or a value outside its limits, is an error. */
 XC_API enum xc_status xc_recipe_set(struct xc_recipe *recipe, const char *option, const char *value, struct xc_err *err);
 
-/* What to treat, and what to leave: the kind of an op ("linear"), the name of a node, the name of a tensor, or "re:" and an extended
- * regular expression that the name of a node must match from its start. No target = the scope the pass says of itself. A word that
+/* What to treat, and what to leave, by the conventions of llm-compressor: the kind of an op ("linear"; "Linear" and "Embedding" are understood),
+ * the name of a node, the name of a tensor, or "re:" and a regular expression that the name of a node or a tensor must match from its start. No target = the scope the pass says of itself. A word that
  * matches nothing is an error, and so is a target that the pass cannot treat. */
 XC_API enum xc_status xc_recipe_target(struct xc_recipe *recipe, const char *word, struct xc_err *err);
 XC_API enum xc_status xc_recipe_ignore(struct xc_recipe *recipe, const char *word, struct xc_err *err);
+
+/* Begins an override of the pass added last: other settings (xc_recipe_set, from now on) for the nodes that its words match. Of several
+ * overrides that match a node the last counts. */
+XC_API enum xc_status xc_recipe_override(struct xc_recipe *recipe, struct xc_err *err);
+XC_API enum xc_status xc_recipe_match(struct xc_recipe *recipe, const char *word, struct xc_err *err);
+
+/* A recipe as YAML (docs/recipes.md). Errors name file and line; so do those of a later xc_compress_file that come from a word of it. */
+XC_API enum xc_status xc_recipe_read(struct xc_recipe **out, const char *path, struct xc_err *err);
+/* name stands for the file in errors. */
+XC_API enum xc_status xc_recipe_parse(struct xc_recipe **out, const char *text, size_t n, const char *name, struct xc_err *err);
 
 /* The passes of this build, NULL-terminated, and what each is for; NULL for an unknown one. */
 XC_API const char *const *xc_pass_names(void);
