@@ -279,7 +279,8 @@ static enum xc_status set_nodes(struct xc_work *w, const struct xc_scope *scope,
             const uint8_t pick = scope->pick[scope->first[g] + n];
 
             if (pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) continue;
-            if (is_op(node, "attention") && ((const struct xc_attr_attention *)node->attr)->kind == 0) ((struct xc_attr_attention *)node->attr)->quantized = true;
+            if (is_op(node, "attention") && ((const struct xc_attr_attention *)node->attr)->kind == 0 && xc_recipe_is(w->spec, "attention", "int8"))
+                ((struct xc_attr_attention *)node->attr)->quantized = true;
             if (is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR && m->tensors[node->in[1].id]->enc.format == XC_FMT_S8 && node->in[0].range.mode == XC_RANGE_NONE)
                 XC_TRY(set_range(w, m->graphs[g], n, err));
         }

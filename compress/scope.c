@@ -156,7 +156,7 @@ static enum xc_status pick_part(struct xc_scope *s, const struct xc_model *m, co
         if (s->part[i] != spec->part) s->pick[i] = XC_PICK_OUTSIDE;
         any |= s->pick[i] == XC_PICK_DEFAULT || s->pick[i] == XC_PICK_TARGET;
     }
-    if (any || !spec->part) return XC_OK;
+    if (any || !spec->part || !spec->targets.n) return XC_OK; /* the default of a pass may depend on its options */
     const struct xc_words *const match = &spec->overrides[spec->part - 1].match;
 
     return xc_recipe_fail_at(spec, match->word[0].text,

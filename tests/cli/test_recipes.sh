@@ -1,0 +1,50 @@
+# Recipes: every one of examples/recipes runs, plans what it makes, and is reproduced from the file alone; mistakes name file and line.
+. "$(dirname "$0")/lib.sh"
+tiny=$XC_SOURCE_ROOT/tests/data/tiny-bert
+printf 'A man is playing a guitar.\nTwo dogs run in the city.\nIt rains.\n' >texts.txt
+
+for recipe in "$XC_SOURCE_ROOT"/examples/recipes/*.yaml; do
+    name=$(basename "$recipe" .yaml)
+    # those that name layers 0 to 5 get a model of two
+    sed 's/(0|5)/(0|1)/' "$recipe" >"$name.yaml"
+    texts=
+    ! grep -q -- --calibrate "$recipe" || texts='--calibrate texts.txt'
+    run "$XC_BIN" compress "$tiny" --recipe "$name.yaml" $texts -o "$name.xc"
+    expect_code 0
+    run "$XC_BIN" compress "$tiny" --recipe "$name.yaml" $texts --plan --json
+    expect_code 0
+    expect_json
+    [ "$(json '["output_bytes"]')" = "$(wc -c <"$name.xc")" ] || fail "$name: the plan is not exact"
+    run "$XC_BIN" selftest "$name.xc"
+    expect_code 0
+    [ -z "$texts" ] || continue
+    run "$XC_BIN" reproduce "$name.xc" --from "$tiny"
+    expect_code 0
+done
+
+# ---- one path: the shorthand and the recipe make the same bytes ----
+run "$XC_BIN" compress "$tiny" --quantize int8 -o short.xc
+run "$XC_BIN" compress "$tiny" --recipe "$XC_SOURCE_ROOT/examples/recipes/int8.yaml" -o recipe.xc
+cmp -s short.xc recipe.xc || fail "--quantize int8 and its recipe differ"
+
+# ---- seeds: the recipe's goes into the file, the command line's before it ----
+printf 'seed: 11\npasses: [quantize]\n' >seed.yaml
+run "$XC_BIN" compress "$tiny" -r seed.yaml -o seed.xc
+run "$XC_BIN" inspect seed.xc --manifest
+out_has '"seed":11'
+
+# ---- mistakes ----
+printf 'passes:\n  - quantize:\n      targets: [linear, nowhere]\n' >bad.yaml
+run "$XC_BIN" compress "$tiny" -r bad.yaml -o bad.xc
+expect_code 1
+expect_err "xcompress: bad.yaml:3: 'nowhere', a target of pass 'quantize', matches no node and no tensor"
+[ ! -e bad.xc ] || fail "a file was made"
+run "$XC_BIN" compress "$tiny" -r no.yaml -o bad.xc
+expect_code 1
+err_has "cannot open the recipe 'no.yaml'"
+run "$XC_BIN" compress "$tiny" -r bad.yaml --quantize int8 -o bad.xc
+expect_code 2
+head -c 2000000 /dev/zero >zero.yaml
+run "$XC_BIN" compress "$tiny" -r zero.yaml --plan
+expect_code 1
+err_has "larger than"
