@@ -6,7 +6,13 @@
  *
  * Merges are applied by rank, leftmost first. Most words are one token: the compiler puts into the trie exactly those tokens that merging
  * their own bytes gives back, so that a word found there needs no merging. Short words are merged by scanning, long ones with a
- * heap: O(n log n) time and 32 bytes of scratch per byte of the longest word. */
+ * heap, and those that pass XC_BPE_WINDOW symbols window by window: O(n log n) time, 32 bytes of scratch per symbol of a window.
+ *
+ * Why windows give the ids of the whole word: merges on the two sides of a place that no merge crosses are independent. So each part of a result is
+ * what its own bytes merge to; and neighbours that stay apart in one result stay apart in every sequence of such neighbours, because the first
+ * merge to cross a border would cross it in the result of those two as well. Two results can therefore be joined at a token that they share.
+ * A window begins at a token of the one before; if it begins with that token, they are joined there, else everything is done again with windows of
+ * twice the size. (What lies behind a window reaches into it only along a chain of merges of falling rank.) */
 #include "runtime/text/bpe.h"
 
 #define SHORT_WORD 48 /* symbols */
@@ -25,24 +31,24 @@ static uint32_t rank_of(const struct xc_tokenizer *tok, uint32_t left, uint32_t 
     return NO_RANK;
 }
 
-/* The symbols of the bytes; a byte without one is the unknown token, or nothing when there is none. */
-static size_t first_symbols(const struct xc_tokenizer *tok, uint32_t *id, const uint8_t *s, size_t n)
+/* The symbols of the bytes, at most `room`; *used: the bytes that they stand for. A byte without a symbol is the unknown token, or
+ * nothing when there is none. id NULL: only counts. */
+static size_t first_symbols(const struct xc_tokenizer *tok, uint32_t *id, size_t room, size_t *used, const uint8_t *s, size_t n)
 {
     const bool fuse = tok->h->flags & XC_TOK_FUSE_UNK;
     bool last_unknown = false;
-    size_t m = 0;
+    size_t m = 0, i = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        const int32_t b = tok->byte_ids[s[i]];
+    for (; i < n; i++) {
+        const int32_t b = tok->byte_ids[s[i]], symbol = b >= 0 ? b : tok->h->unk_id;
 
-        if (b >= 0) {
-            id[m++] = (uint32_t)b;
-            last_unknown = false;
-        } else if (tok->h->unk_id >= 0) {
-            if (!(fuse && last_unknown)) id[m++] = (uint32_t)tok->h->unk_id;
-            last_unknown = true;
-        }
+        if (symbol < 0 || (b < 0 && fuse && last_unknown)) continue;
+        if (m == room) break;
+        if (id) id[m] = (uint32_t)symbol;
+        m++;
+        last_unknown = b < 0;
     }
+    *used = i;
     return m;
 }
 
@@ -50,7 +56,7 @@ static void merge_short(struct xc_encoder *e, const uint8_t *s, size_t n, int32_
 {
     const struct xc_tokenizer *tok = e->tok;
     uint32_t id[SHORT_WORD + 1], rank[SHORT_WORD + 1]; /* rank[i]: of the pair i, i + 1 */
-    size_t m = first_symbols(tok, id, s, n);
+    size_t used, m = first_symbols(tok, id, SHORT_WORD, &used, s, n);
 
     if (m == 0) return;
     for (size_t i = 0; i + 1 < m; i++) rank[i] = rank_of(tok, id[i], id[i + 1]);
@@ -96,24 +102,33 @@ static void heap_up(uint64_t *heap, size_t i)
     heap[i] = x;
 }
 
-static enum xc_status merge_long(struct xc_encoder *e, const uint8_t *s, size_t n, int32_t word)
+/* The symbols that merging leaves, as a list through the scratch: token k has id[i], the next one is at next[i], the last one's next is m. */
+struct merged {
+    uint32_t *id, *next;
+    size_t m, used; /* first symbols; bytes */
+};
+
+static enum xc_status merge_heap(struct xc_encoder *e, struct merged *out, size_t room, const uint8_t *s, size_t n)
 {
     const struct xc_tokenizer *tok = e->tok;
     struct xc_text_scratch *scratch = e->scratch;
-    const size_t heap_room = 2 * n; /* n - 1 at first; each of at most n - 1 merges takes one and adds two */
     uint32_t *id, *prev, *next, *rank;
     uint64_t *heap;
     size_t m, n_heap = 0;
 
-    if (scratch->symbols_cap < 4 * n) XC_TRY(xc_grow((void **)&scratch->symbols, &scratch->symbols_cap, 4 * n, sizeof(uint32_t), e->err));
-    if (scratch->heap_cap < heap_room) XC_TRY(xc_grow((void **)&scratch->heap, &scratch->heap_cap, heap_room, sizeof(uint64_t), e->err));
+    if (room > n) room = n;
+    if (scratch->symbols_cap < 4 * room) XC_TRY(xc_grow((void **)&scratch->symbols, &scratch->symbols_cap, 4 * room, sizeof(uint32_t), e->err));
+    /* room - 1 at first; each of at most room - 1 merges takes one and adds two */
+    if (scratch->heap_cap < 2 * room) XC_TRY(xc_grow((void **)&scratch->heap, &scratch->heap_cap, 2 * room, sizeof(uint64_t), e->err));
     id = scratch->symbols;
-    prev = id + n;
-    next = id + 2 * n;
-    rank = id + 3 * n;
+    prev = id + room;
+    next = id + 2 * room;
+    rank = id + 3 * room;
     heap = scratch->heap;
-    m = first_symbols(tok, id, s, n);
-    if (m == 0) return XC_OK;
+    m = first_symbols(tok, id, room, &out->used, s, n);
+    out->id = id;
+    out->next = next;
+    out->m = m;
     for (size_t i = 0; i < m; i++) {
         prev[i] = (uint32_t)i - 1;
         next[i] = (uint32_t)i + 1;
@@ -150,14 +165,67 @@ static enum xc_status merge_long(struct xc_encoder *e, const uint8_t *s, size_t 
             }
         }
     }
-    for (size_t i = 0; i < m; i = next[i]) xc_encoder_emit(e, (int32_t)id[i], word);
     return XC_OK;
+}
+
+/* Emits the tokens that begin before symbol `until`; the first symbol of the next one, m when there is none. */
+static enum xc_status emit_until(struct xc_encoder *e, size_t *at, const struct merged *w, size_t until, int32_t word)
+{
+    size_t i = 0, n = 0;
+
+    for (; i < w->m && i < until; i = w->next[i]) n++;
+    *at = i;
+    XC_TRY(xc_encoder_room(e, n));
+    for (i = 0; i < *at && !xc_encoder_full(e); i = w->next[i]) xc_encoder_emit(e, (int32_t)w->id[i], word);
+    return XC_OK;
+}
+
+/* *joined: false when a window does not begin as the one before it says. */
+static enum xc_status merge_windows(struct xc_encoder *e, bool *joined, size_t window, const uint8_t *s, size_t n, int32_t word)
+{
+    uint32_t expected = 0;
+
+    *joined = true;
+    for (bool first = true;; first = false) {
+        struct merged w;
+        size_t at, skip;
+
+        XC_TRY(merge_heap(e, &w, window, s, n));
+        if (!first && w.id[0] != expected) {
+            *joined = false;
+            return XC_OK;
+        }
+        if (w.used == n) return emit_until(e, &at, &w, w.m, word);
+        XC_TRY(emit_until(e, &at, &w, w.m - w.m / 4, word));
+        if (at == w.m) { /* one token to the end of the window: no border inside to begin the next one at */
+            *joined = false;
+            return XC_OK;
+        }
+        expected = w.id[at];
+        (void)first_symbols(e->tok, NULL, at, &skip, s, n);
+        s += skip;
+        n -= skip;
+    }
+}
+
+static enum xc_status merge_long(struct xc_encoder *e, const uint8_t *s, size_t n, int32_t word)
+{
+    const size_t from = e->out->n;
+    size_t window = e->scratch->bpe_window ? e->scratch->bpe_window : XC_BPE_WINDOW;
+
+    for (;; window *= 2) {
+        bool joined;
+
+        XC_TRY(merge_windows(e, &joined, window, s, n, word));
+        if (joined) return XC_OK;
+        e->out->n = from;
+    }
 }
 
 enum xc_status xc_bpe_merge(struct xc_encoder *e, const uint8_t *s, size_t n, int32_t word)
 {
-    XC_TRY(xc_encoder_room(e, n));
     if (n > SHORT_WORD) return merge_long(e, s, n, word);
+    XC_TRY(xc_encoder_room(e, n));
     merge_short(e, s, n, word);
     return XC_OK;
 }

@@ -63,10 +63,11 @@ struct xc_text_scratch {
     size_t norm_cap;
     int32_t *norm_words; /* by byte of norm: index of the raw word */
     size_t norm_words_cap;
-    uint32_t *symbols; /* BPE, four arrays of n: id, previous, next, rank of the pair with next */
+    uint32_t *symbols; /* BPE, four arrays of a window: id, previous, next, rank of the pair with next */
     size_t symbols_cap;
     uint64_t *heap;    /* rank << 32 | position */
     size_t heap_cap;
+    size_t bpe_window; /* symbols; 0 = XC_BPE_WINDOW (bpe.h); tests take small ones */
 };
 
 struct xc_encoder {

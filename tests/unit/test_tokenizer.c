@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "formats/tokenizer.h"
+#include "runtime/text/encoder.h"
 #include "runtime/text/section.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/unicode.h"
@@ -623,6 +624,117 @@ static void test_long(void **state)
     assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 100);
 }
 
+/* --- long words, window by window (bpe.c) --- */
+
+/* A vocabulary of all strings of up to three of a, b, c, and merges for all of the longer ones in an order drawn at random: merges whose parts come
+ * later than they do, too, which training never makes. 'd' is unknown. */
+static struct xc_buf *random_merges(uint32_t *seed, const char *unknown)
+{
+    char token[39][4], merges[256][16], json[8192];
+    struct xc_err err = {0};
+    struct xc_buf *section;
+    int n = 0, m = 0, at = 0;
+
+    for (int len = 1, from = 0, to; len <= 3; len++, from = to) {
+        to = n;
+        for (int i = len == 1 ? -1 : from; i < to; i++)
+            for (char c = 'a'; c <= 'c'; c++) snprintf(token[n++], 4, "%.2s%c", i < 0 ? "" : token[i], c);
+    }
+    at += snprintf(json + at, sizeof json - (size_t)at, "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",%s\"vocab\":{\"?\":39", unknown);
+    for (int i = 0; i < n; i++) {
+        at += snprintf(json + at, sizeof json - (size_t)at, ",\"%s\":%d", token[i], i);
+        for (size_t cut = 1; cut < strlen(token[i]); cut++) snprintf(merges[m++], 16, "%.*s %s", (int)cut, token[i], token[i] + cut);
+    }
+    for (int i = m - 1; i > 0; i--) {
+        char swap[16];
+        int k;
+
+        *seed = *seed * 1664525u + 1013904223u;
+        k = (int)((*seed >> 8) % (uint32_t)(i + 1));
+        memcpy(swap, merges[i], 16);
+        memcpy(merges[i], merges[k], 16);
+        memcpy(merges[k], swap, 16);
+    }
+    at += snprintf(json + at, sizeof json - (size_t)at, "},\"merges\":[");
+    for (int i = 0; i < m; i++) at += snprintf(json + at, sizeof json - (size_t)at, "%s\"%s\"", i ? "," : "", merges[i]);
+    snprintf(json + at, sizeof json - (size_t)at, "]}}");
+    OK(compile_text(&section, json, &err));
+    return section;
+}
+
+static void fill_word(char *word, size_t n, uint32_t *seed)
+{
+    for (size_t i = 0; i < n;) { /* letters at random, now and then a run */
+        size_t run = 1;
+
+        *seed = *seed * 1664525u + 1013904223u;
+        if ((*seed >> 24) < 10) run = (*seed >> 8) % 90;
+        for (; run && i < n; run--) word[i++] = "aaabbbcccd"[(*seed >> 16) % 10];
+    }
+}
+
+static void test_windows(void **state)
+{
+    static const char *const unknown[] = {"", "\"unk_token\":\"?\",", "\"unk_token\":\"?\",\"fuse_unk\":true,"};
+    const struct xc_encode_opts all = {.no_truncate = true};
+    uint32_t seed = 1;
+    char word[3000];
+
+    (void)state;
+    for (int k = 0; k < 60; k++) {
+        struct xc_buf *section = random_merges(&seed, unknown[k % 3]);
+        struct xc_tokenizer *tok = open_section(section);
+        struct xc_tokens whole = {0}, out = {0};
+        struct xc_err err = {0};
+
+        fill_word(word, sizeof word, &seed);
+        if (k % 5 == 4) memset(word, "abd"[k % 3], sizeof word); /* nothing but a run */
+        OK(xc_tokenizer_encode(tok, &whole, word, sizeof word, NULL, 0, &all, &err)); /* shorter than a window */
+        OK(xc_tokenizer_encode(tok, &out, "a", 1, NULL, 0, &all, &err));
+        for (size_t window = 1; window < 600; window += 1 + window / 3) {
+            out.n = 0;
+            ((struct xc_text_scratch *)out.scratch)->bpe_window = window;
+            OK(xc_tokenizer_encode(tok, &out, word, sizeof word, NULL, 0, &all, &err));
+            assert_int_equal(out.n, whole.n);
+            assert_memory_equal(out.ids, whole.ids, whole.n * sizeof *out.ids);
+            assert_memory_equal(out.words, whole.words, whole.n * sizeof *out.words);
+        }
+        xc_tokens_release(&whole);
+        xc_tokens_release(&out);
+        xc_tokenizer_free(&tok);
+        xc_buf_unref(&section);
+    }
+}
+
+/* The scratch of a word does not grow with the word. */
+static void test_window_memory(void **state)
+{
+    const struct xc_encode_opts all = {.no_truncate = true};
+    const size_t n = (size_t)4 << 20;
+    char *word = malloc(n);
+
+    (void)state;
+    for (size_t i = 2; i < 4; i++)
+        for (int run = 0; run < 2; run++) {
+            struct xc_buf *section = compile_vector(names[i]);
+            struct xc_tokenizer *tok = open_section(section);
+            struct xc_tokens out = {0};
+            struct xc_err err = {0};
+            const struct xc_text_scratch *scratch;
+            uint32_t seed = 7;
+
+            if (run) memset(word, 'e', n);
+            else fill_word(word, n, &seed);
+            OK(xc_tokenizer_encode(tok, &out, word, n, NULL, 0, &all, &err));
+            scratch = out.scratch;
+            assert_true(scratch->symbols_cap * sizeof(uint32_t) + scratch->heap_cap * sizeof(uint64_t) <= (size_t)1 << 20);
+            xc_tokens_release(&out);
+            xc_tokenizer_free(&tok);
+            xc_buf_unref(&section);
+        }
+    free(word);
+}
+
 static void test_utf8(void **state)
 {
     static const struct { const char *s; size_t n; uint32_t cp; int used; } list[] = {
@@ -665,6 +777,8 @@ int main(void)
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_no_allocation_after_the_first),
         cmocka_unit_test(test_long),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_window_memory),
         cmocka_unit_test(test_utf8),
     };
 

@@ -15,6 +15,7 @@ compile and decompile. Texts: every line of tatoeba, stsb_{zh,ja,fr,es,de} and u
 point alone and between letters, pairs, truncation, words. Exit status 1 when any id or type differs."""
 import argparse
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -113,6 +114,14 @@ def code_points(quick):
     return [c for c in range(0, 0x110000, step) if not 0xD800 <= c < 0xE000]
 
 
+def long_words():
+    """Single words far longer than a window of byte-level BPE (8,192 symbols): random letters, runs, both mixed."""
+    r = random.Random(5)
+    for letters in ("etaoinshrdlu", "ab", "e", "=", "\u4e2d\u6587", "aA1 "[:2] + "\u00e9"):
+        yield "".join(r.choices(letters, k=200000))
+        yield "".join(r.choice(letters) * (1 + int(r.expovariate(0.05))) for _ in range(10000))
+
+
 def run_model(args, name, directory, theirs, sets):
     theirs.no_padding()
     theirs.no_truncation()
@@ -120,6 +129,7 @@ def run_model(args, name, directory, theirs, sets):
     for what, texts in sets.items():
         compare(name, what, ours, theirs, texts)
     compare(name, "hostile", ours, theirs, gen.hostile(20000 if not args.quick else 4000))
+    compare(name, "long words", ours, theirs, list(long_words()))
     pts = code_points(args.quick)
     compare(name, "code points alone", ours, theirs, [chr(c) for c in pts], 200000)
     compare(name, "code points between letters", ours, theirs, ["a" + chr(c) + "B" for c in pts], 200000)
