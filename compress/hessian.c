@@ -149,8 +149,14 @@ enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, do
     xc_blas_init();
     for (int64_t i = 0; i < K * K; i++) a[i] = (double)h[i];
     for (int64_t i = 0; i < K; i++) mean += a[i * K + i] / (double)K;
+    if (!isfinite(mean)) {
+        xc_free(a);
+        return xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs is not finite", (long long)K);
+    }
     for (int64_t i = 0; i < K; i++) a[i * K + i] = a[i * K + i] > 0 ? a[i * K + i] + damp * mean : 1.0;
     status = invert(a, K, err);
+    for (int64_t i = 0; i < K && status == XC_OK; i++)
+        if (!(a[i * K + i] > 0 && isfinite(a[i * K + i]))) status = xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs has no factor at input %lld", (long long)K, (long long)i);
     for (int64_t i = 0; i < K && status == XC_OK; i++)
         for (int64_t j = 0; j < K; j++) u[i * K + j] = j >= i ? (float)a[i * K + j] : 0.0f;
     xc_free(a);

@@ -4,6 +4,7 @@
  *     structure (dense, N:M, block, compact)  x  number format (f32 ... int2, with group, scale, zero point)
  *     x  layout (rows, panel16)               x  permutation of rows or columns
  *
+ * In layout rows a structure says where zeros lie among dense numbers; in panel16 only what may differ from zero is held (kernels.h, Sparse).
  * Low rank is two tensors; how bytes are stored in a file (raw or compressed) is the container's business. */
 #ifndef XC_RUNTIME_GRAPH_ENCODING_H
 #define XC_RUNTIME_GRAPH_ENCODING_H
@@ -25,8 +26,8 @@ enum xc_format {
 enum xc_structure {
     XC_STRUCT_DENSE = 0,
     XC_STRUCT_NM,      /* n of every m along the input axis */
-    XC_STRUCT_BLOCK,   /* whole blocks of block_rows x block_cols */
-    XC_STRUCT_COMPACT, /* unstructured: index lists */
+    XC_STRUCT_BLOCK,   /* whole blocks of block_rows x block_cols, n of them kept */
+    XC_STRUCT_COMPACT, /* zeros anywhere */
     XC_STRUCT_COUNT
 };
 
@@ -45,7 +46,7 @@ struct xc_encoding {
     bool sum16;        /* int8 panel16: the pair-sum rule of kernels.h holds */
     bool perm_rows, perm_cols; /* a permutation part is present */
     int32_t group;     /* inputs per scale along a row; 0 = the whole row (one scale per output or table row) */
-    int32_t n, m;      /* XC_STRUCT_NM */
+    int32_t n, m;
     int32_t block_rows, block_cols; /* XC_STRUCT_BLOCK */
 };
 

@@ -179,6 +179,8 @@ struct xc_kernels {
     void (*bf16_to_f32)(float *y, const uint16_t *x, int64_t n);
 };
 
+#define XC_BLOCK_MAX_K 131072 /* inputs of a block-sparse weight: quads are counted in 16 bits */
+
 /* The table for this machine and XC_CPU; built once, thread-safe. Unknown words in XC_CPU are ignored here; the CLI checks them
  * with xc_kernels_parse. */
 const struct xc_kernels *xc_kernels(void);

@@ -125,7 +125,7 @@ static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct
 /* What the fused kernels know of a weight; anything else runs as a plain node. */
 static bool weight_known(const struct xc_tensor *t)
 {
-    if (t->enc.structure != XC_STRUCT_DENSE || t->enc.group || t->enc.zero_point || t->enc.perm_rows || t->enc.perm_cols) return false;
+    if (t->enc.group || t->enc.zero_point || t->enc.perm_rows || t->enc.perm_cols) return false;
     if (!t->part[XC_PART_DATA]) return false;
     if (t->enc.format == XC_FMT_S8)
         return t->enc.scale_format == XC_FMT_F32 && t->part[XC_PART_SCALE] != NULL;

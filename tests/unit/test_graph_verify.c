@@ -107,7 +107,8 @@ static void test_breakage(void **state)
     BROKEN(w->enc.format, XC_FMT_S4, XC_E_UNSUPPORTED, "'int4'");
     BROKEN(w->enc.format, 77, XC_E_VERSION, "number format 77");
     BROKEN(w->enc.layout, 9, XC_E_VERSION, "layout 9");
-    BROKEN(w->enc.structure, XC_STRUCT_BLOCK, XC_E_UNSUPPORTED, "'block'");
+    BROKEN(w->enc.structure, XC_STRUCT_BLOCK, XC_E_FORMAT, "'block'");
+    BROKEN(w->enc.structure, XC_STRUCT_NM, XC_E_FORMAT, "'N:M'");
     BROKEN(w->enc.zero_point, true, XC_E_UNSUPPORTED, "zero point");
     BROKEN(w->enc.group, 4, XC_E_UNSUPPORTED, "group");
     BROKEN(w->enc.sum16, true, XC_E_FORMAT, "sum16");

@@ -1,0 +1,325 @@
+/* test_prune: what becomes zero, against numpy written from the papers (tests/vectors/gen_prune.py); the pass on tiny checkpoints: shares, plans,
+ * any number of threads, quantization on top, hostile options. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "compress/hessian.h"
+#include "compress/prune.h"
+#include "runtime/container/container.h"
+#include "runtime/graph/graph.h"
+#include "tests/vectors/prune_vectors.h"
+#include "xcompress/compress.h"
+
+static char root[1024], dir[1024];
+
+static void ok(enum xc_status status, const struct xc_err *err)
+{
+    char text[512];
+
+    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
+}
+
+/* ---- matrices ---- */
+static float w0[PV_R * PV_C], hessian[PV_C * PV_C], norm[PV_C];
+static uint32_t seed;
+
+static int rnd(int n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (int)((seed >> 16) % (uint32_t)n);
+}
+
+static void make_matrices(void)
+{
+    static int z[PV_T][20], x[PV_T][PV_C];
+
+    seed = 1;
+    for (int i = 0; i < PV_R * PV_C; i++) w0[i] = (float)(rnd(2001) - 1000) / 1024.0f;
+    for (int t = 0; t < PV_T; t++)
+        for (int i = 0; i < 20; i++) z[t][i] = rnd(17) - 8;
+    for (int t = 0; t < PV_T; t++)
+        for (int c = 0; c < PV_C; c++) x[t][c] = c == 7 ? 0 : (z[t][c % 20] + z[t][c * 7 % 20] + rnd(7) - 3) * (1 + c % 3);
+    for (int i = 0; i < PV_C; i++)
+        for (int j = 0; j < PV_C; j++) {
+            double sum = 0;
+
+            for (int t = 0; t < PV_T; t++) sum += (double)x[t][i] * x[t][j];
+            hessian[i * PV_C + j] = (float)sum;
+            if (i == j) norm[i] = sqrtf((float)sum);
+        }
+}
+
+/* The same zeros, and numbers within `limit` of the largest. */
+static void same(const float *got, const float *want, double limit, const char *what)
+{
+    for (int i = 0; i < PV_R * PV_C; i++)
+        if ((got[i] == 0.0f) != (want[i] == 0.0f) || fabs((double)got[i] - (double)want[i]) > limit)
+            fail_msg("%s: number %d is %g, must be %g", what, i, (double)got[i], (double)want[i]);
+}
+
+static void check_layer(const struct xc_prune *p, const float *norms, const float *want, const char *what)
+{
+    float w[PV_R * PV_C], score[PV_R * PV_C];
+    int64_t zeros = 0;
+
+    memcpy(w, w0, sizeof w);
+    xc_prune_layer(w, p, norms, score, PV_R, PV_C);
+    same(w, want, 1e-6, what);
+    for (int i = 0; i < PV_R * PV_C; i++) zeros += w[i] == 0.0f;
+    if (p->pattern != XC_PRUNE_BLOCK) assert_int_equal(zeros, xc_prune_dropped(p, PV_R, PV_C));
+}
+
+static void test_against_numpy(void **state)
+{
+    (void)state;
+    check_layer(&(struct xc_prune){ .sparsity = 0.5 }, NULL, pv_magnitude_50, "magnitude 50 %");
+    check_layer(&(struct xc_prune){ .pattern = XC_PRUNE_NM, .n = 2, .m = 4 }, NULL, pv_magnitude_2_4, "magnitude 2:4");
+    check_layer(&(struct xc_prune){ .pattern = XC_PRUNE_BLOCK, .block_rows = 4, .block_cols = 4, .sparsity = 0.6 }, NULL, pv_magnitude_4x4, "magnitude, blocks of 4x4");
+    check_layer(&(struct xc_prune){ .saliency = XC_PRUNE_WANDA, .sparsity = 0.3 }, norm, pv_wanda_30, "wanda 30 %");
+    check_layer(&(struct xc_prune){ .saliency = XC_PRUNE_WANDA, .pattern = XC_PRUNE_NM, .n = 1, .m = 4 }, norm, pv_wanda_1_4, "wanda 1:4");
+}
+
+static void check_obs(struct xc_prune p, const float *want, const char *what)
+{
+    float w[2][PV_R * PV_C], *const u = malloc(sizeof hessian);
+    struct xc_pool *pool;
+    struct xc_err err = { 0 };
+
+    assert_non_null(u);
+    p.saliency = XC_PRUNE_OBS;
+    ok(xc_pool_new(&pool, 3, &err), &err);
+    ok(xc_hessian_inverse_factor(u, hessian, PV_C, 0.01, &err), &err);
+    for (int i = 0; i < 2; i++) {
+        memcpy(w[i], w0, sizeof w[i]);
+        ok(xc_prune_obs(w[i], &p, u, PV_R, PV_C, i ? pool : NULL, &err), &err);
+    }
+    same(w[0], want, 2e-5, what);
+    assert_memory_equal(w[0], w[1], sizeof w[0]);
+    xc_pool_free(&pool);
+    free(u);
+}
+
+static void test_second_order(void **state)
+{
+    (void)state;
+    check_obs((struct xc_prune){ .sparsity = 0.5 }, pv_obs_50, "obs 50 %");
+    check_obs((struct xc_prune){ .pattern = XC_PRUNE_NM, .n = 2, .m = 4 }, pv_obs_2_4, "obs 2:4");
+    check_obs((struct xc_prune){ .pattern = XC_PRUNE_BLOCK, .block_rows = 3, .block_cols = 4, .sparsity = 0.5 }, pv_obs_3x4, "obs, blocks of 3x4");
+}
+
+static void test_not_definite(void **state)
+{
+    float h[4] = { 1, 2, 2, 1 }, u[4];
+    struct xc_err err = { 0 };
+
+    (void)state;
+    assert_int_equal(xc_hessian_inverse_factor(u, h, 2, 1e-6, &err), XC_E_RANGE);
+    assert_non_null(strstr(err.msg, "positive definite"));
+    h[0] = NAN;
+    assert_int_not_equal(xc_hessian_inverse_factor(u, h, 2, 0.01, &err), XC_OK);
+}
+
+/* Selection by digits against sorting; ties go from the first. */
+static void test_ties(void **state)
+{
+    const struct xc_prune p = { .sparsity = 0.5 };
+    float w[10] = { 1, -1, 1, 2, 1, 0, 1, -3, 1, 1 }, score[10];
+    static const float want[10] = { 0, 0, 0, 2, 0, 0, 1, -3, 1, 1 };
+
+    (void)state;
+    xc_prune_layer(w, &p, NULL, score, 1, 10);
+    assert_memory_equal(w, want, sizeof w);
+}
+
+/* ---- the pass ---- */
+static const char *in_root(const char *name)
+{
+    static char path[2100];
+
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    return path;
+}
+
+static enum xc_status compress(const char *settings, const char *quantize, const char *calibrate, int threads, const char *out, bool plan, struct xc_compress_result *result, struct xc_err *err)
+{
+    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
+    struct xc_recipe *recipe = NULL;
+    char text[256], *word, *rest = text, from[2100];
+    enum xc_status status;
+
+    snprintf(from, sizeof from, "%s", in_root("tests/data/tiny-bert"));
+    snprintf(text, sizeof text, "%s", settings);
+    status = xc_recipe_new(&recipe, err);
+    if (status == XC_OK) status = xc_recipe_add(recipe, "prune", err);
+    while (status == XC_OK && (word = strsep(&rest, " ")) && *word) {
+        char *equals = strchr(word, '=');
+
+        if (!equals) {
+            status = xc_recipe_target(recipe, word, err);
+        } else {
+            *equals = 0;
+            status = xc_recipe_set(recipe, word, equals + 1, err);
+        }
+    }
+    if (status == XC_OK && quantize) status = xc_recipe_add(recipe, "quantize", err);
+    if (status == XC_OK && threads > 1) status = xc_pool_new(&opts.pool, threads, err);
+    opts.recipe = recipe;
+    opts.calibrate = calibrate;
+    if (status == XC_OK) status = xc_compress_file(from, plan ? NULL : out, &opts, result, err);
+    xc_pool_free(&opts.pool);
+    xc_recipe_free(&recipe);
+    return status;
+}
+
+static const char *texts(void)
+{
+    static char path[1100];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/texts.txt", dir);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 60; i++) fprintf(f, "a man is playing %d guitars and the dog runs in a park %d\n", i, i * 7);
+    fclose(f);
+    return path;
+}
+
+static void same_files(const char *a, const char *b)
+{
+    FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
+    int c, d;
+
+    assert_non_null(f);
+    assert_non_null(g);
+    do {
+        c = fgetc(f);
+        d = fgetc(g);
+        assert_int_equal(c, d);
+    } while (c != EOF);
+    fclose(f);
+    fclose(g);
+}
+
+/* Share of zeros over the linears' weights; the others are untouched. */
+static double zeros_of(const struct xc_compress_result *r)
+{
+    double zeros = 0, count = 0;
+
+    for (int64_t i = 0; i < r->n_layers; i++) {
+        if (strcmp(r->layers[i].op, "linear") || !strstr(r->layers[i].name, "weight")) continue;
+        assert_true(r->layers[i].sparsity >= 0);
+        zeros += r->layers[i].sparsity * (double)r->layers[i].count;
+        count += (double)r->layers[i].count;
+    }
+    assert_true(count > 0);
+    return zeros / count;
+}
+
+static void test_pass(void **state)
+{
+    static const struct {
+        const char *settings;
+        double share, within;
+    } cases[] = {
+        { "sparsity=0.5", 0.5, 0.001 },
+        { "sparsity=0.3 threshold=global", 0.3, 1e-4 },
+        { "sparsity=0.75 pattern=block", 0.75, 0.01 },
+        { "sparsity=0.6 pattern=block block_rows=4 threshold=global", 0.6, 0.01 },
+        { "pattern=nm n=2 m=4", 0.5, 0.01 },
+        { "saliency=wanda sparsity=0.7", 0.7, 0.01 },
+        { "saliency=obs sparsity=0.5", 0.5, 0.001 },
+        { "saliency=obs pattern=nm", 0.5, 0.01 },
+        { "saliency=obs pattern=block sparsity=0.5", 0.5, 0.01 },
+    };
+    const char *const calibrate = texts();
+    char a[1100], b[1100];
+
+    (void)state;
+    snprintf(a, sizeof a, "%s/a.xc", dir);
+    snprintf(b, sizeof b, "%s/b.xc", dir);
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        const char *const c = strstr(cases[i].settings, "saliency") ? calibrate : NULL;
+
+        for (int quantize = 0; quantize < 2; quantize++) {
+            struct xc_compress_result r, plan;
+            struct xc_err err = { 0 };
+            double share;
+
+            ok(compress(cases[i].settings, quantize ? "int8" : NULL, c, 1, a, false, &r, &err), &err);
+            share = zeros_of(&r);
+            if (share < cases[i].share - cases[i].within || (!quantize && share > cases[i].share + cases[i].within)) fail_msg("%s: %g zeros", cases[i].settings, share);
+            ok(compress(cases[i].settings, quantize ? "int8" : NULL, c, 3, b, false, &plan, &err), &err);
+            xc_compress_result_release(&plan);
+            same_files(a, b);
+            ok(compress(cases[i].settings, quantize ? "int8" : NULL, c, 1, NULL, true, &plan, &err), &err);
+            if (!c) assert_int_equal(plan.output_bytes, r.output_bytes);
+            xc_compress_result_release(&plan);
+            xc_compress_result_release(&r);
+        }
+    }
+}
+
+static void test_hostile(void **state)
+{
+    static const struct {
+        const char *settings, *message;
+    } cases[] = {
+        { "n=4 pattern=nm", "n must be less than m" },
+        { "n=2.5 pattern=nm", "whole number" },
+        { "sparsity=1", "0.999" },
+        { "sparsity=nan", "number from" },
+        { "pattern=2:4", "unstructured|nm|block" },
+        { "saliency=wanda", "calibration texts" },
+        { "pattern=nm threshold=global", "global" },
+        { "layer_norm", "cannot treat" },
+        { "gather", "cannot treat" },
+        { "nothing.at.all", "matches no node" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        struct xc_compress_result r;
+        struct xc_err err = { 0 };
+
+        assert_int_not_equal(compress(cases[i].settings, NULL, NULL, 1, NULL, true, &r, &err), XC_OK);
+        if (!strstr(err.msg, cases[i].message)) fail_msg("%s: %s", cases[i].settings, err.msg);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_against_numpy), cmocka_unit_test(test_second_order), cmocka_unit_test(test_not_definite), cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_pass),          cmocka_unit_test(test_hostile),
+    };
+    const char *from = getenv("XC_SOURCE_ROOT");
+    char template[] = "/tmp/xc_prune_XXXXXX";
+    int failed;
+
+    (void)argc;
+    (void)argv;
+    snprintf(root, sizeof root, "%s", from ? from : ".");
+    if (!mkdtemp(template)) return 1;
+    snprintf(dir, sizeof dir, "%s", template);
+    make_matrices();
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = { "a.xc", "b.xc", "texts.txt" };
+        char path[1100];
+
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+    return failed;
+}
