@@ -347,7 +347,7 @@ static void test_named_refusals(void **state)
     FRESH(), at = model_text(&im, "query") + 5 + 4 + 16, at[0] = 200, seal(&im);
     REFUSED(im, XC_E_VERSION, "number format 200");
     FRESH(), at = model_text(&im, "query") + 5 + 4 + 16, at[4] = XC_STRUCT_NM, seal(&im);
-    REFUSED(im, XC_E_UNSUPPORTED, "'N:M'");
+    REFUSED(im, XC_E_FORMAT, "'N:M'");
     FRESH();
     for (i = j = 0; i < header(&im)->n_sections; i++)
         if (section(&im, i)->part == XC_PART_SCALE) j = i;
