@@ -197,7 +197,7 @@ static enum xc_status work(struct job *j, struct xc_err *err)
     XC_TRY(dry_run(j, err));
     XC_TRY(run_passes(j, false, err));
     for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
-    return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, j->opts->pool, err);
+    return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, false, j->opts->pool, err);
 }
 
 /* What the file will be, without the work: sections of the sizes they will have. */

@@ -131,7 +131,7 @@ static enum xc_status add_head(struct xc_model *m, const struct xc_linear_head *
     XC_TRY(note_head(m, e, err));
     if (!m->golden) return XC_OK;
     xc_buf_unref(&m->golden);
-    return xc_golden_make(&m->golden, m, e->opts->pool, err);
+    return xc_golden_make(&m->golden, m, false, e->opts->pool, err);
 }
 
 static enum xc_status export_head(struct xc_eval *e, const struct xc_subject *s, const struct xc_linear_head *head, struct xc_err *err)

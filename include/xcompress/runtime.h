@@ -64,6 +64,7 @@ struct xc_session_opts {
     struct xc_pool *pool; /* NULL = the calling thread alone */
     const char *graph;    /* NULL = "encode", the main graph */
     const char *isa;      /* NULL = the best this machine has; "scalar", "avx2", ...: as XC_CPU */
+    bool lazy;            /* weights that are not in memory are read node by node and let go again; runs plain. For models larger than memory */
     bool plain;           /* run the graph node by node, without the fused plan: the meaning, slow */
     int32_t max_tokens;   /* 0 = the model's limit for texts */
 };

@@ -11,6 +11,8 @@
 
 #include "runtime/base/buf.h"
 
+#define MAP_UNIT 4096
+
 /* What an empty buffer points at, so that data is never NULL and data + 0 is defined. Never written. */
 static _Alignas(XC_ALIGN) uint8_t empty_bytes[XC_ALIGN];
 
@@ -88,6 +90,32 @@ enum xc_status xc_buf_map(struct xc_buf **out, const char *path, struct xc_err *
         status = map_fd(out, fd, &st, err);
     if (fd >= 0) close(fd);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", path);
+}
+
+enum xc_status xc_buf_map_range(struct xc_buf **out, int fd, uint64_t offset, size_t size, struct xc_err *err)
+{
+    void *p;
+
+    *out = NULL;
+    if (offset % MAP_UNIT || offset > INT64_MAX) return xc_fail(err, XC_E_ARG, "cannot map from byte %llu", (unsigned long long)offset);
+    if (!size) return xc_buf_new(out, 0, err);
+    p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, (off_t)offset);
+    if (p == MAP_FAILED) return xc_fail_errno(err, errno, "cannot map");
+    *out = new_header(p, size);
+    if (!*out) {
+        munmap(p, size);
+        return xc_fail_nomem(err, sizeof **out);
+    }
+    (*out)->mapped = true;
+    return XC_OK;
+}
+
+void xc_buf_forget(const struct xc_buf *buf)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)buf->data & ~(page - 1), end = (uintptr_t)buf->data + buf->size;
+
+    /* The mapping is private and never written, so its pages can be read again; a neighbour on the same page too. */
+    if (buf->mapped && buf->size) (void)!madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 enum xc_status xc_buf_view(struct xc_buf **out, struct xc_buf *parent, size_t offset, size_t size, struct xc_err *err)

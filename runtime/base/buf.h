@@ -21,6 +21,12 @@ enum xc_status xc_buf_new(struct xc_buf **out, size_t size, struct xc_err *err);
 /* Maps a whole file read-only. err->where names the path. An empty file gives size 0. */
 enum xc_status xc_buf_map(struct xc_buf **out, const char *path, struct xc_err *err);
 
+/* Maps `size` bytes of an open file read-only; offset is a multiple of 4096. The file may be closed afterwards. */
+enum xc_status xc_buf_map_range(struct xc_buf **out, int fd, uint64_t offset, size_t size, struct xc_err *err);
+
+/* Lets the pages of a mapped buffer, or of a view of one, go: memory falls, the next access reads them again. No-op for others. */
+void xc_buf_forget(const struct xc_buf *buf);
+
 /* A window of another buffer, without a copy. XC_E_RANGE when it does not lie inside. */
 enum xc_status xc_buf_view(struct xc_buf **out, struct xc_buf *parent, size_t offset, size_t size, struct xc_err *err);
 

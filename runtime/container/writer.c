@@ -319,6 +319,8 @@ static enum xc_status add_tensor(struct writer *w, struct xc_tensor *t, uint32_t
         XC_TRY(xc_encoding_part_bytes(absent ? &f32 : &t->enc, xc_tensor_rows(t), xc_tensor_cols(t), (enum xc_part)p, &bytes, err));
         if (bytes) status = add_section(w, XC_KIND_TENSOR, XC_SECTION_REQUIRED, id, p, t->part[p] ? t->part[p]->data : NULL, bytes, err);
     }
+    for (int p = 0; w->f && p < XC_PART_COUNT; p++)
+        if (t->part[p]) xc_buf_forget(t->part[p]);
     if (absent) xc_tensor_drop(t);
     return status;
 }

@@ -121,6 +121,14 @@ enum xc_status xc_run_new(struct xc_run **out, const struct xc_model *model, con
     return XC_OK;
 }
 
+static void lazy_free_values(struct xc_run *run)
+{
+    for (int32_t v = 0; v < run->n_lazy_values; v++) {
+        xc_free(run->lazy_values[v]);
+        run->lazy_values[v] = NULL;
+    }
+}
+
 void xc_run_free(struct xc_run **run)
 {
     struct xc_run *r = *run;
@@ -133,6 +141,8 @@ void xc_run_free(struct xc_run **run)
     }
     xc_scratch_release(&r->node);
     xc_scratch_release(&r->values);
+    lazy_free_values(r);
+    xc_free(r->lazy_values);
     xc_free(r->states);
     xc_free(r->spaces);
     xc_free(r->views);
@@ -252,7 +262,56 @@ enum xc_status xc_run_resize(struct xc_run *run, const struct xc_graph *g, int32
     return XC_OK;
 }
 
-enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, struct xc_err *err)
+/* Brings the weights of a node in (release: lets them go); *loaded has a bit for each input. */
+static enum xc_status lazy_load(const struct xc_graph *g, const struct xc_node *node, uint32_t *loaded, struct xc_err *err)
+{
+    *loaded = 0;
+    for (int32_t i = 0; i < node->n_in; i++) {
+        struct xc_tensor *t = node->in[i].kind == XC_REF_TENSOR ? g->model->tensors[node->in[i].id] : NULL;
+
+        if (!t || t->part[XC_PART_DATA]) continue;
+        XC_TRY(xc_tensor_load(t, err));
+        *loaded |= 1u << i;
+    }
+    return XC_OK;
+}
+
+static void lazy_release(const struct xc_graph *g, const struct xc_node *node, uint32_t loaded)
+{
+    for (int32_t i = 0; i < node->n_in; i++) {
+        struct xc_tensor *t = node->in[i].kind == XC_REF_TENSOR ? g->model->tensors[node->in[i].id] : NULL;
+
+        if (t && (loaded & 1u << i)) xc_tensor_drop(t);
+        for (int p = 0; t && p < XC_PART_COUNT; p++)
+            if (t->part[p]) xc_buf_forget(t->part[p]);
+    }
+}
+
+/* Room for what node makes: of its own in a lazy run, so that it can be freed alone. */
+static void *value_alloc(struct xc_run *run, int32_t value, size_t bytes)
+{
+    if (value >= run->n_lazy_values) return xc_scratch_alloc(&run->values, bytes);
+    xc_free(run->lazy_values[value]);
+    run->lazy_values[value] = xc_alloc_aligned(bytes + XC_ALIGN); /* kernels may load whole vectors at the end */
+    return run->lazy_values[value];
+}
+
+/* Values that no node from n on reads. */
+static void lazy_free_dead(struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, int32_t n)
+{
+    for (int32_t i = 0; i < node->n_in; i++) {
+        bool alive = node->in[i].kind != XC_REF_VALUE;
+
+        for (int32_t k = n; k < g->n_nodes && !alive; k++)
+            for (int32_t j = 0; j < g->nodes[k].n_in; j++) alive |= g->nodes[k].in[j].kind == XC_REF_VALUE && g->nodes[k].in[j].id == node->in[i].id;
+        for (int32_t k = 0; k < g->n_outputs && !alive; k++) alive = g->outputs[k] == node->in[i].id;
+        if (alive) continue;
+        xc_free(run->lazy_values[node->in[i].id]);
+        run->lazy_values[node->in[i].id] = NULL;
+    }
+}
+
+static enum xc_status run_node(struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, struct xc_err *err)
 {
     const struct xc_scratch_mark mark = xc_scratch_save(&run->node);
     struct xc_op_ctx c = { .graph = g, .node = node, .attr = node->attr, .kern = run->kern, .pool = run->pool, .run = run };
@@ -269,7 +328,7 @@ enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *g, const s
         size_t bytes;
 
         if (!xc_mul_ok(&bytes, (size_t)view->rows, (size_t)view->cols) || !xc_mul_ok(&bytes, bytes, 4)) return xc_fail(err, XC_E_RANGE, "node '%s' makes too much", node->name);
-        if (!view->data) view->data = xc_scratch_alloc(&run->values, bytes);
+        if (!view->data) view->data = value_alloc(run, node->out[i], bytes);
         if (!view->data) return xc_fail_nomem(err, bytes);
         c.out[i] = view;
     }
@@ -279,11 +338,30 @@ enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *g, const s
     return status;
 }
 
+enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, struct xc_err *err)
+{
+    uint32_t loaded = 0;
+    enum xc_status status = run->lazy ? lazy_load(g, node, &loaded, err) : XC_OK;
+
+    if (status == XC_OK) status = run_node(run, g, node, err);
+    if (run->lazy) lazy_release(g, node, loaded);
+    return status;
+}
+
 enum xc_status xc_run_begin(struct xc_run *run, const struct xc_graph *g, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces,
                             struct xc_err *err)
 {
     XC_TRY(xc_scratch_reset(&run->values, err));
     XC_TRY(xc_scratch_reset(&run->node, err));
+    lazy_free_values(run);
+    if (run->lazy && run->n_lazy_values < g->n_values) {
+        void **const grown = xc_calloc((size_t)g->n_values, sizeof *grown);
+
+        if (!grown) return xc_fail_nomem(err, (size_t)g->n_values * sizeof *grown);
+        xc_free(run->lazy_values);
+        run->lazy_values = grown;
+        run->n_lazy_values = g->n_values;
+    }
     XC_TRY(xc_run_offsets(run, g, spaces, n_spaces, err));
     for (int32_t i = 0; i < g->n_inputs; i++) {
         struct xc_view *view = &run->views[g->inputs[i]];
@@ -303,7 +381,10 @@ enum xc_status xc_run_graph(struct xc_run *run, const struct xc_graph *g, const 
 
     XC_TRY(xc_run_begin(run, g, in, spaces, n_spaces, err));
     xc_pool_begin(run->pool);
-    for (int32_t n = 0; n < g->n_nodes && status == XC_OK; n++) status = xc_run_node(run, g, &g->nodes[n], err);
+    for (int32_t n = 0; n < g->n_nodes && status == XC_OK; n++) {
+        status = xc_run_node(run, g, &g->nodes[n], err);
+        if (run->lazy) lazy_free_dead(run, g, &g->nodes[n], n + 1);
+    }
     xc_pool_end(run->pool);
     for (int32_t i = 0; i < g->n_outputs && status == XC_OK; i++) out[i] = run->views[g->outputs[i]];
     return status;

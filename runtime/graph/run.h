@@ -50,6 +50,11 @@ struct xc_run {
     /* Seen after each node of xc_run_graph and xc_run_node: calibration, debugging. May be NULL. */
     void (*observe)(void *arg, const struct xc_op_ctx *c);
     void *observe_arg;
+    /* The model is larger than memory: weights that are absent are brought in for one node and let go again, mapped ones are let go, and
+     * values are freed after their last use. Set before the first run, xc_run_graph only. */
+    bool lazy;
+    void **lazy_values; /* by value id of the graph run last */
+    int32_t n_lazy_values;
 };
 
 /* pool NULL = the calling thread alone; kern NULL = xc_kernels(). The model must outlive the run. */

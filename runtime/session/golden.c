@@ -207,9 +207,9 @@ static enum xc_status put_texts(uint8_t *p, struct xc_session *s, uint32_t n, st
     return XC_OK;
 }
 
-enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, struct xc_pool *pool, struct xc_err *err)
+enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, bool lazy, struct xc_pool *pool, struct xc_err *err)
 {
-    const struct xc_session_opts opts = { .pool = pool };
+    const struct xc_session_opts opts = { .pool = pool, .lazy = lazy };
     struct xc_session *s = NULL;
     struct golden g;
     uint32_t which[MAX_SAMPLES];
@@ -222,7 +222,7 @@ enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, struc
 
     for (uint32_t i = 0; i < g.n_samples; i++) which[i] = i;
     XC_TRY(xc_session_new(&s, model, &opts, err));
-    status = run_samples(s, &g, which, (int)g.n_samples, 4, err);
+    status = run_samples(s, &g, which, (int)g.n_samples, lazy ? (int)g.n_samples : 4, err); /* lazy: weights are read once a batch */
     if (status == XC_OK) status = xc_buf_new(out, bytes, err);
     if (status == XC_OK) {
         uint8_t *p = (*out)->data;

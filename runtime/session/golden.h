@@ -9,7 +9,7 @@
 #include "runtime/session/session.h"
 
 /* Runs the samples on the best kernels of this machine and makes the section. *out is NULL, with XC_OK, for a model that does not take token ids. */
-enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, struct xc_pool *pool, struct xc_err *err);
+enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, bool lazy, struct xc_pool *pool, struct xc_err *err);
 
 /* Bytes of the section that make would make, without running anything. */
 enum xc_status xc_golden_size(size_t *bytes, struct xc_model *model, struct xc_err *err);

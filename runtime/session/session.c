@@ -119,10 +119,11 @@ enum xc_status xc_session_new(struct xc_session **out, struct xc_model *model, c
     XC_TRY_GOTO(graph_info(s->graph, &s->info, err), out);
     s->max_tokens = opts->max_tokens > 0 ? opts->max_tokens : s->info.max_tokens;
     if (s->info.max_positions && s->max_tokens > s->info.max_positions) s->max_tokens = s->info.max_positions;
-    XC_TRY_GOTO(load_tensors(model, err), out);
+    if (!opts->lazy) XC_TRY_GOTO(load_tensors(model, err), out);
     if (model->tokenizer) XC_TRY_GOTO(xc_tokenizer_open(&s->tokenizer, model->tokenizer, err), out);
     XC_TRY_GOTO(xc_run_new(&s->run, model, kern, opts->pool, err), out);
-    if (!opts->plain) XC_TRY_GOTO(xc_plan_new(&s->plan, s->graph, kern, err), out);
+    s->run->lazy = opts->lazy;
+    if (!opts->plain && !opts->lazy) XC_TRY_GOTO(xc_plan_new(&s->plan, s->graph, kern, err), out);
     *out = s;
     s = NULL;
 out:

@@ -137,6 +137,20 @@ static void check_batches(struct xc_session *s, const struct xc_model_info *info
             }
 }
 
+/* Weights read node by node: the same bits, and none stays in memory. */
+static void check_lazy(struct xc_model *m, const struct xc_model_info *info, const struct answer *want)
+{
+    const struct xc_session_opts opts = { .lazy = true };
+    struct xc_session *s = NULL;
+    struct xc_err err = { 0 };
+
+    for (int32_t t = 0; t < m->n_tensors; t++) xc_tensor_drop(m->tensors[t]);
+    ok(xc_session_new(&s, m, &opts, &err), &err);
+    check_batches(s, info, want);
+    for (int32_t t = 0; t < m->n_tensors; t++) assert_true(!m->tensors[t]->source || !m->tensors[t]->part[XC_PART_DATA]);
+    xc_session_free(&s);
+}
+
 static void check_model(struct xc_model *m)
 {
     struct xc_session *s = session(m, NULL, true);
@@ -167,6 +181,7 @@ static void check_model(struct xc_model *m)
         xc_session_free(&s);
         xc_pool_free(&pool);
     }
+    check_lazy(m, &info, want);
     for (int i = 0; i < N_SEQ; i++) free(want[i].data);
 }
 
