@@ -13,7 +13,8 @@ struct compress_opts {
     struct cli_list targets, ignore, set;
     int quantize, store;
     int64_t threads, seed, rows, max_tokens;
-    bool static_ranges, plan, no_golden, json, quiet;
+    uint64_t max_memory;
+    bool no_resume, static_ranges, plan, no_golden, json, quiet;
 };
 
 static const char *const quantize_choices[] = { "none", "int8", NULL };
@@ -37,6 +38,8 @@ static const struct cli_opt table[] = {
     CLI_CHOICE(struct compress_opts, store, 0, "store", store_choices, "fast", "fast: mapped, starts at once; small: entropy-coded"),
     CLI_STRING(struct compress_opts, head, 0, "head", "HEAD", NULL, "embed, classify, regress, tag, mlm or encode, where the checkpoint leaves a choice"),
     CLI_INT(struct compress_opts, max_tokens, 0, "max-tokens", "N", 0, 1000000, "0", "texts are cut to N tokens; 0 for what the checkpoint says"),
+    CLI_BOOL(struct compress_opts, no_resume, 0, "no-resume", "forget what an interrupted run of the same work left in OUT.xc.resume; begin anew"),
+    CLI_SIZE(struct compress_opts, max_memory, 0, "max-memory", "0", "memory to work in, such as 512MB: finished layers go to OUT.xc.resume before that; 0 for a quarter of the machine. The largest tensor comes on top"),
     CLI_THREADS(struct compress_opts, threads),
     CLI_SEED(struct compress_opts, seed),
     CLI_QUIET(struct compress_opts, quiet),
@@ -123,6 +126,7 @@ static void print_result(const struct xc_compress_result *r, const struct compre
     }
     printf("%s: %.2f MB from %.2f MB (%.2fx smaller), %.2f bits a weight, %.2f s\n", o->out, (double)r->output_bytes / 1e6, (double)r->input_bytes / 1e6,
            (double)r->input_bytes / (double)r->output_bytes, r->bits_per_weight, r->seconds);
+    if (r->resumed) printf("went on where an interrupted run had stopped: %lld tensors were finished\n", (long long)r->resumed);
     if (worst > 0) printf("weights: largest relative error %.2f%%, %lld groups clamped\n", 100 * worst, (long long)clamped);
     if (worst_output > 0) printf("outputs of layers: largest relative error %.2f%% on %lld texts\n", 100 * worst_output, (long long)r->calibration_texts);
 }
@@ -176,6 +180,8 @@ static int compress_run(void *opts, int argc, char **argv)
     c.recipe = recipe;
     c.calibrate = o->calibrate;
     c.calibrate_rows = (int32_t)o->rows;
+    c.max_memory = o->max_memory;
+    c.no_resume = o->no_resume;
     c.small = o->store == 1;
     c.no_golden = o->no_golden;
     c.seed = (uint64_t)o->seed;

@@ -5,11 +5,14 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <xxhash.h>
 
 #include "compress/calibrate.h"
+#include "compress/limits.h"
 #include "compress/manifest.h"
 #include "compress/pass.h"
 #include "compress/report.h"
+#include "compress/side.h"
 #include "formats/formats.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/container/container.h"
@@ -27,6 +30,9 @@ struct job {
     struct xc_texts texts;
     struct xc_ranges ranges;
     json_t *sources, *calibration;
+    struct xc_side *side;            /* NULL: finished tensors stay in memory */
+    int32_t stage;
+    uint64_t max_memory;
 };
 
 static double seconds(void)
@@ -40,7 +46,7 @@ static double seconds(void)
 static struct xc_work work_of(struct job *j, const struct xc_recipe_pass *spec)
 {
     return (struct xc_work){ .model = j->model, .spec = spec, .opts = j->opts, .layers = j->result->layers, .want = j->want, .texts = j->texts.n ? &j->texts : NULL,
-                             .ranges = j->ranges.bins ? &j->ranges : NULL };
+                             .ranges = j->ranges.bins ? &j->ranges : NULL, .side = j->side, .stage = j->stage };
 }
 
 /* ---- one pass ---- */
@@ -123,6 +129,7 @@ static enum xc_status apply_pass(struct job *j, const struct xc_recipe_pass *spe
         if (memcmp(&was[t], &w.want[t], sizeof *was)) w.total += (double)xc_tensor_count(j->model->tensors[t]);
     }
     if (status == XC_OK) status = spec->pass->apply(&w, err);
+    j->result->resumed += w.resumed;
     for (int32_t t = 0; t < n && status == XC_OK; t++) j->result->layers[t].error = both(old[t], j->result->layers[t].error);
     if (status == XC_OK) {
         status = xc_model_verify(j->model, err);
@@ -159,6 +166,7 @@ static enum xc_status run_pass(struct job *j, const struct xc_recipe_pass *pass,
 
         spec.part = part;
         status = run_part(j, &spec, plan_only, err);
+        j->stage++;
     }
     if (status == XC_OK && j->before) status = measure_outputs(j, err);
     xc_model_free(&j->before);
@@ -168,7 +176,10 @@ static enum xc_status run_pass(struct job *j, const struct xc_recipe_pass *pass,
 static enum xc_status run_passes(struct job *j, bool plan_only, struct xc_err *err)
 {
     XC_TRY(follow(j, NULL, err));
-    for (size_t p = 0; p < j->recipe->n; p++) XC_TRY(run_pass(j, &j->recipe->passes[p], plan_only, err));
+    for (size_t p = 0; p < j->recipe->n; p++) {
+        xc_side_settle(j->side);
+        XC_TRY(run_pass(j, &j->recipe->passes[p], plan_only, err));
+    }
     xc_report_finish(j->result, j->model, j->want);
     return XC_OK;
 }
@@ -192,12 +203,23 @@ static enum xc_status dry_run(const struct job *j, struct xc_err *err)
     return status;
 }
 
+/* Bytes of the weights once they are in memory. */
+static double resident_bytes(const struct xc_model *m)
+{
+    double bytes = 0;
+
+    for (int32_t t = 0; t < m->n_tensors; t++) bytes += m->tensors[t]->part[XC_PART_DATA] ? (double)xc_tensor_bytes(m->tensors[t]) : 4.0 * (double)xc_tensor_count(m->tensors[t]);
+    return bytes;
+}
+
 static enum xc_status work(struct job *j, struct xc_err *err)
 {
     XC_TRY(dry_run(j, err));
     XC_TRY(run_passes(j, false, err));
-    for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
-    return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, false, j->opts->pool, err);
+    const bool large = resident_bytes(j->model) > (double)j->max_memory / 2;
+
+    for (int32_t t = 0; t < j->model->n_tensors && !large; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
+    return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, large, j->opts->pool, err);
 }
 
 /* What the file will be, without the work: sections of the sizes they will have. */
@@ -240,33 +262,57 @@ static enum xc_status prepare(struct job *j, const char *from, struct xc_err *er
     return XC_OK;
 }
 
-static enum xc_status run(struct job *j, const char *from, bool plan_only, struct xc_err *err)
+/* What the same work has in common: sources, recipe, seed, versions: all that the manifest says before there are results. */
+static enum xc_status open_side(struct job *j, const char *to, struct xc_err *err)
+{
+    struct xc_compress_result none = { 0 };
+    const struct xc_manifest_facts facts = { .sources = j->sources, .calibration = j->calibration, .recipe = j->recipe, .opts = j->opts, .result = &none };
+    struct xc_buf *text = NULL;
+    XXH128_hash_t h;
+    enum xc_status status;
+
+    XC_TRY(xc_manifest_make(&text, &facts, true, err));
+    h = XXH3_128bits(text->data, text->size);
+    status = xc_side_open(&j->side, to, (const uint64_t[]){ h.low64, h.high64 }, !j->opts->no_resume, j->max_memory / 4, err);
+    xc_buf_unref(&text);
+    return status;
+}
+
+static enum xc_status run(struct job *j, const char *from, const char *to, bool plan_only, struct xc_err *err)
 {
     XC_TRY(prepare(j, from, err));
+    if (to && from && !plan_only) XC_TRY(open_side(j, to, err));
     XC_TRY(plan_only ? run_passes(j, true, err) : work(j, err));
     XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
     XC_TRY(manifest(j, plan_only, err));
     return plan_only ? predict(j, err) : XC_OK;
 }
 
-enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *model, const char *from, bool plan_only, const struct xc_compress_opts *opts,
-                                 struct xc_compress_result *result, struct xc_err *err)
+/* Work that is worth going on with: it ended for a reason from outside. */
+static bool interrupted(enum xc_status status) { return status == XC_E_CANCELLED || status == XC_E_IO || status == XC_E_NOMEM; }
+
+/* to (may be NULL): the file that will be made. *side (may be NULL) is what tensors of the result are mapped from. */
+static enum xc_status compress_model(struct xc_model **out, struct xc_side **side, const struct xc_model *model, const char *from, const char *to, bool plan_only,
+                                     const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err)
 {
     const double begin = seconds();
     struct xc_compress_opts effective = *opts;
-    struct job j = { .source = model, .opts = &effective, .result = result };
+    struct job j = { .source = model, .opts = &effective, .result = result, .max_memory = opts->max_memory ? opts->max_memory : xc_memory_default() };
     enum xc_status status;
 
     *out = NULL;
     if (opts->recipe && opts->recipe->has_seed && !opts->seed) effective.seed = opts->recipe->seed;
     *result = (struct xc_compress_result){ 0 };
-    status = run(&j, from, plan_only, err);
+    status = run(&j, from, to, plan_only, err);
     if (status == XC_OK && !plan_only) {
         *out = j.model;
         j.model = NULL;
+        if (side) *side = j.side;
+        j.side = NULL;
     }
     result->seconds = seconds() - begin;
     if (status != XC_OK) xc_compress_result_release(result);
+    xc_side_close(&j.side, interrupted(status));
     xc_model_free(&j.model);
     xc_model_free(&j.before);
     xc_recipe_free(&j.own_recipe);
@@ -276,6 +322,12 @@ enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *m
     json_decref(j.calibration);
     xc_free(j.want);
     return status;
+}
+
+enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *model, const char *from, bool plan_only, const struct xc_compress_opts *opts,
+                                 struct xc_compress_result *result, struct xc_err *err)
+{
+    return compress_model(out, NULL, model, from, NULL, plan_only, opts, result, err);
 }
 
 /* ---- files ---- */
@@ -292,16 +344,18 @@ enum xc_status xc_compress_file(const char *from, const char *to, const struct x
     const double begin = seconds();
     const struct xc_load_opts load = { .head = opts->head, .max_tokens = opts->max_tokens };
     struct xc_model *source = NULL, *made = NULL;
+    struct xc_side *side = NULL;
     enum xc_status status;
 
     *result = (struct xc_compress_result){ 0 };
     if (to) XC_TRY(check_output(from, to, err));
     XC_TRY(xc_model_load(&source, from, &load, err));
-    status = xc_compress_model(&made, source, from, !to, opts, result, err);
+    status = compress_model(&made, &side, source, from, to, !to, opts, result, err);
     if (status == XC_OK && to) {
         status = xc_save(made, to, opts->small, opts->pool, opts->progress, &result->output_bytes, err);
         if (status != XC_OK) xc_compress_result_release(result);
     }
+    xc_side_close(&side, interrupted(status));
     xc_model_free(&source);
     xc_model_free(&made);
     result->seconds = seconds() - begin;

@@ -16,6 +16,7 @@
 
 struct xc_ranges; /* calibrate.h */
 struct xc_texts;
+struct xc_side;
 
 /* What prepare() works on. */
 struct xc_prepare {
@@ -34,8 +35,16 @@ struct xc_work {
     struct xc_encoding *want;       /* the same: the encoding each tensor will have; plan() sets it, apply() makes it so */
     const struct xc_texts *texts;   /* calibration texts; NULL when none were given */
     const struct xc_ranges *ranges; /* activations seen on them, in apply() of a pass that needs_ranges; else NULL */
+    struct xc_side *side;           /* where finished tensors are kept (side.h); NULL = nowhere */
+    int32_t stage;                  /* which part of which pass, counted from 0 */
+    int64_t resumed;                /* tensors taken from there */
     double done, total;             /* numbers treated, for the progress */
 };
+
+/* For a pass that treats tensors one by one. Before one: was it finished in an interrupted run? Then it is in place, with its report.
+ * After one: it is finished, and may be written to disk and mapped, so that memory stays bounded and an interrupted run can go on. */
+bool xc_work_resume(struct xc_work *w, int32_t t);
+enum xc_status xc_work_keep(struct xc_work *w, int32_t t, struct xc_err *err);
 
 /* Reports n more numbers done; XC_E_CANCELLED when the caller wants to stop. */
 enum xc_status xc_work_advance(struct xc_work *w, const char *what, double n, struct xc_err *err);

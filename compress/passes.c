@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "compress/pass.h"
+#include "compress/side.h"
 
 #define PASS(name) extern const struct xc_pass xc_pass_##name;
 #include "compress/passes.def"
@@ -49,6 +50,16 @@ bool xc_pass_option(const char *pass, int i, struct xc_pass_option_info *info)
         }
     return false;
 }
+
+bool xc_work_resume(struct xc_work *w, int32_t t)
+{
+    if (!xc_side_take(w->side, w->stage, &w->want[t], w->model->tensors[t], &w->layers[t])) return false;
+    w->resumed++;
+    w->done += (double)xc_tensor_count(w->model->tensors[t]);
+    return true;
+}
+
+enum xc_status xc_work_keep(struct xc_work *w, int32_t t, struct xc_err *err) { return xc_side_put(w->side, w->stage, w->model->tensors[t], &w->layers[t], err); }
 
 enum xc_status xc_work_advance(struct xc_work *w, const char *what, double n, struct xc_err *err)
 {

@@ -296,7 +296,9 @@ static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
     for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) {
         const struct xc_tensor *tensor = w->model->tensors[t];
 
-        if (w->want[t].format == XC_FMT_S8 && !(tensor->part[XC_PART_DATA] && tensor->enc.format == XC_FMT_S8)) status = quantize_tensor(w, t, err);
+        if (w->want[t].format != XC_FMT_S8 || (tensor->part[XC_PART_DATA] && tensor->enc.format == XC_FMT_S8) || xc_work_resume(w, t)) continue;
+        status = quantize_tensor(w, t, err);
+        if (status == XC_OK) status = xc_work_keep(w, t, err);
     }
     if (status == XC_OK) status = set_nodes(w, &scope, err);
     xc_scope_release(&scope);

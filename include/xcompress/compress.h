@@ -70,6 +70,8 @@ struct xc_compress_opts {
     uint64_t seed;
     const char *head;       /* NULL = what the checkpoint says; else "embed", "classify", ... */
     int32_t max_tokens;     /* 0 = what the checkpoint says */
+    uint64_t max_memory;    /* bytes that a run may take, about; 0 = a quarter of the machine. Finished tensors go to disk before that */
+    bool no_resume;         /* forget what an interrupted run of the same work left (OUT.xc.resume) */
     struct xc_pool *pool;   /* NULL = the calling thread; the bytes made do not depend on it */
     const struct xc_progress *progress; /* may be NULL */
 };
@@ -99,12 +101,14 @@ struct xc_compress_result {
     uint64_t parameters;    /* of the tensors kept */
     double bits_per_weight; /* of the tensors kept, by their encodings */
     int64_t calibration_texts, calibration_tokens;
+    int64_t resumed;        /* tensors re-used from an interrupted run */
     double seconds;
 };
 XC_API void xc_compress_result_release(struct xc_compress_result *result);
 
 /* Compresses the model at `from` (any format) into the file `to`, which is replaced as a whole or left as it was. `to` NULL = plan
- * only: no weight is read. */
+ * only: no weight is read. While it runs, finished tensors are kept in the file "to.resume", from which the same call goes on after it was
+ * interrupted (killed, cancelled, out of memory or disk); after success and after other errors it is gone. */
 XC_API enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result,
                                        struct xc_err *err);
 

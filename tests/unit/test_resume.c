@@ -1,0 +1,234 @@
+/* test_resume: interrupted work goes on: after a kill at any moment, after a stop on request, after damage to what was kept, the file that comes
+ * out is the same to the byte, and nothing is left beside it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/base/base.h"
+#include "xcompress/compress.h"
+
+static char tiny[1024], dir[1024], out[1100], side[1200], want[1100];
+
+static void ok(enum xc_status status, const struct xc_err *err)
+{
+    char text[512];
+
+    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
+}
+
+static uint8_t *read_file(const char *path, size_t *n)
+{
+    FILE *const f = fopen(path, "rb");
+    uint8_t *p;
+
+    if (!f) fail_msg("cannot open %s", path);
+    fseek(f, 0, SEEK_END);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    p = malloc(*n + 1);
+    assert_non_null(p);
+    assert_int_equal(fread(p, 1, *n, f), *n);
+    fclose(f);
+    return p;
+}
+
+static void write_file(const char *path, const uint8_t *p, size_t n)
+{
+    FILE *const f = fopen(path, "wb");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(p, 1, n, f), n);
+    fclose(f);
+}
+
+static void same(const char *a, const char *b)
+{
+    size_t na, nb;
+    uint8_t *pa = read_file(a, &na), *pb = read_file(b, &nb);
+
+    assert_true(na == nb && !memcmp(pa, pb, na));
+    free(pa);
+    free(pb);
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+
+    return !stat(path, &st);
+}
+
+/* A run that lasts longer than what side.c waits for before it writes, and ends at the n-th tensor. */
+struct stop {
+    int at, seen;
+    bool kill, stopped;
+};
+
+static void update(void *arg, const char *what, double done, double total)
+{
+    struct stop *s = arg;
+
+    (void)done;
+    (void)total;
+    if (strcmp(what, "quantize")) return;
+    if (!s->seen++) usleep(1100000);
+    if (s->seen <= s->at) return;
+    s->stopped = true;
+    if (s->kill) raise(SIGKILL);
+}
+
+static int cancelled(void *arg) { return ((const struct stop *)arg)->stopped; }
+
+static enum xc_status compress(struct stop *stop, bool no_resume, bool f32_attention, int64_t *resumed, struct xc_err *err)
+{
+    const struct xc_progress progress = { .update = update, .cancelled = cancelled, .arg = stop };
+    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
+    struct xc_compress_result result;
+    struct xc_recipe *r = NULL;
+    const char *yaml = f32_attention ? "passes:\n- quantize: {attention: f32}\n" : "passes: [quantize]\n";
+    enum xc_status status;
+
+    ok(xc_recipe_parse(&r, yaml, strlen(yaml), "r", err), err);
+    opts.recipe = r;
+    opts.no_resume = no_resume;
+    if (stop) opts.progress = &progress;
+    status = xc_compress_file(tiny, out, &opts, &result, err);
+    if (resumed) *resumed = status == XC_OK ? result.resumed : -1;
+    if (status == XC_OK) xc_compress_result_release(&result);
+    xc_recipe_free(&r);
+    return status;
+}
+
+/* A child that is killed in the middle. */
+static void killed(int at)
+{
+    const pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (!pid) {
+        struct stop stop = { .at = at, .kill = true };
+        struct xc_err err = { 0 };
+
+        compress(&stop, true, false, NULL, &err);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_false(exists(out));
+    assert_true(exists(side));
+}
+
+static void finish(bool no_resume, int64_t least, int64_t most)
+{
+    struct xc_err err = { 0 };
+    int64_t resumed;
+
+    ok(compress(NULL, no_resume, false, &resumed, &err), &err);
+    if (resumed < least || resumed > most) fail_msg("%lld tensors were re-used, %lld to %lld expected", (long long)resumed, (long long)least, (long long)most);
+    same(out, want);
+    assert_false(exists(side));
+    unlink(out);
+}
+
+static void test_killed(void **state)
+{
+    (void)state;
+    killed(3);
+    finish(false, 1, 3);
+    killed(9);
+    finish(false, 7, 9);
+    killed(6);
+    finish(true, 0, 0);
+    finish(false, 0, 0); /* nothing is left of it */
+}
+
+static void test_cancelled(void **state)
+{
+    struct stop stop = { .at = 5 };
+    struct xc_err err = { 0 };
+
+    (void)state;
+    assert_int_equal(compress(&stop, false, false, NULL, &err), XC_E_CANCELLED);
+    assert_false(exists(out));
+    assert_true(exists(side));
+    finish(false, 3, 6);
+}
+
+/* Another recipe does not take what this one has made, and leaves nothing either. */
+static void test_other_work(void **state)
+{
+    struct xc_err err = { 0 };
+    int64_t resumed;
+
+    (void)state;
+    killed(5);
+    ok(compress(NULL, false, true, &resumed, &err), &err);
+    assert_int_equal(resumed, 0);
+    assert_false(exists(side));
+    unlink(out);
+}
+
+/* Cut anywhere, or changed anywhere: the same bytes come out. */
+static void test_damage(void **state)
+{
+    uint8_t *p;
+    size_t n;
+
+    (void)state;
+    killed(9);
+    p = read_file(side, &n);
+    for (size_t cut = 0; cut <= n; cut += cut < 20000 ? 1777 : 9999) {
+        write_file(side, p, cut);
+        finish(false, 0, 9);
+    }
+    for (size_t at = 0; at < n; at += 1999) {
+        p[at] ^= 0x55;
+        write_file(side, p, n);
+        finish(false, 0, 9);
+        p[at] ^= 0x55;
+    }
+    free(p);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(out);
+    unlink(want);
+    unlink(side);
+    rmdir(dir);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_other_work),
+        cmocka_unit_test(test_damage),
+    };
+    const char *root = getenv("XC_SOURCE_ROOT");
+    struct xc_err err = { 0 };
+
+    snprintf(tiny, sizeof tiny, "%s/tests/data/tiny-bert", root ? root : ".");
+    snprintf(dir, sizeof dir, "%s/xc_resume_XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (!mkdtemp(dir)) return 1;
+    snprintf(out, sizeof out, "%s/o.xc", dir);
+    snprintf(side, sizeof side, "%s.resume", out);
+    snprintf(want, sizeof want, "%s/want.xc", dir);
+    if (compress(NULL, true, false, NULL, &err) != XC_OK || rename(out, want)) return 1;
+    return cmocka_run_group_tests(tests, NULL, teardown);
+}
