@@ -258,11 +258,26 @@ out:
 }
 
 /* ---- nodes ---- */
+/* Is a value bounded below by an activation function, with or without factors of smoothing behind it? Such rows lie nearly on one side
+ * of zero, and their symmetric int8 would waste half its steps. */
+static bool one_sided(const struct xc_graph *g, int32_t value)
+{
+    const int32_t maker = g->values[value].node;
+    const struct xc_node *node = maker >= 0 ? &g->nodes[maker] : NULL;
+
+    if (node && is_op(node, "scale")) return one_sided(g, node->in[0].id);
+    if (!node || !is_op(node, "unary")) return false;
+    switch ((enum xc_act)((const struct xc_attr_unary *)node->attr)->fn) {
+    case XC_ACT_RELU: case XC_ACT_GELU: case XC_ACT_GELU_TANH: case XC_ACT_SIGMOID: case XC_ACT_SILU: return true;
+    default: return false;
+    }
+}
+
 static enum xc_status set_range(struct xc_work *w, struct xc_graph *g, int32_t n, struct xc_err *err)
 {
     struct xc_range *range = &g->nodes[n].in[0].range;
 
-    *range = (struct xc_range){ .mode = XC_RANGE_ROW };
+    *range = (struct xc_range){ .mode = one_sided(g, g->nodes[n].in[0].id) ? XC_RANGE_AFFINE : XC_RANGE_ROW };
     if (!needs_ranges(w->spec)) return XC_OK;
     *range = (struct xc_range){ .mode = XC_RANGE_STATIC, .scale = xc_ranges_scale(w->ranges, g, n, xc_recipe_get(w->spec, "range"), xc_recipe_number(w->spec, "percentile")) };
     if (range->scale > 0) return XC_OK;

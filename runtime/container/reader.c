@@ -176,7 +176,7 @@ static enum xc_status get_node(struct cursor *c, struct xc_model *m, struct xc_g
         const uint32_t mode = get_u32(c);
         const double scale = get_f64(c);
 
-        if (c->bad || kind > XC_REF_STATE || mode > XC_RANGE_STATIC || !isfinite(scale)) return fail_cut(c, "node list", err);
+        if (c->bad || kind > XC_REF_STATE || mode > XC_RANGE_AFFINE || !isfinite(scale)) return fail_cut(c, "node list", err);
         in[i] = (struct xc_ref){ .kind = (enum xc_ref_kind)kind, .id = id, .range = { .mode = (enum xc_range_mode)mode, .scale = (float)scale } };
     }
     if (op->attr_size) {

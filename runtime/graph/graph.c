@@ -332,7 +332,7 @@ static enum xc_status check_ref(const struct xc_graph *g, const struct xc_ref *r
     if (ref->kind == XC_REF_NONE) return XC_OK;
     if ((unsigned)ref->kind > XC_REF_STATE) return xc_fail(err, XC_E_FORMAT, "an input of unknown kind %d", (int)ref->kind);
     if (ref->id < 0 || ref->id >= limit) return xc_fail(err, XC_E_FORMAT, "an input names item %d of %d", ref->id, limit);
-    if ((unsigned)ref->range.mode > XC_RANGE_STATIC || (ref->range.mode == XC_RANGE_STATIC && !(isfinite(ref->range.scale) && ref->range.scale > 0)))
+    if ((unsigned)ref->range.mode > XC_RANGE_AFFINE || (ref->range.mode == XC_RANGE_STATIC && !(isfinite(ref->range.scale) && ref->range.scale > 0)))
         return xc_fail(err, XC_E_FORMAT, "an input has an invalid range (mode %d, scale %g)", (int)ref->range.mode, (double)ref->range.scale);
     return XC_OK;
 }

@@ -58,7 +58,8 @@ struct xc_value {
 enum xc_ref_kind { XC_REF_NONE = 0, XC_REF_VALUE, XC_REF_TENSOR, XC_REF_STATE };
 
 /* The range of an activation as its consumer takes it: an attribute of the input, not a node. */
-enum xc_range_mode { XC_RANGE_NONE = 0 /* f32 */, XC_RANGE_ROW /* int8, dynamic per row */, XC_RANGE_STATIC /* int8, one scale */ };
+enum xc_range_mode { XC_RANGE_NONE = 0 /* f32 */, XC_RANGE_ROW /* int8, dynamic per row */, XC_RANGE_STATIC /* int8, one scale */,
+                     XC_RANGE_AFFINE /* int8, dynamic per row between its least and greatest number: kernels.h, quantize_rows_affine */ };
 struct xc_range {
     enum xc_range_mode mode;
     float scale; /* XC_RANGE_STATIC: real = scale * int8 */

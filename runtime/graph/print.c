@@ -33,6 +33,7 @@ static void print_node(FILE *out, const struct xc_graph *g, const struct xc_node
         else if (ref->kind == XC_REF_STATE) fprintf(out, "$%s", g->model->states[ref->id].name);
         else fputc('-', out);
         if (ref->range.mode == XC_RANGE_ROW) fputs(":int8", out);
+        else if (ref->range.mode == XC_RANGE_AFFINE) fputs(":int8+", out);
         else if (ref->range.mode == XC_RANGE_STATIC) fprintf(out, ":int8*%.9g", (double)ref->range.scale);
     }
     fputc(')', out);

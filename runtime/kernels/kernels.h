@@ -27,6 +27,7 @@
 
 #define XC_NUMERICS_VERSION 1
 #define XC_KEY_BLOCK 128 /* keys per attention block: probabilities are scaled to their own block's maximum */
+#define XC_AFFINE_SPAN 224 /* steps of an affine row; fewer than 254, so that sums of eight products mostly fit 16 bits (avx2/gemm_s8.c) */
 #define XC_P_MAX 127     /* int8 attention: a block's largest probability; 7 bits so that u8 x s8 pairs never saturate */
 
 /* Elementwise functions that a GEMM epilogue and the unary op share. */
@@ -42,11 +43,13 @@ enum xc_act {
 };
 
 /* How a finished accumulator becomes an output:
- *   int8: t = (float)acc * row_scale[r];  y = fmaf(t, col_scale[n], bias[n])
+ *   int8: t = (float)acc * row_scale[r];  with row_mid, t = fmaf(row_mid[r], (float)col_sum[n], t);  y = fmaf(t, col_scale[n], bias[n])
  *   f32:  y = acc + bias[n]
  * then y = act(y), then y += residual[r][n] when there is one, then out[r][n] = y. */
 struct xc_epilogue {
     const float *row_scale; /* (R); int8 only */
+    const float *row_mid;   /* NULL, or (R): rows were made by quantize_rows_affine, x = row_scale * q + row_mid */
+    const int32_t *col_sum; /* with row_mid: (N padded to 16), the sum of each output's int8 weights */
     const float *col_scale; /* (N padded to 16); int8 only */
     const float *bias;      /* (N padded to 16); NULL = zeros */
     enum xc_act act;
@@ -158,6 +161,10 @@ struct xc_kernels {
      * A zero row gives scale 0. static_scale > 0 is used instead of the row's own, and clamps to [-127,127]. */
     void (*quantize_rows_s8)(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C,
                              float static_scale);
+    /* For rows that lie to one side of zero, such as what GELU gives: between the row's least and greatest number,
+     *   scale = (max - min) / XC_AFFINE_SPAN, mid = fmaf(127, scale, min), q = rint((x - min) * (XC_AFFINE_SPAN / (max - min))) - 127,
+     * so that x is about scale * q + mid; sum and padding as above. A constant row gives scale 0 and q -127. */
+    void (*quantize_rows_affine)(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C);
     /* Quantizes and packs one head's keys (n_k, ldx; D columns) for attn_s8: k panel16 and k_scale (padded lanes zero). */
     void (*pack_keys_s8)(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
     /* The same for values: per key block of XC_KEY_BLOCK rows counted from the sequence start, per channel. */
@@ -199,6 +206,7 @@ size_t xc_panel_s8_bytes(int64_t N, int64_t K);  /* 0 on overflow */
 size_t xc_panel_f32_bytes(int64_t N, int64_t K);
 void xc_pack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
 void xc_unpack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
+void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K); /* (N padded to 16): each output's sum, for xc_epilogue */
 bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the pair-sum rule? */
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
 void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);

@@ -49,6 +49,17 @@ void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)
         for (int64_t k = 0; k < K; k++) dst[n * K + k] = src[(n / 16 * K + k) * 16 + n % 16];
 }
 
+void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K)
+{
+    const int64_t K4 = xc_round_up(K, 4);
+
+    for (int64_t n0 = 0; n0 < xc_round_up(N, 16); n0 += 16, sum += 16) {
+        memset(sum, 0, 16 * sizeof *sum);
+        for (int64_t k = 0; k < K4; k += 4, panel += 64)
+            for (int64_t l = 0; l < 16; l++) sum[l] += panel[4 * l] + panel[4 * l + 1] + panel[4 * l + 2] + panel[4 * l + 3];
+    }
+}
+
 bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K)
 {
     const int64_t K4 = xc_round_up(K, 4);

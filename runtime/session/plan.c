@@ -119,6 +119,13 @@ static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct
         s->w = packed;
     }
     s->w_scale = (const float *)(const void *)t->part[XC_PART_SCALE]->data;
+    if (range->mode == XC_RANGE_AFFINE) {
+        void *sums = NULL;
+
+        XC_TRY(own(p, &sums, (size_t)xc_round_up(s->N, 16) * sizeof *s->w_sum, err));
+        xc_panel_s8_sums(sums, s->w, s->N, s->K);
+        s->w_sum = sums;
+    }
     return XC_OK;
 }
 
@@ -346,13 +353,15 @@ static enum xc_status add_quantized(struct xc_plan *p, struct xc_err *err)
             struct step *s = &p->steps[i];
             const struct xc_range *range;
             int32_t q = -1;
+            bool affine;
             float scale;
 
             if (s->type != &step_linear || !s->int8) continue;
             range = &s->node->in[0].range;
             scale = range->mode == XC_RANGE_STATIC ? range->scale : 0.0f;
+            affine = range->mode == XC_RANGE_AFFINE;
             for (size_t k = 0; k < p->n_qvalues; k++)
-                if (p->qvalues[k].value == s->in[0] && p->qvalues[k].segment == (int32_t)seg && p->qvalues[k].static_scale == scale) q = (int32_t)k;
+                if (p->qvalues[k].value == s->in[0] && p->qvalues[k].segment == (int32_t)seg && p->qvalues[k].static_scale == scale && p->qvalues[k].affine == affine) q = (int32_t)k;
             if (q >= 0) {
                 s->q_in = q;
                 continue;
@@ -360,11 +369,11 @@ static enum xc_status add_quantized(struct xc_plan *p, struct xc_err *err)
             q = (int32_t)p->n_qvalues;
             XC_TRY(xc_grow((void **)&p->qvalues, &p->cap_qvalues, p->n_qvalues + 1, sizeof *p->qvalues, err));
             p->qvalues[p->n_qvalues++] = (struct qvalue){ .value = s->in[0], .cols = (int32_t)s->K, .ld = (int32_t)xc_round_up(s->K, 64),
-                                                          .static_scale = scale, .segment = (int32_t)seg };
+                                                          .static_scale = scale, .affine = affine, .segment = (int32_t)seg };
             s->q_in = q;
             struct step *maker = NULL;
 
-            for (int32_t j = p->segments[seg].first; j < i; j++)
+            for (int32_t j = p->segments[seg].first; j < i && !affine; j++)
                 if (p->steps[j].out == s->in[0] && p->steps[j].type == &step_norm && p->steps[j].q_out < 0) maker = &p->steps[j];
             if (maker) {
                 maker->q_out = q;

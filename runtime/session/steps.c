@@ -26,7 +26,7 @@ static int64_t block_ld(const struct block *b, int32_t value)
 
 struct qrows {
     int8_t *q;
-    float *scale;
+    float *scale, *mid;
     int32_t *sum;
     int64_t ld;
 };
@@ -37,7 +37,8 @@ static struct qrows block_q(const struct block *b, int32_t q)
     uint8_t *base = b->memory + v->offset * (size_t)b->rows_cap;
     uint8_t *side = base + (size_t)v->ld * (size_t)b->rows_cap;
 
-    return (struct qrows){ .q = (int8_t *)base, .scale = (float *)(void *)side, .sum = (int32_t *)(void *)(side + 4 * (size_t)b->rows_cap), .ld = v->ld };
+    return (struct qrows){ .q = (int8_t *)base, .scale = (float *)(void *)side, .sum = (int32_t *)(void *)(side + 4 * (size_t)b->rows_cap),
+                             .mid = v->affine ? (float *)(void *)(side + 8 * (size_t)b->rows_cap) : NULL, .ld = v->ld };
 }
 
 /* ---- row-local steps ---- */
@@ -62,6 +63,8 @@ static void run_linear_columns(const struct step *s, struct block *b, int64_t co
         const struct qrows q = block_q(b, s->q_in);
 
         ep.row_scale = q.scale;
+        ep.row_mid = q.mid;
+        ep.col_sum = s->w_sum;
         const struct xc_gemm_s8 g = { .x = q.q, .ldx = q.ld, .x_sum = q.sum, .w = s->w, .w_sum16 = s->sum16, .N = s->N, .K = s->K, .ep = ep };
 
         b->plan->kern->gemm_s8(&g, 0, b->rows, col0, col1);
@@ -101,7 +104,8 @@ static void run_quantize(const struct step *s, struct block *b)
     const struct qrows q = block_q(b, s->q_out);
     const struct qvalue *v = &b->plan->qvalues[s->q_out];
 
-    b->plan->kern->quantize_rows_s8(q.q, q.ld, q.scale, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), b->rows, v->cols, v->static_scale);
+    if (v->affine) b->plan->kern->quantize_rows_affine(q.q, q.ld, q.scale, q.mid, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), b->rows, v->cols);
+    else b->plan->kern->quantize_rows_s8(q.q, q.ld, q.scale, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), b->rows, v->cols, v->static_scale);
 }
 const struct step_type step_quantize = { .name = "quantize", .local = true, .rows = run_quantize };
 

@@ -28,6 +28,7 @@ struct qvalue {
     int32_t value;
     int32_t cols, ld;     /* ld: bytes a row, a multiple of 64 */
     float static_scale;   /* 0 = dynamic per row */
+    bool affine;          /* rows by quantize_rows_affine */
     int32_t segment;
     int32_t first, last;  /* steps */
     size_t offset;        /* of the q rows in the block's memory, in bytes per row; scales and sums follow */
@@ -47,6 +48,7 @@ struct step {
     bool int8, sum16;
     const void *w;        /* panel16 */
     const float *w_scale, *bias;
+    const int32_t *w_sum; /* (N padded to 16) where the input is affine */
     int64_t N, K;
     /* norm */
     const float *gain;    /* norm's gain, scale's factors */

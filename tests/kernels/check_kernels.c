@@ -182,6 +182,13 @@ static void check_gemm_s8(const struct xc_kernels *k)
                 g.ep.row_scale = floats(R, RANDOM);
                 g.ep.col_scale = floats(N16, RANDOM);
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
+                if (rnd() % 2) {
+                    int32_t *col_sum = block((size_t)N16 * sizeof *col_sum);
+
+                    xc_panel_s8_sums(col_sum, panel, N, K);
+                    g.ep.row_mid = floats(R, RANDOM);
+                    g.ep.col_sum = col_sum;
+                }
                 g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
                 g.ep.ld_residual = N + 3;
                 g.ep.residual = rnd() % 2 && R > 0 ? floats((R - 1) * g.ep.ld_residual + N, RANDOM) : NULL;
@@ -400,6 +407,18 @@ static void check_quantize(const struct xc_kernels *k)
             }
             snprintf(name, sizeof name, "quantize_rows_s8 R %d C %d variant %d", (int)R, (int)C, variant);
             check(same(q[0], q[1]) && same(scale[0], scale[1]) && same(sum[0], sum[1]), k->isa, name);
+
+            struct out mid[2];
+
+            for (int s = 0; s < 2; s++) {
+                q[s] = output((size_t)((R - 1) * ldq + C4));
+                scale[s] = output((size_t)R * 4);
+                mid[s] = output((size_t)R * 4);
+                sum[s] = output((size_t)R * 4);
+                (s ? k : ref)->quantize_rows_affine(data(q[s]), ldq, data(scale[s]), data(mid[s]), data(sum[s]), x, ldx, R, C);
+            }
+            snprintf(name, sizeof name, "quantize_rows_affine R %d C %d variant %d", (int)R, (int)C, variant);
+            check(same(q[0], q[1]) && same(scale[0], scale[1]) && same(mid[0], mid[1]) && same(sum[0], sum[1]), k->isa, name);
             free_blocks();
         }
     for (int i = 0; i < 200; i++) {
@@ -654,6 +673,23 @@ static void check_oracle_rows(void)
             ok = ok && s == sum[r];
         }
         check(ok, "scalar against oracle", "quantize_rows_s8 within half a step, and its sums");
+
+        float mid[3];
+
+        ref->quantize_rows_affine(q, ldq, scale, mid, sum, y, C, R, C);
+        ok = true;
+        for (int64_t r = 0; r < R; r++) {
+            double lo = (double)y[r * C], hi = lo;
+            int s = 0;
+
+            for (int64_t i = 0; i < C; i++) {
+                lo = fmin(lo, (double)y[r * C + i]), hi = fmax(hi, (double)y[r * C + i]);
+                ok = ok && fabs((double)scale[r] * q[r * ldq + i] + (double)mid[r] - (double)y[r * C + i]) <= 0.5001 * (double)scale[r] + 1e-6 * fabs((double)mid[r]);
+                s += q[r * ldq + i];
+            }
+            ok = ok && s == sum[r] && fabs((double)scale[r] - (hi - lo) / XC_AFFINE_SPAN) <= 1e-6 * (double)scale[r];
+        }
+        check(ok, "scalar against oracle", "quantize_rows_affine within half a step, and its sums");
 
         ref->softmax_rows(y, n.x, R, C);
         for (int64_t r = 0; r < R; r++) {

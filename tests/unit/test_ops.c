@@ -396,12 +396,12 @@ static void linear_case(int64_t K, int64_t N, enum xc_format format, enum xc_lay
     for (int r = 0; r < TOKENS; r++)
         for (int64_t n = 0; n < N; n++) {
             const float *x = x_of(&f, 0) + r * K;
-            double max = 0, scale, sum = 0;
+            double max = 0, low = (double)x[0], high = low, scale, sum = 0;
 
-            for (int64_t k = 0; k < K; k++) max = fmax(max, fabs((double)x[k]));
-            scale = mode == XC_RANGE_STATIC ? (double)0.04f : max / 127;
+            for (int64_t k = 0; k < K; k++) max = fmax(max, fabs((double)x[k])), low = fmin(low, (double)x[k]), high = fmax(high, (double)x[k]);
+            scale = mode == XC_RANGE_STATIC ? (double)0.04f : mode == XC_RANGE_AFFINE ? (high - low) / XC_AFFINE_SPAN : max / 127;
             for (int64_t k = 0; k < K; k++) /* the integers that the runtime multiplies, unless a value lies on a rounding edge */
-                sum += w[n * K + k] * (mode == XC_RANGE_NONE ? (double)x[k] : scale * fmax(-127, fmin(127, rint((double)x[k] / scale))));
+                sum += w[n * K + k] * (mode == XC_RANGE_NONE ? (double)x[k] : mode == XC_RANGE_AFFINE ? low + scale * rint(((double)x[k] - low) / scale) : scale * fmax(-127, fmin(127, rint((double)x[k] / scale))));
             want[r * N + n] = sum + b[n];
         }
     if (mode != XC_RANGE_NONE) tolerance = 1e-5;
@@ -426,6 +426,8 @@ static void test_linear(void **state)
     linear_case(26, 33, XC_FMT_S8, XC_LAYOUT_PANEL16, XC_RANGE_ROW, false);
     linear_case(312, 300, XC_FMT_S8, XC_LAYOUT_PANEL16, XC_RANGE_ROW, true);
     linear_case(26, 33, XC_FMT_S8, XC_LAYOUT_PANEL16, XC_RANGE_STATIC, true);
+    linear_case(26, 33, XC_FMT_S8, XC_LAYOUT_ROWS, XC_RANGE_AFFINE, true);
+    linear_case(312, 300, XC_FMT_S8, XC_LAYOUT_PANEL16, XC_RANGE_AFFINE, true);
 }
 
 static double act(double x, int fn)

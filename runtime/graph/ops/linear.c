@@ -71,7 +71,7 @@ void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, i
 struct quantize {
     int8_t *q;
     int64_t ld, K;
-    float *scale;
+    float *scale, *mid; /* mid: affine rows, else NULL */
     int32_t *sum;
     const float *x;
     float static_scale;
@@ -81,7 +81,8 @@ static void quantize_rows(const struct xc_op_ctx *c, const void *arg, int64_t ro
 {
     const struct quantize *z = arg;
 
-    c->kern->quantize_rows_s8(z->q + row0 * z->ld, z->ld, z->scale + row0, z->sum + row0, z->x + row0 * z->K, z->K, row1 - row0, z->K, z->static_scale);
+    if (z->mid) c->kern->quantize_rows_affine(z->q + row0 * z->ld, z->ld, z->scale + row0, z->mid + row0, z->sum + row0, z->x + row0 * z->K, z->K, row1 - row0, z->K);
+    else c->kern->quantize_rows_s8(z->q + row0 * z->ld, z->ld, z->scale + row0, z->sum + row0, z->x + row0 * z->K, z->K, row1 - row0, z->K, z->static_scale);
 }
 
 /* A copy of n floats padded with zeros to a multiple of 16, as the kernels read them. */
@@ -117,6 +118,15 @@ static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epi
         g.w = packed;
     }
     XC_TRY(padded(c, &g.ep.col_scale, w, w->part[XC_PART_SCALE], N, err));
+    if (range->mode == XC_RANGE_AFFINE) {
+        int32_t *col_sum = xc_run_scratch(c->run, (size_t)xc_round_up(N, 16) * sizeof *col_sum);
+
+        z.mid = xc_run_scratch(c->run, (size_t)R * sizeof *z.mid);
+        if (!z.mid || !col_sum) return xc_fail_nomem(err, (size_t)(R + N) * sizeof *z.mid);
+        xc_panel_s8_sums(col_sum, g.w, N, K);
+        g.ep.row_mid = z.mid;
+        g.ep.col_sum = col_sum;
+    }
     xc_rows_run(c, quantize_rows, &z, R, K);
     g.x = z.q;
     g.x_sum = z.sum;

@@ -23,8 +23,9 @@ LANES_INLINE void ep_store(const struct xc_epilogue *ep, v16f y, int64_t r, int6
 
 LANES_INLINE void ep_store_s8(const struct xc_epilogue *ep, v16i acc, int64_t r, int64_t c, int64_t n)
 {
-    const v16f t = v_mul(v_from_i(acc), v_set1(ep->row_scale[r]));
+    v16f t = v_mul(v_from_i(acc), v_set1(ep->row_scale[r]));
 
+    if (ep->row_mid) t = v_fma(v_set1(ep->row_mid[r]), v_from_i(i_load(ep->col_sum + c)), t);
     ep_store(ep, v_fma(t, v_load(ep->col_scale + c), ep->bias ? v_load(ep->bias + c) : v_zero()), r, c, n);
 }
 

@@ -76,6 +76,45 @@ static void lanes_quantize_rows_s8(int8_t *q, int64_t ldq, float *scale, int32_t
     for (int64_t r = 0; r < R; r++) lanes_quantize_row(q + r * ldq, scale + r, sum + r, x + r * ldx, C, static_scale);
 }
 
+static void lanes_quantize_rows_affine(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C)
+{
+    for (int64_t r = 0; r < R; r++, x += ldx, q += ldq) {
+        const int64_t whole = C / 16 * 16, rest = C - whole;
+        v16f low = v_set1(x[0]), high = low;
+
+        for (int64_t i = 0; i < whole; i += 16) low = v_min(v_load(x + i), low), high = v_max(v_load(x + i), high);
+        if (rest > 0) {
+            const v16f v = v_first(v_load_n(x + whole, rest), v_set1(x[0]), rest);
+
+            low = v_min(v, low), high = v_max(v, high);
+        }
+
+        const float lo = 0.0f - v_hmax(v_sub(v_zero(), low)), width = v_hmax(high) - lo, factor = width >= TINY ? XC_AFFINE_SPAN / width : 0.0f;
+        const v16f base = v_set1(lo), f = v_set1(factor), top = v_set1(XC_AFFINE_SPAN);
+        const v16i offset = i_set1(-127);
+        v16i total = i_zero();
+
+        scale[r] = width >= TINY ? width / XC_AFFINE_SPAN : 0.0f;
+        mid[r] = fmaf(127.0f, scale[r], lo);
+        for (int64_t i = 0; i < whole; i += 16) {
+            const v16i v = i_add(i_round(v_max(v_min(v_mul(v_sub(v_load(x + i), base), f), top), v_zero())), offset);
+
+            total = i_add(total, v);
+            i_store_s8(q + i, v);
+        }
+        sum[r] = i_sum(total);
+        if (rest > 0) {
+            int8_t tail[16];
+
+            i_store_s8(tail, i_add(i_round(v_max(v_min(v_mul(v_sub(v_load_n(x + whole, rest), base), f), top), v_zero())), offset));
+            for (int64_t i = 0; i < xc_round_up(rest, 4); i++) {
+                q[whole + i] = i < rest ? tail[i] : 0;
+                sum[r] += q[whole + i];
+            }
+        }
+    }
+}
+
 static void lanes_norm_f32(const struct xc_norm *n, int64_t row0, int64_t row1)
 {
     const int64_t C = n->C, whole = C / 16 * 16, rest = C - whole;
@@ -367,6 +406,7 @@ static void lanes_init_rows(struct xc_kernels *k)
 {
     k->norm_f32 = lanes_norm_f32;
     k->quantize_rows_s8 = lanes_quantize_rows_s8;
+    k->quantize_rows_affine = lanes_quantize_rows_affine;
     k->pack_keys_s8 = lanes_pack_keys_s8;
     k->pack_values_s8 = lanes_pack_values_s8;
     k->act_f32 = lanes_act_f32;

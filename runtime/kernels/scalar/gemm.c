@@ -26,8 +26,9 @@ void xc_gemm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, 
                 for (int64_t l = 0; l < 16; l++)
                     for (int64_t i = 0; i < 4; i++) acc[l] += x[k + i] * w[l * 4 + i];
             for (int64_t l = 0; l < 16 && n0 + l < col1; l++) {
-                const float t = (float)acc[l] * g->ep.row_scale[r];
+                float t = (float)acc[l] * g->ep.row_scale[r];
 
+                if (g->ep.row_mid) t = fmaf(g->ep.row_mid[r], (float)g->ep.col_sum[n0 + l], t);
                 finish(&g->ep, fmaf(t, g->ep.col_scale[n0 + l], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
             }
         }

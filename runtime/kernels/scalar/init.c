@@ -11,6 +11,7 @@ void xc_kernels_init__scalar(struct xc_kernels *k)
         .attn_f32 = xc_attn_f32__scalar,
         .norm_f32 = xc_norm_f32__scalar,
         .quantize_rows_s8 = xc_quantize_rows_s8__scalar,
+        .quantize_rows_affine = xc_quantize_rows_affine__scalar,
         .pack_keys_s8 = xc_pack_keys_s8__scalar,
         .pack_values_s8 = xc_pack_values_s8__scalar,
         .act_f32 = xc_act_f32__scalar,

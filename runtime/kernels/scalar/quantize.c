@@ -45,6 +45,26 @@ void xc_quantize_rows_s8__scalar(int8_t *q, int64_t ldq, float *scale, int32_t *
     }
 }
 
+void xc_quantize_rows_affine__scalar(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C)
+{
+    for (int64_t r = 0; r < R; r++, x += ldx, q += ldq) {
+        float lo = x[0], hi = x[0];
+
+        for (int64_t i = 1; i < C; i++) lo = xc_min_f32(x[i], lo), hi = xc_max_f32(x[i], hi);
+        lo += 0.0f; /* -0 is 0 */
+
+        const float width = hi - lo, factor = width >= TINY ? XC_AFFINE_SPAN / width : 0.0f;
+
+        scale[r] = width >= TINY ? width / XC_AFFINE_SPAN : 0.0f;
+        mid[r] = fmaf(127.0f, scale[r], lo);
+        sum[r] = 0;
+        for (int64_t i = 0; i < xc_round_up(C, 4); i++) {
+            q[i] = i < C ? (int8_t)(xc_round_f32(xc_max_f32(xc_min_f32((x[i] - lo) * factor, XC_AFFINE_SPAN), 0.0f)) - 127) : 0;
+            sum[r] += q[i];
+        }
+    }
+}
+
 void xc_pack_keys_s8__scalar(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D)
 {
     const int64_t D4 = xc_round_up(D, 4);
