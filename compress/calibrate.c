@@ -212,6 +212,7 @@ static enum xc_status prepare(struct watch *w, struct xc_model *model, const str
     if (!changed) return XC_OK;
     w->changed = xc_model_find_graph(changed, w->graph->name);
     if (!w->changed || w->changed->n_nodes != w->graph->n_nodes) return xc_fail(err, XC_E_ARG, "the changed model has other nodes");
+    for (int32_t t = 0; t < changed->n_tensors; t++) XC_TRY(xc_tensor_load(changed->tensors[t], err));
     w->error2 = xc_calloc((size_t)changed->n_tensors + 1, sizeof *w->error2);
     w->norm2 = xc_calloc((size_t)changed->n_tensors + 1, sizeof *w->norm2);
     if (!w->error2 || !w->norm2) return xc_fail_nomem(err, (size_t)changed->n_tensors * 2 * sizeof *w->norm2);

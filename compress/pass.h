@@ -67,8 +67,8 @@ struct xc_pass {
     enum xc_status (*apply)(struct xc_work *w, struct xc_err *err);
 };
 
-/* smooth.c: evens out the columns of what layer norms give to linears. */
-enum xc_status xc_smooth(struct xc_model *m, bool plan_only, struct xc_err *err);
+/* smooth.c: evens out the columns of what linears read. */
+enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err);
 
 const struct xc_pass *xc_pass_find(const char *name); /* NULL */
 

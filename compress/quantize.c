@@ -20,13 +20,13 @@ static const struct xc_pass_option options[] = {
       .choices = "absmax|percentile|mse" },
     { .name = "percentile", .help = "static: share of magnitudes inside the range, in percent", .def = "99.99", .min = 50, .max = 100 },
     { .name = "attention", .help = "arithmetic inside attention", .def = "int8", .choices = "int8|f32" },
-    { .name = "smooth", .help = "even out the columns of what layer norms give to linears, by their gains", .def = "yes", .choices = "yes|no" },
+    { .name = "smooth", .help = "even out the columns of what linears read; shown the calibration texts, or some of its own", .def = "yes", .choices = "yes|no" },
     { .name = NULL },
 };
 
 static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
-    return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p->model, p->plan_only, err) : XC_OK;
+    return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p, err) : XC_OK;
 }
 
 static bool needs_ranges(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "static"); }
