@@ -17,8 +17,7 @@
 #include "compress/sample_texts.h"
 #include "compress/smooth_factors.h"
 #include "runtime/base/rng.h"
-#include "runtime/graph/run.h"
-#include "runtime/text/tokenizer.h"
+#include "runtime/session/session.h"
 
 #define STREAM 0x5300 /* of the generator of ids */
 enum { MOST_TOKENS = 768, MOST_READERS = 16, SEQUENCES = 24, LENGTH = 24 /* of random ids */ };
@@ -107,70 +106,46 @@ static enum xc_status insert_scales(struct points *list, struct xc_model *m, str
 
 /* ---- what the model is shown ---- */
 struct sample {
-    int32_t *ids, *types, start[MOST_TOKENS + 1];
-    int32_t n; /* sequences */
+    int32_t ids[MOST_TOKENS];
+    int64_t start[MOST_TOKENS + 1];
+    int64_t n; /* sequences */
 };
 
-static enum xc_status sample_texts(struct sample *s, const struct xc_model *m, const struct xc_texts *texts, const struct xc_model_info *info, struct xc_err *err)
+/* Whole texts, as many as there is room for; none when the tokenizer is another model's. */
+static enum xc_status sample_texts(struct sample *s, struct xc_session *session, const struct xc_texts *texts, struct xc_err *err)
 {
-    struct xc_tokenizer *tok = NULL;
-    struct xc_tokens tokens = { 0 };
-    enum xc_status status;
-
-    XC_TRY(xc_tokenizer_open(&tok, m->tokenizer, err));
-    struct xc_encode_opts opts = { .max_tokens = xc_tokenizer_max_tokens(tok) };
-
-    if (info->max_tokens && (!opts.max_tokens || info->max_tokens < opts.max_tokens)) opts.max_tokens = info->max_tokens;
-    status = XC_OK;
-    for (int64_t i = 0; status == XC_OK && (texts ? i < texts->n : xc_sample_texts[i] != NULL); i++) {
+    for (int64_t i = 0; texts ? i < texts->n : xc_sample_texts[i] != NULL; i++) {
         const char *text = texts ? texts->text[i] : xc_sample_texts[i];
+        const size_t length = texts ? texts->length[i] : strlen(text);
+        struct xc_tokens_view view;
 
-        status = xc_tokenizer_encode(tok, &tokens, text, texts ? texts->length[i] : strlen(text), NULL, 0, &opts, err);
-        if (status != XC_OK || tokens.n > MOST_TOKENS) break;
-        for (size_t t = (size_t)s->start[s->n]; t < tokens.n; t++) {
-            if (tokens.ids[t] < 0 || tokens.ids[t] >= info->vocab_size) goto out; /* a tokenizer of another model */
-            s->ids[t] = tokens.ids[t];
+        XC_TRY(xc_session_tokenize(session, &text, &length, 1, true, &view, err));
+        if (!view.start[1]) continue;
+        if (s->start[s->n] + view.start[1] > MOST_TOKENS) break;
+        for (int64_t t = 0; t < view.start[1]; t++) {
+            if (view.ids[t] < 0 || view.ids[t] >= session->info.vocab_size) {
+                s->n = 0;
+                return XC_OK;
+            }
+            s->ids[s->start[s->n] + t] = view.ids[t];
         }
-        if (tokens.n > (size_t)s->start[s->n]) s->start[++s->n] = (int32_t)tokens.n;
+        s->start[s->n + 1] = s->start[s->n] + view.start[1];
+        s->n++;
     }
-out:
-    xc_tokens_release(&tokens);
-    xc_tokenizer_free(&tok);
-    return status;
+    return XC_OK;
 }
 
 static void sample_random(struct sample *s, const struct xc_model_info *info)
 {
     const int64_t length = info->max_positions ? xc_min_i64(LENGTH, info->max_positions) : LENGTH;
 
-    for (int i = 0; i < SEQUENCES; i++) {
+    for (; s->n < SEQUENCES; s->n++) {
         struct xc_rng rng;
 
-        xc_rng_init(&rng, STREAM, (uint64_t)i);
+        xc_rng_init(&rng, STREAM, (uint64_t)s->n);
         for (int64_t t = 0; t < length; t++) s->ids[s->start[s->n] + t] = (int32_t)xc_rng_below(&rng, (uint64_t)info->vocab_size);
-        s->start[s->n + 1] = s->start[s->n] + (int32_t)length;
-        s->n++;
+        s->start[s->n + 1] = s->start[s->n] + length;
     }
-}
-
-static enum xc_status sample_make(struct sample *s, const struct xc_model *m, const struct xc_texts *texts, struct xc_err *err)
-{
-    struct xc_model_info info;
-
-    XC_TRY(xc_model_info(m, &info, err));
-    if (info.vocab_size < 1) return xc_fail(err, XC_E_UNSUPPORTED, "the model takes no token ids");
-    s->ids = xc_calloc(MOST_TOKENS, sizeof *s->ids);
-    s->types = xc_calloc(MOST_TOKENS, sizeof *s->types);
-    if (!s->ids || !s->types) return xc_fail_nomem(err, MOST_TOKENS * sizeof *s->ids);
-    if (m->tokenizer) XC_TRY(sample_texts(s, m, texts, &info, err));
-    if (!s->n) sample_random(s, &info);
-    return XC_OK;
-}
-
-static void sample_release(struct sample *s)
-{
-    xc_free(s->ids);
-    xc_free(s->types);
 }
 
 /* ---- weights divided by s ---- */
@@ -266,104 +241,67 @@ static enum xc_status fill(struct xc_model *m, struct point *p, const struct xc_
     return status;
 }
 
-/* ---- running node by node ---- */
-struct walk {
+/* ---- all of them, as the model runs ---- */
+struct watch {
     struct xc_model *model;
-    struct xc_graph *graph;
-    struct xc_run *run;
+    const struct xc_run *run;
     struct points *points;
-    int32_t *last; /* by value: the node that reads it last; n_nodes for outputs */
     struct xc_pool *pool;
+    enum xc_status status;
+    struct xc_err *err;
 };
 
-static enum xc_status observe(struct walk *w, const struct xc_node *node, struct xc_err *err)
+static enum xc_status see_reader(struct watch *w, struct point *p, const struct xc_view *y)
 {
-    const struct xc_view *y = node->n_out ? &w->run->views[node->out[0]] : NULL;
+    const float *row = y->data;
 
-    for (size_t i = 0; i < w->points->n; i++) {
+    if (!p->y2) p->y2 = xc_calloc((size_t)y->rows + 1, sizeof *p->y2);
+    if (!p->y2) return xc_fail_nomem(w->err, (size_t)y->rows * sizeof *p->y2);
+    for (int64_t r = 0; r < y->rows; r++, row += y->cols)
+        for (int64_t c = 0; c < y->cols; c++) p->y2[r] += (double)row[c] * (double)row[c];
+    return ++p->n_run == p->n_readers ? fill(w->model, p, &w->run->views[p->out], w->pool, w->err) : XC_OK;
+}
+
+/* Brings the weights of a scale's readers in, to stay until all have run. */
+static enum xc_status see_scale(const struct watch *w, const struct point *p)
+{
+    for (int i = 0; i < p->n_readers; i++) XC_TRY(xc_tensor_load(w->model->tensors[p->weight[i]], w->err));
+    return XC_OK;
+}
+
+static void observe(void *arg, const struct xc_op_ctx *c)
+{
+    struct watch *w = arg;
+
+    for (size_t i = 0; i < w->points->n && w->status == XC_OK; i++) {
         struct point *p = &w->points->at[i];
-        const float *row = y ? y->data : NULL;
 
-        if (!is_op(node, "linear") || node->in[0].id != p->out) continue;
-        if (!p->y2) p->y2 = xc_calloc((size_t)y->rows + 1, sizeof *p->y2);
-        if (!p->y2) return xc_fail_nomem(err, (size_t)y->rows * sizeof *p->y2);
-        for (int64_t r = 0; r < y->rows; r++, row += y->cols)
-            for (int64_t c = 0; c < y->cols; c++) p->y2[r] += (double)row[c] * (double)row[c];
-        if (++p->n_run == p->n_readers) XC_TRY(fill(w->model, p, &w->run->views[p->out], w->pool, err));
+        if (is_op(c->node, "scale") && c->node->out[0] == p->out) w->status = see_scale(w, p);
+        else if (is_op(c->node, "linear") && c->node->in[0].id == p->out) w->status = see_reader(w, p, c->out[0]);
     }
-    return XC_OK;
 }
 
-static bool waits(const struct points *points, int32_t tensor)
+static enum xc_status fill_all(struct points *points, struct xc_model *m, const struct xc_prepare *prepare, struct xc_err *err)
 {
-    for (size_t i = 0; i < points->n; i++)
-        for (int k = 0; k < points->at[i].n_readers; k++)
-            if (points->at[i].weight[k] == tensor) return points->at[i].n_run < points->at[i].n_readers;
-    return false;
-}
+    const struct xc_session_opts opts = { .pool = prepare->opts->pool, .lazy = true };
+    struct watch w = { .model = m, .points = points, .pool = prepare->opts->pool, .err = err };
+    struct sample *s = xc_calloc(1, sizeof *s);
+    struct xc_session *session = NULL;
+    struct xc_output out;
+    enum xc_status status = s ? xc_session_new(&session, m, &opts, err) : xc_fail_nomem(err, sizeof *s);
 
-static enum xc_status run_node(struct walk *w, int32_t n, struct xc_err *err)
-{
-    const struct xc_node *node = &w->graph->nodes[n];
-
-    for (int32_t i = 0; i < node->n_in; i++)
-        if (node->in[i].kind == XC_REF_TENSOR) XC_TRY(xc_tensor_load(w->model->tensors[node->in[i].id], err));
-    for (int32_t i = 0; i < node->n_out; i++) {
-        struct xc_view *out = &w->run->views[node->out[i]];
-        size_t bytes;
-
-        if (!xc_mul_ok(&bytes, (size_t)out->rows, (size_t)out->cols) || !xc_mul_ok(&bytes, bytes, 4)) return xc_fail(err, XC_E_RANGE, "node '%s' makes too much", node->name);
-        out->data = xc_alloc_aligned(bytes + XC_ALIGN);
-        if (!out->data) return xc_fail_nomem(err, bytes);
-    }
-    XC_TRY(xc_run_node(w->run, w->graph, node, err));
-    XC_TRY(observe(w, node, err));
-    for (int32_t i = 0; i < node->n_in; i++)
-        if (node->in[i].kind == XC_REF_TENSOR && !waits(w->points, node->in[i].id)) xc_tensor_drop(w->model->tensors[node->in[i].id]);
-    for (int32_t v = 0; v < w->graph->n_values; v++)
-        if (w->last[v] == n && w->graph->values[v].node >= 0) {
-            xc_free(w->run->views[v].data);
-            w->run->views[v].data = NULL;
-        }
-    return XC_OK;
-}
-
-static enum xc_status run_nodes(struct walk *w, const struct sample *s, struct xc_err *err)
-{
-    const struct xc_graph *g = w->graph;
-    const struct xc_ragged rag = { .start = s->start, .n_seq = s->n };
-    struct xc_view in[2];
-    enum xc_status status;
-
-    for (int32_t i = 0; i < g->n_inputs; i++)
-        in[i] = (struct xc_view){ .data = strcmp(g->values[g->inputs[i]].name, "types") ? s->ids : s->types, .rows = s->start[s->n], .cols = 1 };
-    XC_TRY(xc_run_begin(w->run, g, in, &rag, 1, err));
-    for (int32_t v = 0; v < g->n_values; v++) w->last[v] = g->values[v].node;
-    for (int32_t n = 0; n < g->n_nodes; n++)
-        for (int32_t i = 0; i < g->nodes[n].n_in; i++)
-            if (g->nodes[n].in[i].kind == XC_REF_VALUE) w->last[g->nodes[n].in[i].id] = n;
-    status = XC_OK;
-    for (int32_t n = 0; n < g->n_nodes && status == XC_OK; n++) status = run_node(w, n, err);
-    for (int32_t v = 0; v < g->n_values; v++)
-        if (g->values[v].node >= 0) xc_free(w->run->views[v].data);
-    return status;
-}
-
-static enum xc_status fill_all(struct points *points, struct xc_model *m, struct xc_graph *g, const struct xc_prepare *prepare, struct xc_err *err)
-{
-    struct walk w = { .model = m, .graph = g, .points = points, .pool = prepare->opts->pool };
-    struct sample s = { .n = 0 };
-    enum xc_status status = sample_make(&s, m, prepare->texts, err);
-
+    if (status == XC_OK && session->info.vocab_size < 1) status = xc_fail(err, XC_E_UNSUPPORTED, "the model takes no token ids");
+    if (status == XC_OK && session->tokenizer) status = sample_texts(s, session, prepare->texts, err);
     if (status == XC_OK) {
-        w.last = xc_calloc((size_t)g->n_values + 1, sizeof *w.last);
-        status = w.last ? xc_run_new(&w.run, m, NULL, w.pool, err) : xc_fail_nomem(err, (size_t)g->n_values * sizeof *w.last);
+        if (!s->n) sample_random(s, &session->info);
+        w.run = session->run;
+        session->run->observe = observe;
+        session->run->observe_arg = &w;
+        status = xc_session_run_ids(session, s->ids, NULL, s->start, s->n, &out, err);
     }
-    if (status == XC_OK) status = run_nodes(&w, &s, err);
-    xc_run_free(&w.run);
-    xc_free(w.last);
-    sample_release(&s);
-    return status;
+    xc_session_free(&session);
+    xc_free(s);
+    return status == XC_OK ? w.status : status;
 }
 
 enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err)
@@ -376,7 +314,7 @@ enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err)
     /* a text model of one graph, which takes ids */
     if (m->n_graphs != 1 || !g || g->n_inputs < 1 || g->n_inputs > 2 || strcmp(g->values[g->inputs[0]].name, "ids")) return XC_OK;
     status = insert_scales(&points, m, g, err);
-    if (status == XC_OK && !p->plan_only && points.n) status = fill_all(&points, m, g, p, err);
+    if (status == XC_OK && !p->plan_only && points.n) status = fill_all(&points, m, p, err);
     points_release(&points);
     return status;
 }

@@ -116,7 +116,7 @@ static void descend(struct work *k, struct xc_pool *pool)
     double least = INFINITY;
 
     for (int step = 0; step <= STEPS; step++) {
-        const double error = error_of(k, pool), rate = 10.0 / (1.0 + 0.1 * step);
+        const double error = error_of(k, pool), rate = 0.008 * (double)k->p->C / (1.0 + 0.1 * step);
 
         if (!(error > 0 && error < INFINITY)) return; /* nothing to gain: all zero; or no numbers, which quantization will name */
         if (error < least) {

@@ -1,0 +1,251 @@
+/* test_smooth: scales in front of linears change nothing but rounding, for any pool; they are put in once; the factors lower the error that
+ * int8 makes, measured by quantizing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compress/calibrate.h"
+#include "compress/pass.h"
+#include "compress/smooth_factors.h"
+#include "formats/formats.h"
+#include "runtime/base/rng.h"
+#include "runtime/session/session.h"
+
+static const char *root;
+
+static void ok(enum xc_status status, const struct xc_err *err)
+{
+    char text[512];
+
+    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
+}
+
+/* ---- factors ---- */
+enum { R = 60, C = 52, N0 = 40, N1 = 24 };
+
+static float normal(struct xc_rng *rng)
+{
+    float sum = 0;
+
+    for (int i = 0; i < 12; i++) sum += (float)xc_rng_below(rng, 1 << 20) / (float)(1 << 20);
+    return sum - 6;
+}
+
+static void to_int8(float *row, int n)
+{
+    float max = 0;
+
+    for (int c = 0; c < n; c++) max = fmaxf(max, fabsf(row[c]));
+    for (int c = 0; c < n; c++) row[c] = max > 0 ? rintf(row[c] * 127 / max) * max / 127 : 0;
+}
+
+/* Squared error of x W^T with both in int8 rows, columns scaled by s. */
+static double measured(const float *x, const float *const *w, const int64_t *rows, int n_w, const float *s)
+{
+    static float q[R][C], v[C];
+    double error = 0;
+
+    for (int r = 0; r < R; r++) {
+        for (int c = 0; c < C; c++) q[r][c] = x[r * C + c] * s[c];
+        to_int8(q[r], C);
+    }
+    for (int k = 0; k < n_w; k++)
+        for (int64_t i = 0; i < rows[k]; i++) {
+            for (int c = 0; c < C; c++) v[c] = w[k][i * C + c] / s[c];
+            to_int8(v, C);
+            for (int r = 0; r < R; r++) {
+                double want = 0, got = 0;
+
+                for (int c = 0; c < C; c++) {
+                    want += (double)x[r * C + c] * (double)w[k][i * C + c];
+                    got += (double)q[r][c] * (double)v[c];
+                }
+                error += (got - want) * (got - want);
+            }
+        }
+    return error;
+}
+
+/* The error that smooth_factors.h says it lowers, with u = 1. */
+static double modelled(const float *x, const float *const *w, const int64_t *rows, int n_w, const float *s)
+{
+    double steps_x = 0, steps_w = 0, sum_x = 0, sum_w = 0;
+
+    for (int r = 0; r < R; r++) {
+        double max = 0;
+
+        for (int c = 0; c < C; c++) {
+            const double v = fabs((double)x[r * C + c] * (double)s[c]);
+
+            max = fmax(max, v);
+            sum_x += v * v;
+        }
+        steps_x += max * max;
+    }
+    for (int k = 0; k < n_w; k++)
+        for (int64_t i = 0; i < rows[k]; i++) {
+            double max = 0;
+
+            for (int c = 0; c < C; c++) {
+                const double v = fabs((double)w[k][i * C + c] / (double)s[c]);
+
+                max = fmax(max, v);
+                sum_w += v * v;
+            }
+            steps_w += max * max;
+        }
+    return steps_x * sum_w + steps_w * sum_x;
+}
+
+static void test_factors(void **state)
+{
+    static float x[R * C], w0[N0 * C], w1[N1 * C], s[3][C], ones[C];
+    static double y2[R];
+    const float *const w[] = { w0, w1 };
+    const int64_t rows[] = { N0, N1 };
+    const struct xc_smooth_problem p = { .x = x, .y2 = y2, .w = w, .rows = rows, .R = R, .C = C, .n_w = 2 };
+    struct xc_err err = { 0 };
+    struct xc_rng rng;
+
+    (void)state;
+    xc_rng_init(&rng, 7, 7);
+    for (int i = 0; i < R * C; i++) x[i] = normal(&rng) * (i % C == 5 ? 40.0f : i % C == 11 && i / C % 20 == 0 ? 300.0f : i % C == 20 ? 0.0f : 1.0f);
+    for (int i = 0; i < N0 * C; i++) w0[i] = normal(&rng);
+    for (int i = 0; i < N1 * C; i++) w1[i] = normal(&rng) * (i % C == 30 ? 8.0f : 1.0f);
+    for (int r = 0; r < R; r++) y2[r] = 1;
+    for (int c = 0; c < C; c++) ones[c] = 1;
+    for (int threads = 1; threads <= 3; threads++) {
+        struct xc_pool *pool = NULL;
+
+        ok(xc_pool_new(&pool, threads, &err), &err);
+        ok(xc_smooth_factors(s[threads - 1], &p, pool, &err), &err);
+        xc_pool_free(&pool);
+        assert_memory_equal(s[threads - 1], s[0], sizeof s[0]);
+    }
+    for (int c = 0; c < C; c++) assert_true(s[0][c] > 0 && isfinite(s[0][c]));
+    assert_true(measured(x, w, rows, 2, s[0]) < 0.1 * measured(x, w, rows, 2, ones));
+
+    /* the descent itself gains: against where it begins, SmoothQuant's square root with a fourth-power mean */
+    for (int c = 0; c < C; c++) {
+        double mean = 0;
+        float max = 0;
+
+        for (int r = 0; r < R; r++) mean += pow((double)x[r * C + c], 4) / R;
+        for (int k = 0; k < 2; k++)
+            for (int64_t i = 0; i < rows[k]; i++) max = fmaxf(max, fabsf(w[k][i * C + c]));
+        ones[c] = sqrtf(max / fmaxf((float)pow(mean, 0.25), 1e-5f));
+    }
+    assert_true(modelled(x, w, rows, 2, s[0]) < 0.95 * modelled(x, w, rows, 2, ones));
+
+    memset(x, 0, sizeof x);
+    memset(y2, 0, sizeof y2);
+    ok(xc_smooth_factors(s[0], &p, NULL, &err), &err);
+    for (int c = 0; c < C; c++) assert_true(s[0][c] > 0 && isfinite(s[0][c]));
+}
+
+/* ---- models ---- */
+enum { TOKENS = 21 };
+
+static void answers(float *out, int64_t n, struct xc_model *m)
+{
+    int32_t ids[TOKENS];
+    const int64_t start[] = { 0, 1, 6, TOKENS };
+    struct xc_session *s = NULL;
+    struct xc_output o;
+    struct xc_err err = { 0 };
+
+    ok(xc_session_new(&s, m, &(struct xc_session_opts){ .plain = true }, &err), &err);
+    for (int i = 0; i < TOKENS; i++) ids[i] = (i * 7 + 3) % s->info.vocab_size;
+    ok(xc_session_run_ids(s, ids, NULL, start, 3, &o, &err), &err);
+    assert_true(o.rows * o.cols <= n);
+    memset(out, 0, (size_t)n * sizeof *out);
+    memcpy(out, o.data, (size_t)(o.rows * o.cols) * sizeof *out);
+    xc_session_free(&s);
+}
+
+static int32_t scales(const struct xc_model *m)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < m->graphs[0]->n_nodes; i++) n += !strcmp(m->graphs[0]->nodes[i].op->name, "scale");
+    return n;
+}
+
+static struct xc_model *smoothed(const struct xc_model *m, int threads, const struct xc_texts *texts, bool plan_only)
+{
+    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
+    struct xc_prepare p = { .opts = &opts, .texts = texts, .plan_only = plan_only };
+    struct xc_err err = { 0 };
+
+    ok(xc_pool_new(&opts.pool, threads, &err), &err);
+    ok(xc_model_clone(&p.model, m, &err), &err);
+    ok(xc_smooth(&p, &err), &err);
+    ok(xc_model_verify(p.model, &err), &err);
+    xc_pool_free(&opts.pool);
+    return p.model;
+}
+
+static void test_models(void **state)
+{
+    static const char *const cases[] = {
+        "tests/data/tiny-bert", "tests/vectors/arch/bert_classify", "tests/vectors/arch/bert_f16_k312", "tests/vectors/arch/roberta", "tests/vectors/arch/distilbert_tag",
+    };
+    static float want[1 << 20], got[1 << 20], again[1 << 20];
+    static char first[] = "the cat sat on the mat", second[] = "a", *text[] = { first, second };
+    static size_t length[] = { sizeof first - 1, sizeof second - 1 };
+    const struct xc_texts texts = { .text = text, .length = length, .n = 2 };
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++)
+        for (int variant = 0; variant < 3; variant++) { /* its own texts, calibration texts, no tokenizer */
+            struct xc_model *m = NULL, *a, *b, *planned;
+            char path[2048];
+            struct xc_err err = { 0 };
+            int32_t n_unused;
+            size_t bytes;
+
+            snprintf(path, sizeof path, "%s/%s", root, cases[i]);
+            ok(xc_model_load(&m, path, NULL, &err), &err);
+            xc_model_drop_unused(m, &n_unused, &bytes);
+            if (variant == 2) xc_buf_unref(&m->tokenizer);
+            answers(want, 1 << 20, m);
+            for (int32_t t = 0; t < m->n_tensors; t++) xc_tensor_drop(m->tensors[t]);
+            a = smoothed(m, 1, variant == 1 ? &texts : NULL, false);
+            assert_true(scales(a) >= 2);
+            for (int32_t t = 0; t < a->n_tensors; t++) /* what came from the file is not kept in memory */
+                if (a->tensors[t]->source) assert_null(a->tensors[t]->part[XC_PART_DATA]);
+            answers(got, 1 << 20, a);
+            for (int k = 0; k < 1 << 20; k++) assert_true(fabsf(got[k] - want[k]) <= 2e-5f * fmaxf(1.0f, fabsf(want[k])));
+            b = smoothed(m, 3, variant == 1 ? &texts : NULL, false);
+            answers(again, 1 << 20, b);
+            assert_memory_equal(got, again, sizeof got);
+            planned = smoothed(m, 1, NULL, true);
+            assert_int_equal(planned->n_tensors, a->n_tensors);
+            xc_model_free(&planned);
+            xc_model_free(&b);
+            b = smoothed(a, 1, NULL, false); /* again: nothing is left to do */
+            assert_int_equal(scales(b), scales(a));
+            answers(again, 1 << 20, b);
+            assert_memory_equal(got, again, sizeof got);
+            xc_model_free(&b);
+            xc_model_free(&a);
+            xc_model_free(&m);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_factors), cmocka_unit_test(test_models) };
+
+    root = getenv("XC_SOURCE_ROOT");
+    if (!root) root = ".";
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
