@@ -106,7 +106,9 @@ static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
 
     c.output_error = xc_calloc((size_t)j->model->n_tensors + 1, sizeof *c.output_error);
     if (!c.output_error) return xc_fail_nomem(err, (size_t)j->model->n_tensors * sizeof *c.output_error);
-    status = xc_calibrate(&c, j->before, &j->texts, j->opts, err);
+    status = XC_OK;
+    for (int32_t t = 0; t < j->model->n_tensors && status == XC_OK; t++) status = xc_tensor_load(j->model->tensors[t], err); /* those that no pass treats */
+    if (status == XC_OK) status = xc_calibrate(&c, j->before, &j->texts, j->opts, err);
     for (int32_t t = 0; t < j->model->n_tensors && status == XC_OK; t++) j->result->layers[t].output_error = both(j->result->layers[t].output_error, c.output_error[t]);
     if (status == XC_OK) j->result->calibration_tokens = c.tokens;
     xc_free(c.output_error);

@@ -67,6 +67,9 @@ struct xc_pass {
     enum xc_status (*apply)(struct xc_work *w, struct xc_err *err);
 };
 
+/* plan() and apply() of a pass that does all its work in prepare(): what follows sees another model. */
+enum xc_status xc_pass_nothing(struct xc_work *w, struct xc_err *err);
+
 /* smooth.c: evens out the columns of what linears read. */
 enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err);
 

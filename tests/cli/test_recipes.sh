@@ -14,7 +14,8 @@ for recipe in "$XC_SOURCE_ROOT"/examples/recipes/*.yaml; do
     run "$XC_BIN" compress "$tiny" --recipe "$name.yaml" $texts --plan --json
     expect_code 0
     expect_json
-    [ "$(json '["output_bytes"]')" = "$(wc -c <"$name.xc")" ] || fail "$name: the plan is not exact"
+    # where measured on texts, widths are not known before
+    grep -q -e speedup: -e flops: "$recipe" || [ "$(json '["output_bytes"]')" = "$(wc -c <"$name.xc")" ] || fail "$name: the plan is not exact"
     run "$XC_BIN" selftest "$name.xc"
     expect_code 0
     [ -z "$texts" ] || continue
