@@ -1,6 +1,9 @@
 /* cli: helpers that the verbs share: messages, JSON results, input lines. Signals are in main.c. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "formats/json.h"
@@ -49,6 +52,22 @@ int cli_print_json(json_t *doc)
     xc_json_free(&doc);
     /* A failed write is main's to report, once. */
     return status == XC_E_NOMEM ? cli_fail(&err) : status == XC_OK ? CLI_OK : CLI_FAILED;
+}
+
+bool cli_colour(int fd)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+    return isatty(fd) && !(no && *no) && !(term && !strcmp(term, "dumb"));
+}
+
+bool cli_pretty(int fd)
+{
+    static const char *const names[] = { "LC_ALL", "LC_CTYPE", "LANG" };
+    const char *locale = NULL;
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(names) && !(locale && *locale); i++) locale = getenv(names[i]);
+    return isatty(fd) && locale && (strstr(locale, "UTF-8") || strstr(locale, "utf8") || strstr(locale, "UTF8") || strstr(locale, "utf-8"));
 }
 
 enum xc_status cli_lines_open(struct xc_lines **out, const char *file, struct xc_err *err)

@@ -62,6 +62,11 @@ int cli_cancelled(void *arg);
  * Returns CLI_OK or CLI_FAILED. */
 int cli_print_json(json_t *doc);
 
+/* May output to fd be coloured: a terminal, NO_COLOR not set, TERM not dumb? And may it have characters beyond ASCII: a terminal, and the
+ * locale is one of UTF-8? */
+bool cli_colour(int fd);
+bool cli_pretty(int fd);
+
 /* Opens --file (NULL or "-" = stdin) for xc_lines_next, with cancellation. */
 enum xc_status cli_lines_open(struct xc_lines **out, const char *file, struct xc_err *err);
 

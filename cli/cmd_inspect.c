@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/tensor_tree.h"
+#include "compress/inventory.h"
+#include "compress/manifest.h"
 #include "formats/formats.h"
 #include "formats/json.h"
 #include "runtime/session/session.h"
@@ -19,56 +22,26 @@ static const struct cli_opt table[] = {
     CLI_END
 };
 
-/* Share of zeros among the stored numbers of an int8 tensor; -1 when that would mean reading a whole checkpoint. */
-static double sparsity(const struct xc_tensor *t)
-{
-    const int8_t *p;
-    int64_t zeros = 0;
+static json_t *known(double x) { return x < 0 ? json_null() : xc_json_new_number(x); }
 
-    if (t->enc.format != XC_FMT_S8 || t->enc.layout != XC_LAYOUT_ROWS || !t->part[XC_PART_DATA]) {
-        if (t->enc.format != XC_FMT_S8 || !t->part[XC_PART_DATA]) return -1;
-    }
-    p = (const int8_t *)t->part[XC_PART_DATA]->data;
-    for (size_t i = 0; i < t->part[XC_PART_DATA]->size; i++) zeros += p[i] == 0;
-    zeros -= (int64_t)t->part[XC_PART_DATA]->size - xc_tensor_count(t); /* padding is zero */
-    return (double)(zeros > 0 ? zeros : 0) / (double)xc_tensor_count(t);
-}
-
-static const char *encoding(const struct xc_tensor *t, char *buf, size_t n)
-{
-    if (t->part[XC_PART_DATA]) return xc_encoding_text(&t->enc, buf, n);
-    snprintf(buf, n, "%s", xc_format_traits((enum xc_format)t->source_format)->name);
-    return buf;
-}
-
-static uint64_t bytes_of(const struct xc_tensor *t)
-{
-    if (t->part[XC_PART_DATA]) return xc_tensor_bytes(t);
-    return (uint64_t)xc_tensor_count(t) * (uint64_t)xc_format_traits((enum xc_format)t->source_format)->bits / 8;
-}
-
-static int print_json(const struct xc_model *m)
+static int print_json(const struct xc_model *m, const struct xc_inventory *inv)
 {
     json_t *doc = json_object(), *layers = json_array(), *meta = json_object();
-    uint64_t bytes = 0, parameters = 0;
     bool bad = !doc;
-    char enc[64];
 
     for (int32_t i = 0; i < m->n_meta; i++)
         if (strcmp(m->meta[i].key, "source_config")) bad |= json_object_set_new(meta, m->meta[i].key, json_string(m->meta[i].value)) != 0;
-    for (int32_t i = 0; i < m->n_tensors; i++) {
-        const struct xc_tensor *t = m->tensors[i];
-        const double zeros = sparsity(t);
+    for (int32_t i = 0; i < inv->n; i++) {
+        const struct xc_item *item = &inv->items[i];
 
-        bytes += bytes_of(t);
-        parameters += (uint64_t)xc_tensor_count(t);
-        bad |= json_array_append_new(layers, json_pack("{s:s, s:I, s:I, s:s, s:I, s:o}", "name", t->name, "rows", (json_int_t)xc_tensor_rows(t), "cols", (json_int_t)xc_tensor_cols(t), "encoding",
-                                                       encoding(t, enc, sizeof enc), "bytes", (json_int_t)bytes_of(t), "sparsity", zeros < 0 ? json_null() : xc_json_new_number(zeros))) != 0;
+        bad |= json_array_append_new(layers, json_pack("{s:s, s:I, s:I, s:s, s:I, s:o, s:s, s:s, s:o, s:o}", "name", item->tensor->name, "rows", (json_int_t)xc_tensor_rows(item->tensor), "cols",
+                                                       (json_int_t)xc_tensor_cols(item->tensor), "encoding", item->encoding, "bytes", (json_int_t)item->bytes, "sparsity", known(item->sparsity), "kind",
+                                                       item->kind, "layer", inv->layers[item->layer].name, "error", known(item->error), "output_error", known(item->output_error))) != 0;
     }
     bad |= json_object_set_new(doc, "meta", meta) != 0;
-    bad |= json_object_set_new(doc, "parameters", json_integer((json_int_t)parameters)) != 0;
-    bad |= json_object_set_new(doc, "bytes", json_integer((json_int_t)bytes)) != 0;
-    bad |= json_object_set_new(doc, "bits_per_weight", xc_json_new_number(parameters ? 8.0 * (double)bytes / (double)parameters : 0)) != 0;
+    bad |= json_object_set_new(doc, "parameters", json_integer((json_int_t)inv->count)) != 0;
+    bad |= json_object_set_new(doc, "bytes", json_integer((json_int_t)inv->bytes)) != 0;
+    bad |= json_object_set_new(doc, "bits_per_weight", xc_json_new_number(inv->count ? 8.0 * (double)inv->bytes / (double)inv->count : 0)) != 0;
     bad |= json_object_set_new(doc, "layers", layers) != 0;
     if (bad) {
         json_decref(doc);
@@ -77,14 +50,42 @@ static int print_json(const struct xc_model *m)
     return cli_print_json(doc);
 }
 
-static void print_table(const struct xc_model *m)
+/* What a file says of itself may hold anything; a terminal is to be spared. */
+static void print_fact(const char *key, const char *value)
 {
-    const bool colour = isatty(STDOUT_FILENO);
-    uint64_t bytes = 0, parameters = 0;
-    char enc[64], shape[64];
+    printf("%-14s ", key);
+    for (; *value; value++) putchar((unsigned char)*value < 0x20 || *value == 0x7f ? '?' : *value);
+    putchar('\n');
+}
+
+/* "quantize format=int8 attention=int8" a pass. */
+static void print_recipe(const json_t *recipe)
+{
+    json_t *pass, *value;
+    const char *key;
+    size_t i;
+
+    json_array_foreach(recipe, i, pass) {
+        const char *name = json_string_value(json_object_get(pass, "pass"));
+        char line[512];
+        size_t n = (size_t)snprintf(line, sizeof line, "%s", name ? name : "?");
+
+        json_object_foreach(json_object_get(pass, "options"), key, value)
+            if (n < sizeof line && json_is_string(value)) n += (size_t)snprintf(line + n, sizeof line - n, " %s=%s", key, json_string_value(value));
+        print_fact(i ? "" : "recipe", line);
+    }
+}
+
+static int print_tree(const struct xc_model *m, const struct xc_inventory *inv, const json_t *manifest)
+{
+    const char *made = json_string_value(json_object_get(json_object_get(manifest, "versions"), "xcompress"));
+    const struct tree_style style = { .colour = cli_colour(STDOUT_FILENO), .pretty = cli_pretty(STDOUT_FILENO) };
+    struct xc_err err = { 0 };
 
     for (int32_t i = 0; i < m->n_meta; i++)
-        if (strcmp(m->meta[i].key, "source_config")) printf("%-14s %s\n", m->meta[i].key, m->meta[i].value);
+        if (strcmp(m->meta[i].key, "source_config")) print_fact(m->meta[i].key, m->meta[i].value);
+    if (made) print_fact("made by", made);
+    print_recipe(json_object_get(manifest, "recipe"));
     for (int32_t i = 0; i < m->n_graphs; i++) {
         const struct xc_graph *g = m->graphs[i];
         int64_t rows[64] = { 0 };
@@ -93,19 +94,26 @@ static void print_table(const struct xc_model *m)
         for (int32_t s = 0; s < g->n_spaces && s < 64; s++) rows[s] = g->spaces[s].map == XC_MAP_SEQUENCE ? 1 : 128;
         if (g->n_spaces <= 64 && xc_graph_cost(g, rows, 1, &cost, NULL) == XC_OK) printf("graph          %s: %d nodes, %.3f G multiply-adds for 128 tokens\n", g->name, g->n_nodes, cost.macs / 1e9);
     }
-    printf("\n%s%-60s %14s %-12s %12s %9s%s\n", colour ? "\033[1m" : "", "tensor", "shape", "encoding", "bytes", "zeros", colour ? "\033[0m" : "");
-    for (int32_t i = 0; i < m->n_tensors; i++) {
-        const struct xc_tensor *t = m->tensors[i];
-        const double zeros = sparsity(t);
+    putchar('\n');
+    if (tensor_tree_print(stdout, inv, &style, &err)) return cli_fail(&err);
+    printf("\n%.2f M parameters in %.2f MB, %.2f bits a weight\n", (double)inv->count / 1e6, (double)inv->bytes / 1e6, inv->count ? 8.0 * (double)inv->bytes / (double)inv->count : 0);
+    return CLI_OK;
+}
 
-        bytes += bytes_of(t);
-        parameters += (uint64_t)xc_tensor_count(t);
-        snprintf(shape, sizeof shape, "%lld x %lld", (long long)xc_tensor_rows(t), (long long)xc_tensor_cols(t));
-        printf("%-60s %14s %-12s %12llu ", t->name, shape, encoding(t, enc, sizeof enc), (unsigned long long)bytes_of(t));
-        if (zeros < 0) printf("%9s\n", "");
-        else printf("%8.2f%%\n", 100 * zeros);
-    }
-    printf("\n%.2f M parameters in %.2f MB, %.2f bits a weight\n", (double)parameters / 1e6, (double)bytes / 1e6, parameters ? 8.0 * (double)bytes / (double)parameters : 0);
+/* Table or JSON: what needs the inventory. A manifest that cannot be read is said, and the rest is shown. */
+static int inspect_tensors(const struct xc_model *m, bool json)
+{
+    struct xc_inventory inv = { 0 };
+    json_t *manifest = NULL;
+    struct xc_err err = { 0 };
+    int code;
+
+    if (m->manifest && xc_manifest_json(&manifest, m->manifest, &err)) cli_warn("%s", err.msg);
+    if (xc_inventory_make(&inv, m, manifest, &err)) code = cli_fail(&err);
+    else code = json ? print_json(m, &inv) : print_tree(m, &inv, manifest);
+    xc_inventory_release(&inv);
+    xc_json_free(&manifest);
+    return code;
 }
 
 static int inspect_run(void *opts, int argc, char **argv)
@@ -122,10 +130,8 @@ static int inspect_run(void *opts, int argc, char **argv)
     } else if (o->manifest) {
         if (!model->manifest) code = cli_failf("%s: carries no manifest", argv[0]);
         else printf("%.*s\n", (int)model->manifest->size, (const char *)model->manifest->data);
-    } else if (o->json) {
-        code = print_json(model);
     } else {
-        print_table(model);
+        code = inspect_tensors(model, o->json);
     }
     xc_model_free(&model);
     return code;
@@ -133,5 +139,7 @@ static int inspect_run(void *opts, int argc, char **argv)
 
 const struct cli_verb cli_verb_inspect = {
     .name = "inspect", .summary = "show what a model is, layer by layer", .usage = "MODEL [--graph | --manifest | --json]",
+    .details = "A tree of the tensors by name: shape, encoding, size, share of the whole, zeros, and the relative errors of weight and layer output that the manifest of a .xc "
+               "file tells. Groups show what they hold in all, and the largest error. Colour on a terminal, unless NO_COLOR is set or TERM is dumb; plain in a pipe.",
     .opts = table, .opts_size = sizeof(struct inspect_opts), .min_args = 1, .max_args = 1, .run = inspect_run,
 };

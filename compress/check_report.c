@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "compress/check.h"
+#include "formats/markup.h"
 
 void xc_check_text(char *buf, size_t n, double x, const char *unit)
 {
@@ -51,18 +52,10 @@ void xc_check_print(FILE *f, const struct xc_check_report *report, const char *m
 }
 
 /* ---- Markdown ---- */
-static void markdown_text(FILE *f, const char *s)
-{
-    for (; *s; s++) {
-        if (strchr("|\\`*_<>[]", *s)) putc('\\', f);
-        putc((unsigned char)*s < 0x20 ? ' ' : *s, f);
-    }
-}
-
 void xc_check_print_markdown(FILE *f, const struct xc_check_report *report, const char *model)
 {
     fprintf(f, "### Budget of ");
-    markdown_text(f, model);
+    xc_markup_markdown(f, model);
     fprintf(f, ": %s\n\n| budget | limit | value [95 %%] | verdict | |\n| --- | --- | --- | --- | --- |\n", report->failed ? "**missed**" : xc_verdict_name(report->verdict));
     for (int32_t i = 0; i < report->n_rows; i++) {
         const struct xc_check_row *r = &report->rows[i];
@@ -71,44 +64,18 @@ void xc_check_print_markdown(FILE *f, const struct xc_check_report *report, cons
         limit_text(limit, sizeof limit, r);
         value_text(value, sizeof value, r);
         fprintf(f, "| ");
-        markdown_text(f, r->name);
+        xc_markup_markdown(f, r->name);
         fprintf(f, " | ");
-        markdown_text(f, limit);
+        xc_markup_markdown(f, limit);
         fprintf(f, " | ");
-        markdown_text(f, value);
+        xc_markup_markdown(f, value);
         fprintf(f, r->verdict == XC_WITHIN ? " | within | " : " | **%s** | ", xc_verdict_name(r->verdict));
-        markdown_text(f, r->note);
+        xc_markup_markdown(f, r->note);
         fprintf(f, " |\n");
     }
 }
 
 /* ---- JUnit XML: as Jenkins and GitLab read it ---- */
-/* XML 1.0 text: markup escaped, control characters and invalid UTF-8 replaced. */
-static void xml_text(FILE *f, const char *text)
-{
-    const unsigned char *s = (const unsigned char *)text;
-
-    while (*s) {
-        const int n = *s < 0x80 ? 1 : *s >= 0xc2 && *s < 0xe0 ? 2 : *s >= 0xe0 && *s < 0xf0 ? 3 : *s >= 0xf0 && *s < 0xf5 ? 4 : 0;
-        int good = n > 0;
-
-        for (int i = 1; i < n && good; i++) good = (s[i] & 0xc0) == 0x80;
-        if (good && n == 3) good = !(s[0] == 0xe0 && s[1] < 0xa0) && !(s[0] == 0xed && s[1] > 0x9f) && !(s[0] == 0xef && s[1] == 0xbf && s[2] > 0xbd);
-        if (good && n == 4) good = !(s[0] == 0xf0 && s[1] < 0x90) && !(s[0] == 0xf4 && s[1] > 0x8f);
-        if (!good || (*s < 0x20 && *s != '\t') || *s == 0x7f) {
-            putc('?', f);
-            s++;
-            continue;
-        }
-        if (*s == '<') fputs("&lt;", f);
-        else if (*s == '>') fputs("&gt;", f);
-        else if (*s == '&') fputs("&amp;", f);
-        else if (*s == '"') fputs("&quot;", f);
-        else fwrite(s, 1, (size_t)n, f);
-        s += n;
-    }
-}
-
 void xc_check_print_junit(FILE *f, const struct xc_check_report *report, const char *model)
 {
     int failures = 0, skipped = 0;
@@ -130,23 +97,23 @@ void xc_check_print_junit(FILE *f, const struct xc_check_report *report, const c
         limit_text(limit, sizeof limit, r);
         value_text(value, sizeof value, r);
         fprintf(f, "    <testcase classname=\"");
-        xml_text(f, model);
+        xc_markup_xml(f, model);
         fprintf(f, "\" name=\"");
-        xml_text(f, r->name);
+        xc_markup_xml(f, r->name);
         fprintf(f, "\">\n");
         if (fails || r->verdict == XC_UNDECIDED) {
             fprintf(f, "      <%s message=\"%s: ", fails ? "failure" : "skipped", xc_verdict_name(r->verdict));
-            xml_text(f, value);
+            xc_markup_xml(f, value);
             fprintf(f, ", limit ");
-            xml_text(f, limit);
+            xc_markup_xml(f, limit);
             fprintf(f, "\"/>\n");
         }
         fprintf(f, "      <system-out>");
-        xml_text(f, value);
+        xc_markup_xml(f, value);
         fprintf(f, ", limit ");
-        xml_text(f, limit);
+        xc_markup_xml(f, limit);
         fprintf(f, "%s", *r->note ? "; " : "");
-        xml_text(f, r->note);
+        xc_markup_xml(f, r->note);
         fprintf(f, "</system-out>\n    </testcase>\n");
     }
     fprintf(f, "  </testsuite>\n</testsuites>\n");

@@ -175,14 +175,19 @@ static enum xc_status read_root(struct xc_manifest *m, struct xc_err *err)
     return xc_recipe_from_json(&m->recipe, json_object_get(m->root, "recipe"), err);
 }
 
+enum xc_status xc_manifest_json(json_t **out, const struct xc_buf *manifest, struct xc_err *err)
+{
+    *out = NULL;
+    if (!manifest) return xc_fail(err, XC_E_NOT_FOUND, "the model carries no manifest");
+    return xc_json_parse(out, (const char *)manifest->data, manifest->size, "manifest", NULL, err);
+}
+
 enum xc_status xc_manifest_read(struct xc_manifest *out, const struct xc_buf *manifest, struct xc_err *err)
 {
-    const struct xc_json_limits limits = { .max_bytes = (size_t)256 << 20, .max_depth = 64, .max_values = (size_t)8 << 20 };
     enum xc_status status;
 
     *out = (struct xc_manifest){ 0 };
-    if (!manifest) return xc_fail(err, XC_E_NOT_FOUND, "the model carries no manifest");
-    XC_TRY(xc_json_parse(&out->root, (const char *)manifest->data, manifest->size, "manifest", &limits, err));
+    XC_TRY(xc_manifest_json(&out->root, manifest, err));
     status = read_root(out, err);
     if (status != XC_OK) xc_manifest_release(out);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "manifest");

@@ -33,6 +33,7 @@ struct xc_manifest {
     const char *head; /* NULL */
     bool golden;
 };
+enum xc_status xc_manifest_json(json_t **out, const struct xc_buf *manifest, struct xc_err *err); /* as it is, unchecked */
 enum xc_status xc_manifest_read(struct xc_manifest *out, const struct xc_buf *manifest, struct xc_err *err);
 void xc_manifest_release(struct xc_manifest *manifest);
 

@@ -2,20 +2,16 @@
 #include "compress/measure.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "compress/process.h"
 #include "compress/stats.h"
 #include "formats/formats.h"
 #include "runtime/base/rng.h"
-
-extern char **environ;
 
 double xc_seconds(void)
 {
@@ -168,57 +164,20 @@ out:
     return status;
 }
 
-/* Reads until the end; *first is when the first byte came. */
-static size_t read_all(int fd, char *buf, size_t size, double *first)
-{
-    size_t used = 0;
-
-    for (;;) {
-        const ssize_t got = read(fd, buf + used, size - 1 - used);
-
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
-        if (!used) *first = xc_seconds();
-        used += (size_t)got;
-        if (used == size - 1) break;
-    }
-    buf[used] = '\0';
-    return used;
-}
-
 enum xc_status xc_measure_process(struct xc_process *out, char *const argv[], struct xc_err *err)
 {
-    posix_spawn_file_actions_t actions;
-    double from, first = 0;
-    char text[512];
-    int fds[2], code, e, wait_status = 0;
-    pid_t child;
+    const double from = xc_seconds();
+    struct xc_said said;
+    enum xc_status status = XC_OK;
 
     *out = (struct xc_process){ 0 };
-    if (pipe2(fds, O_CLOEXEC)) return xc_fail_errno(err, errno, "cannot make a pipe");
-    if (posix_spawn_file_actions_init(&actions)) {
-        close(fds[0]);
-        close(fds[1]);
-        return xc_fail_nomem(err, 0);
-    }
-    e = posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-    from = xc_seconds();
-    if (!e) e = posix_spawn(&child, argv[0], &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(fds[1]);
-    if (e) {
-        close(fds[0]);
-        return xc_fail_errno(err, e, "cannot run '%s'", argv[0]);
-    }
-    read_all(fds[0], text, sizeof text, &first);
-    close(fds[0]);
-    while (waitpid(child, &wait_status, 0) < 0 && errno == EINTR) {
-    }
-    code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
-    if (code || sscanf(text, "answered open_ms %lf peak_rss %lf", &out->open_ms, &out->peak_rss) != 2) {
+    XC_TRY(xc_process_read(&said, argv, 4096, NULL, err));
+    if (said.code || sscanf(said.text, "answered open_ms %lf peak_rss %lf", &out->open_ms, &out->peak_rss) != 2) {
         *out = (struct xc_process){ 0 };
-        return xc_fail(err, XC_E_IO, "the process that was to be measured failed with status %d", code);
+        status = xc_fail(err, XC_E_IO, "the process that was to be measured failed with status %d", said.code);
+    } else {
+        out->start_ms = 1e3 * (said.first - from);
     }
-    out->start_ms = 1e3 * (first - from);
-    return XC_OK;
+    xc_free(said.text);
+    return status;
 }

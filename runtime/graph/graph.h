@@ -175,6 +175,7 @@ enum xc_status xc_model_verify(const struct xc_model *m, struct xc_err *err);
 
 /* A stable text dump; the same model gives the same bytes on every machine. */
 enum xc_status xc_model_print(FILE *out, const struct xc_model *m);
+void xc_node_print(FILE *out, const struct xc_graph *g, const struct xc_node *node); /* one node of it, without the line's end */
 
 /* Totals for given row counts per space of a graph: multiply-adds, weight bytes read. rows[] has n_spaces entries. */
 struct xc_cost {

@@ -15,9 +15,8 @@ static void print_space(FILE *out, const struct xc_graph *g, const struct xc_spa
     fputc('\n', out);
 }
 
-static void print_node(FILE *out, const struct xc_graph *g, const struct xc_node *node)
+void xc_node_print(FILE *out, const struct xc_graph *g, const struct xc_node *node)
 {
-    fputs("  ", out);
     for (int32_t i = 0; i < node->n_out; i++) {
         const struct xc_value *v = &g->values[node->out[i]];
 
@@ -44,7 +43,6 @@ static void print_node(FILE *out, const struct xc_graph *g, const struct xc_node
         else if (def->type == XC_ATTR_BOOL) fprintf(out, " %s=%s", def->name, value != 0 ? "true" : "false");
         else fprintf(out, " %s=%.9g", def->name, value);
     }
-    fputc('\n', out);
 }
 
 enum xc_status xc_model_print(FILE *out, const struct xc_model *m)
@@ -72,7 +70,11 @@ enum xc_status xc_model_print(FILE *out, const struct xc_model *m)
 
             fprintf(out, "  input %%%s [%s x %d%s]\n", v->name, g->spaces[v->space].name, v->cols, v->dtype == XC_DTYPE_I32 ? " i32" : "");
         }
-        for (int32_t k = 0; k < g->n_nodes; k++) print_node(out, g, &g->nodes[k]);
+        for (int32_t k = 0; k < g->n_nodes; k++) {
+            fputs("  ", out);
+            xc_node_print(out, g, &g->nodes[k]);
+            fputc('\n', out);
+        }
         for (int32_t k = 0; k < g->n_outputs; k++) fprintf(out, "  output %%%s\n", g->values[g->outputs[k]].name);
     }
     return ferror(out) ? XC_E_IO : XC_OK;
