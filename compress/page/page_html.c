@@ -41,7 +41,7 @@ static void tiles(FILE *f, const struct xc_page *p)
         const struct xc_seen_latency *l = &e->latencies[e->n_latencies - 1];
 
         snprintf(note, sizeof note, "%lld tokens, %lld thread%s", (long long)l->tokens, (long long)l->threads, l->threads == 1 ? "" : "s");
-        snprintf(note + strlen(note), sizeof note - strlen(note), l->batch == 1 ? "" : ", batch of %lld", (long long)l->batch);
+        if (l->batch > 1) snprintf(note + strlen(note), sizeof note - strlen(note), ", batch of %lld", (long long)l->batch);
         snprintf(label, sizeof label, "%s ms", xc_fixed(l->median, l->median < 10 ? 2 : 1).s);
         tile(f, "Latency", label, note);
     }
