@@ -1,72 +1,91 @@
-/* convert: any model to a .xc file, or to a Hugging Face directory with dequantized weights. */
+/* convert: any model to a .xc file, or to a Hugging Face directory with plain weights. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "formats/formats.h"
 #include "formats/json.h"
 #include "runtime/base/atomic_file.h"
-#include "runtime/container/container.h"
+#include "runtime/base/pool.h"
+#include "xcompress/compress.h"
 
 struct convert_opts {
     const char *out;
     int to, dtype, store;
+    int64_t threads;
     bool quiet, json;
 };
 
 static const char *const to_choices[] = { "auto", "xc", "safetensors", NULL };
-static const char *const dtype_choices[] = { "f32", "f16", "bf16", NULL };
+static const char *const dtype_choices[] = { "stored", "f32", "f16", "bf16", NULL };
 static const char *const store_choices[] = { "fast", "small", NULL };
 
 static const struct cli_opt table[] = {
     CLI_STRING(struct convert_opts, out, 'o', "output", "PATH", NULL, "what to write: a file ending in .xc, or a directory"),
     CLI_CHOICE(struct convert_opts, to, 0, "to", to_choices, "auto", "format; auto: xc when PATH ends in .xc, else a safetensors directory"),
-    CLI_CHOICE(struct convert_opts, dtype, 0, "dtype", dtype_choices, "f32", "number type of weights in a safetensors directory"),
+    CLI_CHOICE(struct convert_opts, dtype, 0, "dtype", dtype_choices, "stored", "number type in a directory; stored: what most weights of MODEL are (f32 for quantized ones)"),
     CLI_CHOICE(struct convert_opts, store, 0, "store", store_choices, "fast", "for .xc: fast (mapped) or small (entropy-coded)"),
+    CLI_THREADS(struct convert_opts, threads),
     CLI_QUIET(struct convert_opts, quiet),
     CLI_JSON(struct convert_opts, json),
     CLI_END
 };
 
-static enum xc_status write_xc(struct xc_model *m, const struct convert_opts *o, const struct cli_progress *p, uint64_t *bytes, struct xc_err *err)
+static enum xc_status to_xc(const struct xc_model *m, const struct convert_opts *o, const struct cli_progress *progress, uint64_t *bytes, struct xc_err *err)
 {
-    const struct xc_write_opts write = { .store = o->store ? XC_STORE_SMALL : XC_STORE_FAST, .progress = p->callbacks.update, .progress_arg = p->callbacks.arg,
-                                         .cancelled = p->callbacks.cancelled, .cancelled_arg = p->callbacks.arg };
+    struct xc_pool *pool = NULL;
+    enum xc_status status = xc_pool_new(&pool, (int)o->threads, err);
 
-    return xc_container_write(m, o->out, &write, bytes, err);
+    if (status == XC_OK) status = xc_save(m, o->out, o->store == 1, pool, &progress->callbacks, bytes, err);
+    xc_pool_free(&pool);
+    return status;
+}
+
+static enum xc_status to_directory(const struct xc_model *m, const struct convert_opts *o, uint64_t *bytes, struct xc_err *err)
+{
+    struct stat st;
+    char path[4096];
+
+    XC_TRY(xc_export(m, o->out, o->dtype ? dtype_choices[o->dtype] : NULL, err));
+    if ((size_t)snprintf(path, sizeof path, "%s/model.safetensors", o->out) < sizeof path && !stat(path, &st)) *bytes = (uint64_t)st.st_size;
+    return XC_OK;
 }
 
 static int convert_run(void *opts, int argc, char **argv)
 {
-    static const int formats[] = { XC_FMT_F32, XC_FMT_F16, XC_FMT_BF16 };
     const struct convert_opts *const o = opts;
-    struct xc_model *model = NULL;
+    const struct xc_load_opts load = { .all_tensors = true };
     struct cli_progress progress;
+    struct xc_model *model = NULL;
     struct xc_err err = { 0 };
     uint64_t bytes = 0;
+    enum xc_status status = XC_OK;
     size_t n;
     bool xc;
-    int code = CLI_OK;
 
     (void)argc;
     if (!o->out) return cli_usage(&cli_verb_convert, "give -o PATH");
     n = strlen(o->out);
     xc = o->to == 1 || (o->to == 0 && n > 3 && !strcmp(o->out + n - 3, ".xc"));
+    if (xc && o->dtype) return cli_usage(&cli_verb_convert, "--dtype is for a directory; weights of a .xc are changed by compress");
+    if (!xc && o->store) return cli_usage(&cli_verb_convert, "--store is for a .xc file");
     cli_progress_init(&progress, o->quiet);
-    if ((xc && xc_atomic_check(o->out, argv[0], &err)) || xc_model_load(&model, argv[0], NULL, &err) ||
-        (xc ? write_xc(model, o, &progress, &bytes, &err) : xc_hf_write(model, o->out, formats[o->dtype], &err))) {
-        cli_progress_done(&progress);
-        code = cli_fail(&err);
-    } else {
-        cli_progress_done(&progress);
-        if (o->json) code = cli_print_json(json_pack("{s:s, s:s, s:I}", "output", o->out, "format", xc ? "xc" : "safetensors", "bytes", (json_int_t)bytes));
-        else printf("%s\n", o->out);
-    }
+    if (xc) status = xc_atomic_check(o->out, argv[0], &err);
+    if (status == XC_OK) status = xc_model_load(&model, argv[0], &load, &err);
+    if (status == XC_OK) status = xc ? to_xc(model, o, &progress, &bytes, &err) : to_directory(model, o, &bytes, &err);
+    cli_progress_done(&progress);
     xc_model_free(&model);
-    return code;
+    if (status != XC_OK) return cli_fail(&err);
+    if (o->json)
+        return cli_print_json(json_pack("{s:o, s:s, s:I}", "output", xc_json_new_text(o->out, n), "format", xc ? "xc" : "safetensors", "bytes", (json_int_t)bytes));
+    printf("%s: %.2f MB\n", o->out, (double)bytes / 1e6);
+    return CLI_OK;
 }
 
 const struct cli_verb cli_verb_convert = {
-    .name = "convert", .summary = "write a model in another format", .usage = "MODEL -o OUT.xc\nMODEL -o DIRECTORY [--dtype f32|f16|bf16]",
+    .name = "convert", .summary = "write a model in another format", .usage = "MODEL -o OUT.xc [--store fast|small]\nMODEL -o DIRECTORY [--dtype f32|f16|bf16]",
+    .details = "A .xc file keeps all weights, those that no answer needs too. A directory is one that transformers and sentence-transformers load: config.json, model.safetensors, the tokenizer and "
+               "the pooling. Weights that were quantized become the numbers they stand for, and the factors of smoothing go back into the weights.",
     .opts = table, .opts_size = sizeof(struct convert_opts), .min_args = 1, .max_args = 1, .run = convert_run,
 };

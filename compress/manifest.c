@@ -167,6 +167,7 @@ static enum xc_status read_root(struct xc_manifest *m, struct xc_err *err)
         XC_TRY(xc_json_array(&m->calibration, calibration, "files", err));
         XC_TRY(xc_json_int(&m->calibrate_rows, calibration, "rows", 1, INT32_MAX, err));
     }
+    XC_TRY(xc_json_object_or(&m->probe, m->root, "probe", err));
     XC_TRY(xc_json_int(&seed, m->root, "seed", INT64_MIN, INT64_MAX, err));
     m->seed = (uint64_t)seed;
     XC_TRY(xc_json_bool_or(&m->golden, m->root, "golden", true, err));

@@ -27,6 +27,7 @@ struct xc_manifest {
     json_t *root;
     json_t *sources, *calibration; /* calibration NULL = none was used */
     json_t *versions;
+    json_t *probe;                 /* NULL, or the head that `eval` fitted on top: kind, C or alpha, rows, train (files) */
     struct xc_recipe *recipe;
     uint64_t seed;
     int64_t calibrate_rows, max_tokens;

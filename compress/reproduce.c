@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "compress/manifest.h"
+#include "compress/tasks/task.h"
 #include "runtime/container/container.h"
 #include "xcompress/compress.h"
 
@@ -29,10 +30,54 @@ static enum xc_status same_files(const json_t *stored, const char *path, const c
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", path);
 }
 
-static enum xc_status rebuild(const char *temp, const char *path, const char *from, const struct xc_reproduce_opts *opts, struct xc_err *err)
+static enum xc_status check_files(const struct xc_manifest *m, const char *from, const struct xc_reproduce_opts *opts, struct xc_err *err)
+{
+    json_t *train = m->probe ? json_object_get(m->probe, "train") : NULL;
+
+    XC_TRY(same_files(m->sources, from, "source", err));
+    if (m->calibration && !opts->calibrate) return xc_fail(err, XC_E_ARG, "the model was made with calibration texts: name their file (--calibrate FILE)");
+    if (m->calibration) XC_TRY(same_files(m->calibration, opts->calibrate, "calibration", err));
+    if (!m->probe) return XC_OK;
+    if (!opts->train) return xc_fail(err, XC_E_ARG, "the model has a head that was fitted on labelled rows: name their file (--train FILE)");
+    return same_files(train, opts->train, "training", err);
+}
+
+static enum xc_status compress_again(const char *to, const struct xc_manifest *m, const char *from, const struct xc_reproduce_opts *opts, struct xc_err *err)
 {
     struct xc_compress_opts o = XC_COMPRESS_DEFAULT;
     struct xc_compress_result result;
+
+    o.recipe = m->recipe;
+    o.seed = m->seed;
+    o.no_golden = !m->golden;
+    o.head = m->head;
+    o.max_tokens = (int32_t)m->max_tokens;
+    o.calibrate = m->calibration ? opts->calibrate : NULL;
+    if (m->calibrate_rows) o.calibrate_rows = (int32_t)m->calibrate_rows;
+    o.pool = opts->pool;
+    o.progress = opts->progress;
+    XC_TRY(xc_compress_file(from, to, &o, &result, err));
+    xc_compress_result_release(&result);
+    return XC_OK;
+}
+
+/* The file at path, without its head, gets the head again: fitted on the same rows. */
+static enum xc_status fit_again(const char *path, const struct xc_manifest *m, const struct xc_reproduce_opts *opts, struct xc_err *err)
+{
+    const struct xc_eval_opts o = { .data = opts->train, .train = opts->train, .resamples = 1, .head_C = json_number_value(json_object_get(m->probe, "C")),
+                                    .head_alpha = json_number_value(json_object_get(m->probe, "alpha")), .export_head = path, .pool = opts->pool, .progress = opts->progress };
+    const struct xc_task *task = xc_task_find("probe");
+    struct xc_subject subject = { 0 };
+    struct xc_eval_result result = { 0 };
+    enum xc_status status = xc_subject_open(&subject, path, task, opts->pool, err);
+
+    if (status == XC_OK) status = xc_evaluate(&result, task, &subject, NULL, &o, err);
+    xc_subject_close(&subject);
+    return status;
+}
+
+static enum xc_status rebuild(const char *temp, const char *path, const char *from, const struct xc_reproduce_opts *opts, struct xc_err *err)
+{
     struct xc_manifest m;
     struct xc_model *model = NULL;
     enum xc_status status;
@@ -41,22 +86,9 @@ static enum xc_status rebuild(const char *temp, const char *path, const char *fr
     status = xc_manifest_read(&m, model->manifest, err);
     xc_model_free(&model);
     if (status != XC_OK) return xc_fail_at(err, status, "%s", path);
-    status = same_files(m.sources, from, "source", err);
-    if (status == XC_OK && m.calibration && !opts->calibrate) status = xc_fail(err, XC_E_ARG, "the model was made with calibration texts: name their file (--calibrate FILE)");
-    if (status == XC_OK && m.calibration) status = same_files(m.calibration, opts->calibrate, "calibration", err);
-    o.recipe = m.recipe;
-    o.seed = m.seed;
-    o.no_golden = !m.golden;
-    o.head = m.head;
-    o.max_tokens = (int32_t)m.max_tokens;
-    o.calibrate = m.calibration ? opts->calibrate : NULL;
-    if (m.calibrate_rows) o.calibrate_rows = (int32_t)m.calibrate_rows;
-    o.pool = opts->pool;
-    o.progress = opts->progress;
-    if (status == XC_OK) {
-        status = xc_compress_file(from, temp, &o, &result, err);
-        if (status == XC_OK) xc_compress_result_release(&result);
-    }
+    status = check_files(&m, from, opts, err);
+    if (status == XC_OK) status = compress_again(temp, &m, from, opts, err);
+    if (status == XC_OK && m.probe) status = fit_again(temp, &m, opts, err);
     xc_manifest_release(&m);
     return status;
 }

@@ -17,9 +17,28 @@ enum xc_status xc_save(const struct xc_model *model, const char *path, bool smal
     return xc_container_write(model, path, &write, bytes, err);
 }
 
+/* The plain number type that most weights are; f32 for quantized ones. */
+static const char *stored_format(const struct xc_model *m)
+{
+    int64_t count[XC_FMT_COUNT] = { 0 };
+    int most = XC_FMT_F32;
+
+    for (int32_t t = 0; t < m->n_tensors; t++) {
+        const struct xc_tensor *tensor = m->tensors[t];
+
+        count[tensor->part[XC_PART_DATA] || !tensor->source ? tensor->enc.format : tensor->source_format] += xc_tensor_count(tensor);
+    }
+    for (int f = XC_FMT_F32; f <= XC_FMT_BF16; f++)
+        if (count[f] > count[most]) most = f;
+    for (int f = 0; f < XC_FMT_COUNT; f++)
+        if (xc_format_traits((enum xc_format)f)->quantized && count[f] > count[most]) return "f32";
+    return xc_format_traits((enum xc_format)most)->name;
+}
+
 enum xc_status xc_export(const struct xc_model *model, const char *dir, const char *format, struct xc_err *err)
 {
+    if (!format) format = stored_format(model);
     for (int f = XC_FMT_F32; f <= XC_FMT_BF16; f++)
-        if (!strcmp(format ? format : "f32", xc_format_traits((enum xc_format)f)->name)) return xc_hf_write(model, dir, f, err);
+        if (!strcmp(format, xc_format_traits((enum xc_format)f)->name)) return xc_hf_write(model, dir, f, err);
     return xc_fail(err, XC_E_ARG, "format '%s' is none of f32, f16, bf16", format);
 }

@@ -2,12 +2,14 @@
  *
  * config.json is the checkpoint's own (meta "source_config") with the head, the labels and the number type of what is written. Before a
  * byte is written, the config and the table of tensors are read back in memory and must give the same graph: what a pass has
- * changed beyond what the format can say (layers of unequal width, low rank) is refused. Encodings are dequantized. */
+ * changed beyond what the format can say (layers of unequal width, low rank) is refused. Encodings are dequantized, and what smoothing put in
+ * front of linears goes back into their weights (fold.h). */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "formats/fold.h"
 #include "formats/hf_modules.h"
 #include "formats/tokenizer.h"
 #include "runtime/base/atomic_file.h"
@@ -15,6 +17,7 @@
 
 struct writer {
     const struct xc_model *m;
+    struct xc_fold fold;
     const char *dir;
     int format;
     json_t *config;
@@ -117,37 +120,50 @@ static bool same_attrs(const struct xc_node *x, const struct xc_node *y)
     return true;
 }
 
-static enum xc_status same_graph(const struct xc_graph *a, const struct xc_graph *b, struct xc_err *err)
+static enum xc_status same_node(const struct xc_graph *a, const struct xc_node *x, const struct xc_graph *b, const struct xc_node *y, struct xc_err *err)
 {
-    if (a->n_nodes != b->n_nodes) return xc_fail(err, XC_E_UNSUPPORTED, "the model's graph has %d nodes, config.json describes one of %d: it cannot be written in this format", a->n_nodes, b->n_nodes);
-    for (int32_t i = 0; i < a->n_nodes; i++) {
-        const struct xc_node *const x = &a->nodes[i], *const y = &b->nodes[i];
+    if (x->op != y->op || x->n_in != y->n_in || !same_attrs(x, y))
+        return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' is not what config.json describes: the model cannot be written in this format", x->name);
+    for (int32_t k = 0; k < x->n_in; k++)
+        if (x->in[k].kind == XC_REF_TENSOR && strcmp(a->model->tensors[x->in[k].id]->name, b->model->tensors[y->in[k].id]->name))
+            return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' uses tensor '%s', config.json describes '%s'", x->name, a->model->tensors[x->in[k].id]->name,
+                           b->model->tensors[y->in[k].id]->name);
+    return XC_OK;
+}
 
-        if (x->op != y->op || x->n_in != y->n_in || !same_attrs(x, y))
-            return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' is not what config.json describes: the model cannot be written in this format", x->name);
-        for (int32_t k = 0; k < x->n_in; k++)
-            if (x->in[k].kind == XC_REF_TENSOR && strcmp(a->model->tensors[x->in[k].id]->name, b->model->tensors[y->in[k].id]->name))
-                return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' uses tensor '%s', config.json describes '%s'", x->name, a->model->tensors[x->in[k].id]->name,
-                               b->model->tensors[y->in[k].id]->name);
-    }
+/* Node by node, but for those that are folded away. */
+static enum xc_status same_graph(const struct xc_graph *a, const bool *skip, const struct xc_graph *b, struct xc_err *err)
+{
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < a->n_nodes; i++) n += !skip[i];
+    if (n != b->n_nodes) return xc_fail(err, XC_E_UNSUPPORTED, "the model's graph has %d nodes, config.json describes one of %d: it cannot be written in this format", n, b->n_nodes);
+    n = 0;
+    for (int32_t i = 0; i < a->n_nodes; i++)
+        if (!skip[i]) XC_TRY(same_node(a, &a->nodes[i], b, &b->nodes[n++], err));
     return XC_OK;
 }
 
 static enum xc_status check(struct writer *w, struct xc_err *err)
 {
     const struct xc_load_opts opts = { .head = xc_model_meta(w->m, "task") };
-    const struct xc_graph *const graph = xc_model_find_graph(w->m, "encode");
+    struct xc_tensor **const kept = xc_calloc((size_t)w->m->n_tensors + 1, sizeof *kept);
     struct xc_model *back = NULL;
     struct xc_checkpoint *cp = NULL;
-    enum xc_status status;
+    int32_t at = 0, n = 0;
+    enum xc_status status = kept ? XC_OK : xc_fail_nomem(err, (size_t)w->m->n_tensors * sizeof *kept);
 
-    if (!graph) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
-    XC_TRY(xc_checkpoint_new(&cp, err));
-    status = xc_checkpoint_declare(cp, w->m->tensors, w->m->n_tensors, err);
+    while (at < w->m->n_graphs && strcmp(w->m->graphs[at]->name, "encode")) at++;
+    if (status == XC_OK && at == w->m->n_graphs) status = xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
+    for (int32_t i = 0; i < w->m->n_tensors && status == XC_OK; i++)
+        if (w->fold.tensor[i]) kept[n++] = w->m->tensors[i];
+    if (status == XC_OK) status = xc_checkpoint_new(&cp, err);
+    if (status == XC_OK) status = xc_checkpoint_declare(cp, kept, n, err);
     w->cfg.cp = cp;
     w->cfg.json = w->config;
     if (status == XC_OK) status = xc_hf_build(&back, &w->cfg, &opts, err);
-    if (status == XC_OK) status = same_graph(graph, back->graphs[0], err);
+    if (status == XC_OK) status = same_graph(w->m->graphs[at], w->fold.skip[at], back->graphs[0], err);
+    xc_free(kept);
     xc_model_free(&back);
     xc_checkpoint_unref(&cp);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s/config.json", w->dir);
@@ -189,8 +205,8 @@ static enum xc_status write_weights(const struct writer *w, const char *dir, int
     enum xc_status status = tensors && names ? XC_OK : xc_fail_nomem(err, (size_t)m->n_tensors * sizeof *tensors);
 
     for (int32_t i = 0; i < m->n_tensors && status == XC_OK; i++)
-        if (module_of(w, m->tensors[i]) == module) {
-            tensors[n] = m->tensors[i];
+        if (w->fold.tensor[i] && module_of(w, m->tensors[i]) == module) {
+            tensors[n] = w->fold.tensor[i];
             names[n++] = w->names[i];
         }
     if (status == XC_OK) status = xc_hf_path(path, sizeof path, dir, "model.safetensors", err);
@@ -357,7 +373,9 @@ enum xc_status xc_hf_write(const struct xc_model *m, const char *dir, int format
     enum xc_status status;
 
     if (format != XC_FMT_F32 && format != XC_FMT_F16 && format != XC_FMT_BF16) return xc_fail(err, XC_E_ARG, "a checkpoint is written as f32, f16 or bf16");
-    status = write_all(&w, err);
+    status = xc_fold_make(&w.fold, m, err);
+    if (status == XC_OK) status = write_all(&w, err);
+    xc_fold_release(&w.fold);
     xc_json_free(&w.config);
     xc_json_free(&w.modules);
     xc_free((void *)w.names);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "compress/linear_head.h"
+#include "compress/manifest.h"
 #include "compress/tasks/task.h"
 #include "formats/json.h"
 #include "runtime/container/container.h"
@@ -88,7 +89,7 @@ static enum xc_status add_tensor(struct xc_model *m, int32_t *id, const char *na
 /* Says in the manifest that a head was added; a model without a manifest stays without. */
 static enum xc_status note_head(struct xc_model *m, const struct xc_eval *e, struct xc_err *err)
 {
-    json_t *doc = NULL, *head;
+    json_t *doc = NULL, *head, *files = NULL;
     struct xc_buf *buf = NULL;
     char *text = NULL;
     size_t len;
@@ -97,11 +98,17 @@ static enum xc_status note_head(struct xc_model *m, const struct xc_eval *e, str
 
     if (!m->manifest) return XC_OK;
     XC_TRY(xc_json_parse(&doc, (const char *)m->manifest->data, m->manifest->size, "manifest", NULL, err));
+    status = strcmp(e->opts->train, "-") ? xc_manifest_files(&files, e->opts->train, NULL, err) : XC_OK; /* a stream cannot be had again */
+    if (status != XC_OK) {
+        xc_json_free(&doc);
+        return status;
+    }
     head = json_object();
     bad |= json_object_set_new(head, "kind", json_string(e->numbers ? "ridge" : "logistic"));
     bad |= json_object_set_new(head, e->numbers ? "alpha" : "C", json_real(e->numbers ? (e->opts->head_alpha > 0 ? e->opts->head_alpha : 1) : e->opts->head_C > 0 ? e->opts->head_C : 1));
     bad |= json_object_set_new(head, "rows", json_integer(e->train.n));
-    bad |= json_object_set_new(doc, "head", head);
+    bad |= json_object_set_new(head, "train", files ? files : json_array());
+    bad |= json_object_set_new(doc, "probe", head);
     status = bad ? xc_fail_nomem(err, 0) : xc_json_text(&text, &len, doc, 2, err);
     if (status == XC_OK) status = xc_buf_new(&buf, len, err);
     if (status == XC_OK) {

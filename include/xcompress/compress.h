@@ -118,10 +118,10 @@ XC_API enum xc_status xc_compress_model(struct xc_model **out, const struct xc_m
                                         const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err);
 
 /* Rebuilds the file at `path` from its manifest and the checkpoint at `from`, and compares decoded sections. `calibrate` is the file of texts
- * the manifest names by its hash; NULL when it names none. Calls differs (may be NULL) for each section that differs.
+ * the manifest names by its hash, `train` that of the labelled rows a probe's head was fitted on (`eval --export-head`); NULL when it names none. Calls differs (may be NULL) for each section that differs.
  * XC_E_MISMATCH when the source is another one, or a section differs; *n_same counts sections that are equal. */
 struct xc_reproduce_opts {
-    const char *calibrate;
+    const char *calibrate, *train;
     struct xc_pool *pool;
     const struct xc_progress *progress;
     void (*differs)(void *arg, const char *section, const char *made, const char *stored); /* digests; NULL = missing on that side */

@@ -43,6 +43,16 @@ expect_code 0
 run "$XC_BIN" reproduce a.xc --from "$tiny" --json
 expect_code 0
 expect_json
+[ "$(json '["same"]')" = True ] && [ "$(json '["sections_same"] > 5')" = True ] || fail "reproduce --json"
+run "$XC_BIN" reproduce small.xc --from "$tiny" # what is stored is compared, not how
+expect_code 0
+run "$XC_BIN" reproduce s.xc --from "$tiny"
+expect_failure --calibrate
+run "$XC_BIN" reproduce s.xc --from "$tiny" --calibrate texts.txt --threads 2
+expect_code 0
+printf 'Other texts.\nTwo of them.\n' >other.txt
+run "$XC_BIN" reproduce s.xc --from "$tiny" --calibrate other.txt
+expect_failure other.txt
 run "$XC_BIN" reproduce a.xc --from "$other"
 [ "$code" -ne 0 ] || fail "another checkpoint made the same file"
 
@@ -82,6 +92,38 @@ run "$XC_BIN" inspect a.xc --json
 cp out a.json
 run "$XC_BIN" inspect c.xc --json
 python3 -c 'import json; a, c = (json.load(open(f))["layers"] for f in ("a.json", "out")); exit(sorted(map(str, a)) != sorted(map(str, c)))' || fail "compressed after a round trip, the layers differ"
+
+# a quantized model, whose graph has scales, as a checkpoint and compressed again
+cp "$XC_SOURCE_ROOT/tests/data/tatoeba.en.txt.zst" lines.zst
+run "$XC_BIN" convert a.xc -o plain --json
+expect_code 0
+expect_json
+[ "$(json '["bytes"]')" = "$(wc -c <plain/model.safetensors)" ] || fail "bytes of the directory's weights"
+run "$XC_BIN" inspect a.xc --graph
+out_has .smooth
+run "$XC_BIN" inspect plain --graph
+out_lacks .smooth
+run "$XC_BIN" compress plain -o d.xc --quantize int8 --quiet
+expect_code 0
+run "$XC_BIN" inspect d.xc --graph
+cp out d.graph
+run "$XC_BIN" inspect a.xc --graph
+same out d.graph
+for m in plain d.xc; do
+    run "$XC_BIN" eval $m -t agreement -d lines.zst -r a.xc --json -q
+    expect_code 0
+    [ "$(json '["cosine"]["min"] > 0.99')" = True ] || fail "$m: what the round trip changed"
+done
+run "$XC_BIN" convert "$XC_SOURCE_ROOT/tests/vectors/arch/bert_f16_k312" -o half
+expect_code 0
+grep -q '"dtype": "F16"' half/model.safetensors || fail "f16 weights were not written as stored"
+run "$XC_BIN" convert "$XC_SOURCE_ROOT/tests/vectors/arch/bert_f16_k312" -o half --dtype f32
+expect_code 0
+! grep -q '"dtype": "F16"' half/model.safetensors || fail "--dtype f32"
+run "$XC_BIN" convert a.xc -o half.xc --dtype f16
+expect_code 2
+run "$XC_BIN" convert a.xc -o half --store small
+expect_code 2
 
 # ---- wrong usage ----
 run "$XC_BIN" compress "$tiny" -o x.xc --quantize int7

@@ -35,6 +35,13 @@ expect_code 0
 [ "$(json '["metrics"]["accuracy"]["value"]')" = "$accuracy" ] || fail "the exported head answers otherwise"
 run "$XC_BIN" selftest head.xc
 expect_code 0
+run "$XC_BIN" reproduce head.xc --from "$tiny" -q
+expect_failure --train
+run "$XC_BIN" reproduce head.xc --from "$tiny" --train dev.tsv -q
+expect_failure dev.tsv
+run "$XC_BIN" reproduce head.xc --from "$tiny" --train train.tsv --threads 2 -q
+expect_code 0
+out_has 'the same in all'
 run "$XC_BIN" eval m.xc -t probe --train train.tsv -d dev.tsv -r "$tiny" --json
 expect_code 0
 [ "$(json '["flip_rate"] <= 0.1')" = True ] || fail "flip rate"

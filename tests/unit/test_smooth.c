@@ -1,5 +1,5 @@
 /* test_smooth: scales in front of linears change nothing but rounding, for any pool; they are put in once; the factors lower the error that
- * int8 makes, measured by quantizing. */
+ * int8 makes, measured by quantizing; a checkpoint written again has them in its weights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,6 +193,33 @@ static struct xc_model *smoothed(const struct xc_model *m, int threads, const st
     return p.model;
 }
 
+/* Written as a checkpoint and read again: the scales are in the weights, and nothing else is there. */
+static void check_export(const struct xc_model *m, const struct xc_model *original, const float *want, float *got, int64_t n)
+{
+    char dir[] = "/tmp/xc_test_smooth_XXXXXX", command[64];
+    struct xc_model *back = NULL;
+    struct xc_err err = { 0 };
+
+    assert_non_null(mkdtemp(dir));
+    for (int64_t k = 0;; k += 1 + k / 4) {
+        enum xc_status status;
+
+        xc_alloc_fail_after(k);
+        status = xc_hf_write(m, dir, XC_FMT_F32, &err);
+        xc_alloc_fail_after(-1);
+        if (status == XC_OK) break;
+        if (status != XC_E_NOMEM) fail_msg("allocation %lld: %s", (long long)k, err.msg);
+    }
+    ok(xc_model_load(&back, dir, NULL, &err), &err);
+    assert_int_equal(scales(back), 0);
+    assert_int_equal(back->n_tensors, original->n_tensors);
+    answers(got, n, back);
+    for (int64_t k = 0; k < n; k++) assert_true(fabsf(got[k] - want[k]) <= 2e-5f * fmaxf(1.0f, fabsf(want[k])));
+    xc_model_free(&back);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 static void test_models(void **state)
 {
     static const char *const cases[] = {
@@ -227,6 +254,7 @@ static void test_models(void **state)
             b = smoothed(m, 3, variant == 1 ? &texts : NULL, false);
             answers(again, 1 << 20, b);
             assert_memory_equal(got, again, sizeof got);
+            if (variant == 1) check_export(a, m, want, again, 1 << 20);
             planned = smoothed(m, 1, NULL, true);
             assert_int_equal(planned->n_tensors, a->n_tensors);
             xc_model_free(&planned);
@@ -241,9 +269,35 @@ static void test_models(void **state)
         }
 }
 
+/* What cannot be folded is refused by name: a scale that something else than a linear reads. */
+static void test_not_foldable(void **state)
+{
+    struct xc_model *m = NULL, *a;
+    struct xc_graph *g;
+    char path[2048];
+    struct xc_err err = { 0 };
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/tests/data/tiny-bert", root);
+    ok(xc_model_load(&m, path, NULL, &err), &err);
+    a = smoothed(m, 1, NULL, false);
+    g = a->graphs[0];
+    for (int32_t n = 0; n < g->n_nodes; n++) {
+        if (strcmp(g->nodes[n].op->name, "scale")) continue;
+        for (int32_t k = n + 1; k < g->n_nodes; k++) /* the residual too */
+            if (!strcmp(g->nodes[k].op->name, "add"))
+                for (int32_t i = 0; i < g->nodes[k].n_in; i++)
+                    if (g->nodes[k].in[i].kind == XC_REF_VALUE && g->nodes[k].in[i].id == g->nodes[n].in[0].id) g->nodes[k].in[i].id = g->nodes[n].out[0];
+    }
+    ok(xc_model_verify(a, &err), &err);
+    assert_int_equal(xc_hf_write(a, "/tmp/xc_test_smooth_never", XC_FMT_F32, &err), XC_E_UNSUPPORTED);
+    xc_model_free(&a);
+    xc_model_free(&m);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_factors), cmocka_unit_test(test_models) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_factors), cmocka_unit_test(test_models), cmocka_unit_test(test_not_foldable) };
 
     root = getenv("XC_SOURCE_ROOT");
     if (!root) root = ".";
