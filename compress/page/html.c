@@ -80,6 +80,15 @@ struct xc_short xc_signed(double x, int digits)
     return out;
 }
 
+struct xc_short xc_significant(double x)
+{
+    struct xc_short out;
+
+    if (!isfinite(x)) return none();
+    snprintf(out.s, sizeof out.s, "%.3g", x);
+    return out;
+}
+
 struct xc_short xc_integer(long long n)
 {
     struct xc_short out;

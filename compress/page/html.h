@@ -17,6 +17,7 @@ struct xc_short xc_size(uint64_t bytes);           /* "23.4 MB" */
 struct xc_short xc_count(double n);                /* "22.7 M" */
 struct xc_short xc_fixed(double x, int digits);    /* "0.8673" */
 struct xc_short xc_signed(double x, int digits);   /* "+0.0012", with a true minus */
+struct xc_short xc_significant(double x);          /* "0.00123": three digits */
 struct xc_short xc_integer(long long n);
 
 #endif

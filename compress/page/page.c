@@ -62,6 +62,33 @@ static uint64_t source_bytes(const json_t *manifest)
     return total;
 }
 
+static double told(const json_t *entry, const char *key)
+{
+    const json_t *value = json_object_get(entry, key);
+
+    return json_is_number(value) && json_number_value(value) >= 0 && json_number_value(value) < 1e18 ? json_number_value(value) : NAN;
+}
+
+static enum xc_status read_choices(struct xc_page *page, struct xc_err *err)
+{
+    json_t *layer, *choice;
+    size_t i, k, cap = 0;
+
+    json_array_foreach(json_object_get(page->manifest, "sensitivity"), i, layer) {
+        const char *name = json_string_value(json_object_get(layer, "name")), *chosen = json_string_value(json_object_get(layer, "chosen"));
+
+        json_array_foreach(json_object_get(layer, "choices"), k, choice) {
+            const char *encoding = json_string_value(json_object_get(choice, "encoding"));
+
+            if (!name || !encoding) continue;
+            XC_TRY(xc_grow((void **)&page->choices, &cap, (size_t)page->n_choices + 1, sizeof *page->choices, err));
+            page->choices[page->n_choices++] = (struct xc_choice){ .layer = name, .encoding = encoding, .bytes = told(choice, "bytes"), .cost = told(choice, "cost"),
+                                                                   .chosen = chosen && !strcmp(chosen, encoding) };
+        }
+    }
+    return XC_OK;
+}
+
 char *xc_page_pass_text(const json_t *pass)
 {
     const char *name = json_string_value(json_object_get(pass, "pass")), *key;
@@ -107,6 +134,7 @@ enum xc_status xc_page_open(struct xc_page *page, const char *path, struct xc_er
         if (status != XC_OK) xc_fail_at(err, status, "%s", path);
     }
     if (status == XC_OK) status = xc_inventory_make(&page->inventory, page->model, page->manifest, err);
+    if (status == XC_OK) status = read_choices(page, err);
     if (status == XC_OK) status = xc_uses_make(&page->uses, page->model, err);
     if (status == XC_OK) status = group(&page->kinds, &page->n_kinds, &page->inventory, kind_of, err);
     if (status == XC_OK) status = group(&page->encodings, &page->n_encodings, &page->inventory, encoding_of, err);

@@ -15,7 +15,8 @@ struct xc_group {
     uint64_t count, bytes;
 };
 
-/* One line of a sensitivity profile (manifest, "sensitivity"): what an encoding of one layer costs. */
+/* One line of a sensitivity profile: what an encoding of one layer costs. The manifest's "sensitivity" is a list of {"name", "chosen", "choices":
+ * [{"encoding", "bytes", "cost"}]}; entries of another form are left out. */
 struct xc_choice {
     const char *layer, *encoding;
     double bytes, cost; /* NaN = not told */

@@ -256,16 +256,17 @@ static void sensitivity(FILE *f, const struct xc_page *p)
     double end = 0;
 
     for (int32_t i = 0; i < p->n_choices; i++) end = fmax(end, isfinite(p->choices[i].cost) ? p->choices[i].cost : 0);
-    PUT(f, "<section>\n<h2>Sensitivity</h2>\n<p class=\"soft\">What each encoding of each layer costs, as measured before the choice was made.</p>\n<div class=\"scroll\"><table>\n<thead><tr><th>layer</th><th>encoding</th><th></th>"
-           "<th class=\"n\">cost</th><th class=\"n\">bytes</th><th>chosen</th></tr></thead>\n<tbody>\n");
+    PUT(f, "<section>\n<h2>Sensitivity</h2>\n<p class=\"soft\">What each encoding of each layer costs, as measured before one was chosen.</p>\n<table class=\"bars\" style=\"--n:3\">\n<thead><tr><th>layer</th>"
+           "<td class=\"picture\"></td><th class=\"n\">encoding</th><th class=\"n\">bytes</th><th class=\"n\">cost</th></tr></thead>\n<tbody>\n");
     for (int32_t i = 0; i < p->n_choices; i++) {
         const struct xc_choice *c = &p->choices[i];
 
-        xc_html(f, "<tr><th scope=\"row\">$</th><td>$</td><td class=\"picture\">", c->layer, c->encoding);
+        xc_html(f, "<tr><th scope=\"row\">$</th><td class=\"picture\">", i && !strcmp(c->layer, c[-1].layer) ? "" : c->layer);
         xc_picture_bar(f, isfinite(c->cost) ? c->cost : 0, -1, end);
-        xc_html(f, "</td><td class=\"n\">$</td><td class=\"n\">$</td><td>$</td></tr>\n", c->cost >= 0 ? xc_fixed(c->cost, 6).s : "–", c->bytes >= 0 ? xc_size((uint64_t)c->bytes).s : "–", c->chosen ? "✓" : "");
+        xc_html(f, c->chosen ? "</td><td class=\"n verdict\">✓ $</td>" : "</td><td class=\"n\">$</td>", c->encoding);
+        xc_html(f, "<td class=\"n\">$</td><td class=\"n\">$</td></tr>\n", isfinite(c->bytes) ? xc_size((uint64_t)c->bytes).s : "–", xc_significant(c->cost).s);
     }
-    PUT(f, "</tbody>\n</table></div>\n</section>\n");
+    PUT(f, "</tbody>\n</table>\n</section>\n");
 }
 
 /* ---- weights ---- */

@@ -23,6 +23,12 @@
 
 #define EVIL "<script>alert(1)</script>\"'&$\xe2\x80\xae"
 
+/* A manifest with a sensitivity profile, and with everything of a type that it should not have. */
+static const char evil_manifest[] = "{\"recipe\": [1, {\"pass\": 2, \"options\": [\"<s>\"], \"<s>\": {\"x\": \"<s>\"}}], \"sources\": [3, {\"file\": \"<s>\", \"bytes\": -4, \"xxh128\": []}], \"versions\": 5, "
+                                    "\"seed\": \"<s>\", \"calibration\": 6, \"layers\": [{\"name\": 7}, {\"name\": \"embeddings.word_embeddings.weight\", \"error\": \"<s>\", \"output_error\": -8}, 9], "
+                                    "\"sensitivity\": [{\"name\": \"<s>\", \"chosen\": \"int4/g64\", \"choices\": [{\"encoding\": \"int8/row\", \"bytes\": 1000, \"cost\": 0.001}, {\"encoding\": \"int4/g64\", "
+                                    "\"bytes\": \"x\", \"cost\": 1e300}, {\"cost\": 1}, 10]}, 11, {\"choices\": [{}]}]}";
+
 static char dir[64], int8_xc[96], evil_xc[96];
 
 static void ok(enum xc_status status, const struct xc_err *err)
@@ -61,6 +67,8 @@ static int set_up(void **state)
     m->tensors[5]->name = EVIL ".weight"; /* names may hold anything but control characters */
     ok(xc_model_set_meta(m, "family", EVIL, &err), &err);
     xc_buf_unref(&m->manifest);
+    ok(xc_buf_new(&m->manifest, sizeof evil_manifest - 1, &err), &err);
+    memcpy(m->manifest->data, evil_manifest, sizeof evil_manifest - 1);
     ok(xc_container_write(m, evil_xc, &write, NULL, &err), &err);
     xc_model_free(&m);
     return 0;
@@ -271,6 +279,11 @@ static void test_hostile_names(void **state)
     assert_null(strstr(text, "<script"));
     assert_null(strstr(text, "<img"));
     assert_null(strstr(text, "<i>"));
+    assert_null(strstr(text, "<s>"));
+    assert_int_equal(page.n_choices, 2);
+    assert_true(page.choices[1].chosen && !page.choices[0].chosen && page.choices[0].bytes == 1000 && page.choices[0].cost == 0.001 && isnan(page.choices[1].bytes) && isnan(page.choices[1].cost));
+    assert_non_null(strstr(text, "<h2>Sensitivity</h2>"));
+    assert_non_null(strstr(text, "✓ int4/g64"));
     assert_null(strstr(text, "\xe2\x80\xae"));
     assert_non_null(strstr(text, "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;$???.weight"));
     assert_non_null(strstr(text, "&lt;img src=x onerror=alert(1)&gt;"));
@@ -282,6 +295,34 @@ static void test_hostile_names(void **state)
 }
 
 /* ---- diff ---- */
+/* One number of one tensor, by one bit. */
+static void test_diff_of_a_bit(void **state)
+{
+    const struct xc_write_opts write = { 0 };
+    struct xc_model *m = NULL;
+    struct xc_diff d;
+    struct xc_err err = { 0 };
+    char path[96];
+    float x[32];
+    int32_t t;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/bit.xc", dir);
+    ok(xc_model_load(&m, int8_xc, NULL, &err), &err);
+    t = xc_model_find_tensor(m, "encoder.layer.0.output.dense.bias");
+    ok(xc_tensor_to_f32(m->tensors[t], x, &err), &err);
+    x[7] = nextafterf(x[7], 1);
+    ok(xc_tensor_set_f32(m->tensors[t], x, &err), &err);
+    ok(xc_container_write(m, path, &write, NULL, &err), &err);
+    xc_model_free(&m);
+    ok(xc_diff_make(&d, int8_xc, path, &err), &err);
+    assert_true(!d.equal && d.n_tensors == 1 && d.n_facts == 0 && d.n_nodes == 0);
+    assert_string_equal(d.tensors[0].name, "encoder.layer.0.output.dense.bias");
+    assert_true(d.tensors[0].error > 0 && d.tensors[0].error < 1e-6);
+    xc_diff_release(&d);
+    unlink(path);
+}
+
 static void test_diff(void **state)
 {
     struct xc_diff d;
@@ -348,7 +389,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_inventory), cmocka_unit_test(test_weights), cmocka_unit_test(test_markup), cmocka_unit_test(test_short), cmocka_unit_test(test_evidence),
-        cmocka_unit_test(test_hostile_names), cmocka_unit_test(test_diff), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_hostile_names), cmocka_unit_test(test_diff), cmocka_unit_test(test_diff_of_a_bit), cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
