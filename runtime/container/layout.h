@@ -24,7 +24,7 @@ struct xc_file_header {
     uint64_t header_hash;  /* XXH3-64 of the 56 bytes before it */
 };
 
-enum { XC_SECTION_REQUIRED = 1, XC_SECTION_ZSTD = 2, XC_SECTION_FLAGS_KNOWN = 3 };
+enum { XC_SECTION_REQUIRED = 1, XC_SECTION_ZSTD = 2, XC_SECTION_PLANES = 4 /* pack.h; with ZSTD */, XC_SECTION_FLAGS_KNOWN = 7 };
 
 struct xc_file_section {
     char kind[4];          /* XC_KIND_* */
@@ -32,7 +32,8 @@ struct xc_file_section {
     uint64_t offset, stored_bytes, decoded_bytes;
     uint64_t digest[2];    /* XXH3-128 of the decoded bytes: low, high */
     uint32_t tensor, part; /* XC_KIND_TENSOR: whose bytes; else 0 */
-    uint64_t reserved;
+    uint32_t width;        /* XC_SECTION_PLANES: bytes of a number, 2 or 4; else 0 */
+    uint32_t reserved;
 };
 
 #define XC_KIND_MODEL "MODL"     /* meta, labels, states, tensor directory, graphs: exactly one */

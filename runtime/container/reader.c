@@ -6,7 +6,7 @@
 
 #include "runtime/container/container.h"
 #include "runtime/container/layout.h"
-#include "runtime/container/zmem.h"
+#include "runtime/container/pack.h"
 #include "runtime/graph/op.h"
 
 #define DEFAULT_MAX_MEMORY ((size_t)16 << 30)
@@ -301,6 +301,8 @@ static enum xc_status open_header(struct reader *r, struct xc_err *err)
                            (unsigned long long)s.stored_bytes);
         if ((s.flags & XC_SECTION_REQUIRED) && (s.flags & ~(uint32_t)XC_SECTION_FLAGS_KNOWN))
             return xc_fail(err, XC_E_VERSION, "section %u ('%.4s') is required and stored in a way (flags %#x) that is not known to this version", i, s.kind, s.flags);
+        if ((s.flags & XC_SECTION_PLANES) && (!(s.flags & XC_SECTION_ZSTD) || (s.width != 2 && s.width != 4)) && !(s.flags & ~(uint32_t)XC_SECTION_FLAGS_KNOWN))
+            return xc_fail(err, XC_E_FORMAT, "section %u is in byte planes of width %u, or not compressed: widths are 2 and 4", i, s.width);
         if (!(s.flags & XC_SECTION_ZSTD) && s.stored_bytes != s.decoded_bytes) return xc_fail(err, XC_E_FORMAT, "section %u has two sizes", i);
         at = s.offset + s.stored_bytes;
     }
@@ -337,6 +339,7 @@ static enum xc_status decode(struct reader *r, struct xc_buf **out, const struct
     const uint8_t *src = r->file->data + s->offset;
     size_t left = (size_t)s->stored_bytes;
     ZSTD_DCtx *ctx;
+    uint8_t *plane = NULL;
     enum xc_status status;
 
     if (s->decoded_bytes > r->budget)
@@ -345,9 +348,15 @@ static enum xc_status decode(struct reader *r, struct xc_buf **out, const struct
     r->budget -= (size_t)s->decoded_bytes;
     XC_TRY(xc_buf_new(out, (size_t)s->decoded_bytes, err));
     ctx = ZSTD_createDCtx_advanced(xc_zstd_mem());
-    status = ctx ? XC_OK : xc_fail_nomem(err, (size_t)1 << 17);
-    for (size_t at = 0; at < (*out)->size && status == XC_OK; at += XC_FRAME_BYTES)
-        status = decode_frame(ctx, (*out)->data + at, (*out)->size - at < XC_FRAME_BYTES ? (*out)->size - at : XC_FRAME_BYTES, &src, &left, err);
+    if (s->flags & XC_SECTION_PLANES) plane = xc_malloc(XC_FRAME_BYTES);
+    status = ctx && (plane || !(s->flags & XC_SECTION_PLANES)) ? XC_OK : xc_fail_nomem(err, XC_FRAME_BYTES);
+    for (size_t at = 0; at < (*out)->size && status == XC_OK; at += XC_FRAME_BYTES) {
+        const size_t n = (*out)->size - at < XC_FRAME_BYTES ? (*out)->size - at : XC_FRAME_BYTES;
+
+        status = decode_frame(ctx, plane ? plane : (*out)->data + at, n, &src, &left, err);
+        if (status == XC_OK && plane) xc_planes_join((*out)->data + at, plane, n, (int)s->width);
+    }
+    xc_free(plane);
     ZSTD_freeDCtx(ctx);
     if (status == XC_OK && left) status = xc_fail(err, XC_E_FORMAT, "section '%.4s' (tensor %u): %zu bytes after its last frame", s->kind, s->tensor, left);
     if (status == XC_OK) status = check_digest(s, (*out)->data, (*out)->size, err);

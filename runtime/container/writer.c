@@ -6,16 +6,8 @@
 #include "runtime/base/pool.h"
 #include "runtime/container/container.h"
 #include "runtime/container/layout.h"
-#include "runtime/container/zmem.h"
+#include "runtime/container/pack.h"
 #include "runtime/graph/op.h"
-
-/* Measured on the int8 weights of all-MiniLM-L6-v2 (22.5 MB, per-row entropy 7.26 bits): nothing matches, so the Huffman coding of
- * literals is all there is, and every level reaches 7.307 bits in rows or panel order; level 3 at 320 MB/s, 12 at 35, 19 at 2 (and
- * slightly larger). Weights that do shrink are full of zeros or repeats, where the search of higher levels pays. */
-#define ZSTD_LEVEL_TEXT 19
-#define ZSTD_LEVEL_WEIGHTS 3
-#define ZSTD_LEVEL_SPARSE 12
-#define SPARSE_SHARE 0.75 /* of a frame: what level 3 must reach for another try */
 
 /* ---- bytes that grow ---- */
 struct bytes {
@@ -199,26 +191,29 @@ struct frame {
 struct deflate {
     const uint8_t *src;
     size_t n;
-    int level;
+    bool weights;
+    int width;       /* of byte planes; 0 = none */
     struct frame *frames;
     ZSTD_CCtx **ctx; /* by thread */
+    uint8_t **plane; /* by thread: a frame in planes */
 };
 
 static void compress_frame(void *arg, int64_t item, int thread)
 {
     struct deflate *d = arg;
     const size_t at = (size_t)item * XC_FRAME_BYTES, n = d->n - at < XC_FRAME_BYTES ? d->n - at : XC_FRAME_BYTES;
-    const size_t bound = ZSTD_compressBound(n);
+    const uint8_t *src = d->src + at;
     struct frame *f = &d->frames[item];
-    size_t got;
 
-    f->p = xc_malloc(bound);
+    f->p = xc_malloc(ZSTD_compressBound(n));
     if (!d->ctx[thread]) d->ctx[thread] = ZSTD_createCCtx_advanced(xc_zstd_mem());
-    if (!f->p || !d->ctx[thread]) return;
-    got = ZSTD_compressCCtx(d->ctx[thread], f->p, bound, d->src + at, n, d->level);
-    if (d->level == ZSTD_LEVEL_WEIGHTS && !ZSTD_isError(got) && (double)got < SPARSE_SHARE * (double)n)
-        got = ZSTD_compressCCtx(d->ctx[thread], f->p, bound, d->src + at, n, ZSTD_LEVEL_SPARSE);
-    f->n = ZSTD_isError(got) ? 0 : got;
+    if (d->width && !d->plane[thread]) d->plane[thread] = xc_malloc(XC_FRAME_BYTES);
+    if (!f->p || !d->ctx[thread] || (d->width && !d->plane[thread])) return;
+    if (d->width) {
+        xc_planes_split(d->plane[thread], src, n, d->width);
+        src = d->plane[thread];
+    }
+    f->n = xc_pack_frame(d->ctx[thread], f->p, src, n, !d->weights ? XC_PACK_TEXT : d->width ? XC_PACK_PLANES : XC_PACK_WEIGHTS);
 }
 
 /* frames[] hold the compressed section; *total is its size. */
@@ -231,14 +226,41 @@ static enum xc_status compress_section(struct deflate *d, size_t *n_frames, size
     *n_frames = (d->n + XC_FRAME_BYTES - 1) / XC_FRAME_BYTES;
     d->frames = xc_calloc(*n_frames + 1, sizeof *d->frames);
     d->ctx = xc_calloc((size_t)threads, sizeof(ZSTD_CCtx *));
-    if (d->frames && d->ctx) xc_pool_run(pool, compress_frame, d, (int64_t)*n_frames);
+    d->plane = xc_calloc((size_t)threads, sizeof(uint8_t *));
+    if (d->frames && d->ctx && d->plane) xc_pool_run(pool, compress_frame, d, (int64_t)*n_frames);
     for (int i = 0; d->ctx && i < threads; i++) ZSTD_freeCCtx(d->ctx[i]);
+    for (int i = 0; d->plane && i < threads; i++) xc_free(d->plane[i]);
     xc_free(d->ctx);
+    xc_free(d->plane);
     for (size_t i = 0; d->frames && i < *n_frames; i++) {
         ok = ok && d->frames[i].n > 0;
         *total += d->frames[i].n;
     }
     return ok && d->frames ? XC_OK : xc_fail_nomem(err, d->n);
+}
+
+static void free_frames(struct deflate *d, size_t n);
+
+/* Numbers of two or four bytes: in planes or not, whichever is smaller. *width says which. */
+static enum xc_status compress_smaller(struct deflate *d, size_t *n_frames, size_t *total, struct xc_pool *pool, struct xc_err *err)
+{
+    struct deflate planes = *d;
+    size_t n_planes = 0, planes_total = 0;
+    enum xc_status status;
+
+    d->width = 0;
+    status = compress_section(d, n_frames, total, pool, err);
+    if (!planes.width || status != XC_OK) return status;
+    status = compress_section(&planes, &n_planes, &planes_total, pool, err);
+    if (status == XC_OK && planes_total < *total) {
+        free_frames(d, *n_frames);
+        *d = planes;
+        *n_frames = n_planes;
+        *total = planes_total;
+    } else {
+        free_frames(&planes, n_planes);
+    }
+    return status;
 }
 
 static void free_frames(struct deflate *d, size_t n)
@@ -271,10 +293,11 @@ static enum xc_status pad(struct writer *w, struct xc_err *err)
     return emit(w, zeros, (size_t)(-w->at & (XC_ALIGN - 1)), err);
 }
 
-static enum xc_status add_section(struct writer *w, const char *kind, uint32_t flags, uint32_t tensor, uint32_t part, const uint8_t *p, size_t n, struct xc_err *err)
+/* width: bytes of a number, 2 or 4, whose planes may be stored apart; 0 = not numbers, or of one byte. */
+static enum xc_status add_section(struct writer *w, const char *kind, uint32_t flags, uint32_t tensor, uint32_t part, const uint8_t *p, size_t n, int width, struct xc_err *err)
 {
     struct xc_file_section *s = &w->table[w->n_sections++];
-    struct deflate d = { .src = p, .n = n, .level = strcmp(kind, XC_KIND_TENSOR) ? ZSTD_LEVEL_TEXT : ZSTD_LEVEL_WEIGHTS };
+    struct deflate d = { .src = p, .n = n, .weights = !strcmp(kind, XC_KIND_TENSOR), .width = width };
     size_t n_frames = 0, total = n;
     enum xc_status status = XC_OK;
     XXH128_hash_t h;
@@ -292,9 +315,10 @@ static enum xc_status add_section(struct writer *w, const char *kind, uint32_t f
         s->digest[0] = h.low64;
         s->digest[1] = h.high64;
     }
-    if (w->opts->store == XC_STORE_SMALL && n > 256) status = compress_section(&d, &n_frames, &total, w->opts->pool, err);
+    if (w->opts->store == XC_STORE_SMALL && n > 256) status = compress_smaller(&d, &n_frames, &total, w->opts->pool, err);
     if (status == XC_OK && total < n) {
-        s->flags |= XC_SECTION_ZSTD;
+        s->flags |= d.width ? XC_SECTION_ZSTD | XC_SECTION_PLANES : XC_SECTION_ZSTD;
+        s->width = (uint32_t)d.width;
         s->stored_bytes = total;
         for (size_t i = 0; i < n_frames && status == XC_OK; i++) status = emit(w, d.frames[i].p, d.frames[i].n, err);
     } else if (status == XC_OK) {
@@ -304,6 +328,16 @@ static enum xc_status add_section(struct writer *w, const char *kind, uint32_t f
     w->done += (double)n;
     if (w->opts->progress) w->opts->progress(w->opts->progress_arg, "writing", w->done, w->total);
     return status;
+}
+
+/* Bytes of a number in a part; 0 where they are one byte, or no plain numbers. */
+static int part_width(const struct xc_encoding *enc, enum xc_part part)
+{
+    const enum xc_format format = (enum xc_format)(part == XC_PART_DATA ? enc->format : enc->scale_format);
+    const struct xc_format_traits *f = xc_format_traits(format);
+
+    if (part != XC_PART_DATA && part != XC_PART_SCALE) return 0;
+    return f && (format == XC_FMT_F32 || format == XC_FMT_F16 || format == XC_FMT_BF16) ? f->bits / 8 : 0;
 }
 
 static enum xc_status add_tensor(struct writer *w, struct xc_tensor *t, uint32_t id, struct xc_err *err)
@@ -317,7 +351,8 @@ static enum xc_status add_tensor(struct writer *w, struct xc_tensor *t, uint32_t
         const struct xc_encoding f32 = { .format = XC_FMT_F32 };
 
         XC_TRY(xc_encoding_part_bytes(absent ? &f32 : &t->enc, xc_tensor_rows(t), xc_tensor_cols(t), (enum xc_part)p, &bytes, err));
-        if (bytes) status = add_section(w, XC_KIND_TENSOR, XC_SECTION_REQUIRED, id, p, t->part[p] ? t->part[p]->data : NULL, bytes, err);
+        if (bytes) status = add_section(w, XC_KIND_TENSOR, XC_SECTION_REQUIRED, id, p, t->part[p] ? t->part[p]->data : NULL, bytes,
+                                        part_width(absent ? &f32 : &t->enc, (enum xc_part)p), err);
     }
     for (int p = 0; w->f && p < XC_PART_COUNT; p++)
         if (t->part[p]) xc_buf_forget(t->part[p]);
@@ -327,11 +362,11 @@ static enum xc_status add_tensor(struct writer *w, struct xc_tensor *t, uint32_t
 
 static enum xc_status write_sections(struct writer *w, const struct xc_model *m, const struct bytes *model, struct xc_err *err)
 {
-    XC_TRY(add_section(w, XC_KIND_MODEL, XC_SECTION_REQUIRED, 0, 0, model->p, model->n, err));
-    if (m->tokenizer) XC_TRY(add_section(w, XC_KIND_TOKENIZER, XC_SECTION_REQUIRED, 0, 0, m->tokenizer->data, m->tokenizer->size, err));
+    XC_TRY(add_section(w, XC_KIND_MODEL, XC_SECTION_REQUIRED, 0, 0, model->p, model->n, 0, err));
+    if (m->tokenizer) XC_TRY(add_section(w, XC_KIND_TOKENIZER, XC_SECTION_REQUIRED, 0, 0, m->tokenizer->data, m->tokenizer->size, 0, err));
     for (int32_t i = 0; i < m->n_tensors; i++) XC_TRY(add_tensor(w, m->tensors[i], (uint32_t)i, err));
-    if (m->golden) XC_TRY(add_section(w, XC_KIND_GOLDEN, 0, 0, 0, m->golden->data, m->golden->size, err));
-    if (m->manifest) XC_TRY(add_section(w, XC_KIND_MANIFEST, 0, 0, 0, m->manifest->data, m->manifest->size, err));
+    if (m->golden) XC_TRY(add_section(w, XC_KIND_GOLDEN, 0, 0, 0, m->golden->data, m->golden->size, 0, err));
+    if (m->manifest) XC_TRY(add_section(w, XC_KIND_MANIFEST, 0, 0, 0, m->manifest->data, m->manifest->size, 0, err));
     return pad(w, err); /* readers may load whole vectors at the end of a tensor */
 }
 

@@ -16,6 +16,7 @@
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
 #include "runtime/container/layout.h"
+#include "runtime/container/pack.h"
 #include "runtime/graph/op.h"
 
 static struct xc_err err;
@@ -357,6 +358,57 @@ static void test_named_refusals(void **state)
 #undef FRESH
 }
 
+/* Planes: bytes in the order that pack.h says, and back, for every length; a section that lies about them is refused. */
+static void test_planes(void **state)
+{
+    uint8_t src[70], split[70], back[70];
+    bool any = false;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof src; i++) src[i] = (uint8_t)(i * 37 + 11);
+    for (int width = 2; width <= 4; width += 2)
+        for (size_t n = 0; n <= sizeof src; n++) {
+            const size_t m = n / (size_t)width;
+
+            xc_planes_split(split, src, n, width);
+            xc_planes_join(back, split, n, width);
+            assert_memory_equal(back, src, n);
+            for (size_t i = 0; i < m; i++) { /* the last byte of a number: its bits but the sign, and the next lower one */
+                const uint8_t *last = src + (i + 1) * (size_t)width - 1;
+
+                assert_int_equal(split[((size_t)width - 1) * m + i], (uint8_t)(last[0] << 1 | last[-1] >> 7));
+            }
+        }
+
+    struct xc_model *m = build(300);
+    struct image im = write_image(m, XC_STORE_SMALL, NULL);
+
+    for (uint32_t i = 0; i < header(&im)->n_sections; i++) {
+        struct xc_file_section *s = section(&im, i);
+        const struct xc_file_section was = *s;
+
+        if (!(s->flags & XC_SECTION_PLANES)) continue;
+        any = true;
+        assert_int_equal(s->width, 4);
+        for (uint32_t width = 0; width < 9; width++) {
+            s->width = width;
+            seal(&im);
+            if (width == 2) REFUSED(im, XC_E_CHECKSUM, "wrong checksum");
+            else if (width != 4) REFUSED(im, XC_E_FORMAT, "byte planes of width");
+        }
+        s->width = 4;
+        s->flags &= ~(uint32_t)XC_SECTION_ZSTD;
+        seal(&im);
+        REFUSED(im, XC_E_FORMAT, "byte planes of width");
+        *s = was; /* seal has given it a digest of its packed bytes */
+        seal(&im);
+        assert_int_equal(read_bytes(im.p, im.n, true, NULL), XC_OK);
+    }
+    assert_true(any);
+    free(im.p);
+    xc_model_free(&m);
+}
+
 /* A megabyte of zeros packs to almost nothing: what a small file may unpack to is bounded unless the caller says otherwise. */
 static void test_bomb(void **state)
 {
@@ -557,7 +609,7 @@ int main(void)
         cmocka_unit_test(test_truncation), cmocka_unit_test(test_bit_flips),  cmocka_unit_test(test_lies),
         cmocka_unit_test(test_named_refusals), cmocka_unit_test(test_bomb),   cmocka_unit_test(test_deep_graph),
         cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_cancelled),  cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_digests),
+        cmocka_unit_test(test_digests), cmocka_unit_test(test_planes),
     };
     int failed;
 
