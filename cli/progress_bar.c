@@ -67,8 +67,9 @@ static void draw_bar(const struct cli_progress *p, double done, double total, do
 
     format_count(per_s, rate);
     if (total > 0)
-        fprintf(stderr, "\r%-12s [%.*s%*s] %3.0f%%  %s/s  %s left\033[K", p->what, filled, "##############################", BAR_WIDTH - filled, "",
-                100 * share, rate, format_time(per_s > 0 ? (total - done) / per_s : -1, left));
+        fprintf(stderr, "\r%-12s [%.*s%*s] %3.0f%%  %s/s  %s left%s%s\033[K", p->what, filled, "##############################", BAR_WIDTH - filled, "",
+                100 * share, rate, format_time(per_s > 0 ? (total - done) / per_s : -1, left),
+                p->note[0] ? "  " : "", p->note);
     else
         fprintf(stderr, "\r%-12s %s  %s/s\033[K", p->what, format_count(done, left), rate);
     bar_visible = true;
@@ -80,7 +81,8 @@ static void draw_line(const struct cli_progress *p, double done, double total, d
 
     format_time(elapsed, time);
     if (total > 0)
-        fprintf(stderr, "%s: %s of %s (%.0f%%), %s\n", p->what, format_count(done, have), format_count(total, all), 100 * done / total, time);
+        fprintf(stderr, "%s: %s of %s (%.0f%%), %s%s%s\n", p->what, format_count(done, have), format_count(total, all), 100 * done / total, time,
+                p->note[0] ? ", " : "", p->note);
     else
         fprintf(stderr, "%s: %s, %s\n", p->what, format_count(done, have), time);
 }
@@ -104,14 +106,21 @@ static void update(void *arg, const char *what, double done, double total)
         draw_line(p, done, total, now - p->started);
 }
 
+static void note(void *arg, const char *text)
+{
+    struct cli_progress *const p = arg;
+
+    snprintf(p->note, sizeof p->note, "%s", text);
+}
+
 void cli_progress_init(struct cli_progress *p, bool quiet)
 {
     *p = (struct cli_progress){.quiet = quiet, .terminal = isatty(STDERR_FILENO) == 1};
-    p->callbacks = (struct xc_progress){.update = quiet ? NULL : update, .cancelled = cli_cancelled, .arg = p};
+    p->callbacks = (struct xc_progress){.update = quiet ? NULL : update, .cancelled = cli_cancelled, .arg = p, .note = note};
 }
 
 void cli_progress_done(struct cli_progress *p)
 {
     cli_progress_clear();
-    p->what[0] = '\0';
+    p->what[0] = p->note[0] = '\0';
 }

@@ -11,7 +11,7 @@
 struct cli_progress {
     struct xc_progress callbacks; /* give &p.callbacks to the library */
     bool quiet, terminal;
-    char what[64];
+    char what[64], note[96];
     double started, shown; /* seconds, monotonic */
 };
 

@@ -2,6 +2,7 @@
 #include "compress/tasks/data.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/lines.h"
@@ -29,6 +30,16 @@ void xc_data_release(struct xc_data *d)
 enum xc_status xc_data_fail_at(const struct xc_data *d, int64_t i, struct xc_err *err, enum xc_status code)
 {
     return xc_fail_at(err, code, "%s:%lld", d->path, (long long)d->line[i]);
+}
+
+static bool is_number(const char *s) { return *s && strspn(s, "0123456789") == strlen(s) && strlen(s) < 10; }
+
+int xc_data_compare_labels(const void *pa, const void *pb)
+{
+    const char *a = *(const char *const *)pa, *b = *(const char *const *)pb;
+
+    if (is_number(a) && is_number(b) && atoi(a) != atoi(b)) return atoi(a) < atoi(b) ? -1 : 1;
+    return strcmp(a, b);
 }
 
 static enum xc_status fail_line(const struct xc_data *d, const struct xc_lines *lines, struct xc_err *err, enum xc_status code)

@@ -39,6 +39,9 @@ enum xc_status xc_data_read_lines(struct xc_data *out, const char *path, struct 
 enum xc_status xc_data_read_texts(struct xc_data *out, const char *path, struct xc_err *err);
 void xc_data_release(struct xc_data *data);
 
+/* For qsort and bsearch on an array of labels: numbers in their order, before names in theirs. */
+int xc_data_compare_labels(const void *a, const void *b);
+
 /* Adds "path:line" of row i to an error. */
 enum xc_status xc_data_fail_at(const struct xc_data *data, int64_t i, struct xc_err *err, enum xc_status code);
 

@@ -15,25 +15,12 @@
 #include "runtime/session/golden.h"
 
 /* ---- labels ---- */
-static bool is_number(const char *s)
-{
-    return *s && strspn(s, "0123456789") == strlen(s) && strlen(s) < 10;
-}
-
-static int compare_labels(const void *pa, const void *pb)
-{
-    const char *a = *(const char *const *)pa, *b = *(const char *const *)pb;
-
-    if (is_number(a) && is_number(b) && atoi(a) != atoi(b)) return atoi(a) < atoi(b) ? -1 : 1;
-    return strcmp(a, b);
-}
-
 /* The distinct labels of the training rows, numbers before their order as text. */
 static enum xc_status collect_labels(struct xc_eval *e, struct xc_err *err)
 {
     XC_TRY(xc_new_array(&e->labels, e->train.n, sizeof *e->labels, err));
     memcpy(e->labels, e->train.label, (size_t)e->train.n * sizeof *e->labels);
-    qsort(e->labels, (size_t)e->train.n, sizeof *e->labels, compare_labels);
+    qsort(e->labels, (size_t)e->train.n, sizeof *e->labels, xc_data_compare_labels);
     for (int64_t i = 0; i < e->train.n; i++)
         if (!e->n_classes || strcmp(e->labels[e->n_classes - 1], e->labels[i])) e->labels[e->n_classes++] = e->labels[i];
     if (e->n_classes >= 2) return XC_OK;
@@ -44,7 +31,7 @@ static enum xc_status collect_labels(struct xc_eval *e, struct xc_err *err)
 static enum xc_status map_labels(int32_t *out, const struct xc_eval *e, const struct xc_data *d, struct xc_err *err)
 {
     for (int64_t i = 0; i < d->n; i++) {
-        const char **found = bsearch(&d->label[i], e->labels, (size_t)e->n_classes, sizeof *e->labels, compare_labels);
+        const char **found = bsearch(&d->label[i], e->labels, (size_t)e->n_classes, sizeof *e->labels, xc_data_compare_labels);
 
         if (!found) {
             xc_fail(err, XC_E_RANGE, "label '%s' is not in the training rows '%s'", d->label[i], e->train.path);

@@ -6,7 +6,7 @@
 extern "C" {
 #endif
 
-/* Either function may be NULL, and so may a pointer to the struct. Called on the thread that called the library, a few times to a few
+/* Any function may be NULL, and so may a pointer to the struct. Called on the thread that called the library, a few times to a few
  * thousand times a second: it should be cheap. */
 struct xc_progress {
     /* `done` of `total` units of `what` ("quantize", "write", ...); total <= 0 = unknown. A new `what` begins a new stage. */
@@ -14,6 +14,8 @@ struct xc_progress {
     /* Non-zero: stop soon with XC_E_CANCELLED, leaving nothing half done. */
     int (*cancelled)(void *arg);
     void *arg;
+    /* A few words that go with the stage under way: "loss 0.312, accuracy 0.911". */
+    void (*note)(void *arg, const char *text);
 };
 
 #ifdef __cplusplus

@@ -147,6 +147,16 @@ struct xc_table {
 };
 enum { XC_TABLE_F32, XC_TABLE_F16, XC_TABLE_BF16, XC_TABLE_S8 };
 
+/* One step of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) on n numbers, in the order of torch.optim.AdamW:
+ *   g' = g * g_scale;  p = p * keep;  m = b1 m + (1-b1) g';  v = b2 v + ((1-b2) g') g';  p = p - step * (m / (sqrt(v) * v_scale + eps)) */
+struct xc_adamw {
+    float b1, one_b1, b2, one_b2, eps;
+    float g_scale; /* clipping */
+    float keep;    /* 1 - learning rate * decay */
+    float step;    /* learning rate / (1 - b1^t) */
+    float v_scale; /* 1 / sqrt(1 - b2^t) */
+};
+
 struct xc_kernels {
     const char *isa; /* "scalar", "avx2", ...: the widest overlay in force */
 
@@ -171,6 +181,9 @@ struct xc_kernels {
     void (*pack_values_s8)(int8_t *v, float *v_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
 
     void (*act_f32)(float *y, const float *x, int64_t n, enum xc_act act);
+    /* Training: dx = dy * act'(x), or dx += it; and one optimizer step. */
+    void (*act_grad_f32)(float *dx, const float *dy, const float *x, int64_t n, enum xc_act act, bool accumulate);
+    void (*adamw_f32)(float *p, float *m, float *v, const float *g, int64_t n, const struct xc_adamw *a);
     void (*add_f32)(float *y, const float *a, const float *b, int64_t n);
     void (*mul_f32)(float *y, const float *a, const float *b, int64_t n);
     /* y (R,C) += or = table[ids[r]]; ids are checked by the caller. */

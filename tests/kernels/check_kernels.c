@@ -460,6 +460,21 @@ static void check_quantize(const struct xc_kernels *k)
         check(same(o_[0], o_[1]), k->isa, name);                         \
     } while (0)
 
+/* p, m and v behind one another. */
+static void check_adamw(const struct xc_kernels *k, const float *a, const float *g, int64_t n)
+{
+    const struct xc_adamw o = {.b1 = 0.9f, .one_b1 = 0.1f, .b2 = 0.999f, .one_b2 = 0.001f, .eps = 1e-8f, .g_scale = 0.7f, .keep = 0.9999f, .step = 2e-3f, .v_scale = 5.0f};
+
+    SAME_FLOATS(3 * n, "adamw_f32", {
+        for (int64_t i = 0; i < n; i++) {
+            y[i] = a[i];
+            y[n + i] = a[n - 1 - i];
+            y[2 * n + i] = fabsf(g[n - 1 - i]);
+        }
+        K->adamw_f32(y, y + n, y + 2 * n, g, n, &o);
+    });
+}
+
 static void check_elementwise(const struct xc_kernels *k)
 {
     for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++) {
@@ -479,6 +494,12 @@ static void check_elementwise(const struct xc_kernels *k)
             SAME_FLOATS(R * C, name, K->act_f32(y, b, R * C, (enum xc_act)act));
             SAME_FLOATS(C, name, K->act_f32(y, odd, C, (enum xc_act)act));
         }
+        for (int act = 0; act < XC_ACT_COUNT; act++) {
+            snprintf(name, sizeof name, "act_grad_f32 n %d act %d", (int)(R * C), act);
+            SAME_FLOATS(R * C, name, K->act_grad_f32(y, b, a, R * C, (enum xc_act)act, false));
+            SAME_FLOATS(C, name, (memcpy(y, a, (size_t)C * 4), K->act_grad_f32(y, b, odd, C, (enum xc_act)act, true)));
+        }
+        check_adamw(k, a, b, R * C);
         SAME_FLOATS(R * C, "add_f32", K->add_f32(y, a, b, R * C));
         SAME_FLOATS(R * C, "mul_f32", K->mul_f32(y, a, b, R * C));
         snprintf(name, sizeof name, "softmax_rows R %d C %d", (int)R, (int)C);
@@ -564,6 +585,17 @@ static void check_oracle_functions(void)
         }
         snprintf(name, sizeof name, "act %d", act);
         bounded(w, 2e-7, name);
+        w = 0;
+        for (int i = -200000; i <= 200000; i++) { /* the derivative against a difference of the oracle's values, away from relu's corner */
+            const float x = (float)i * 1e-4f + 3e-5f, one = 1.0f;
+            const double h = 1e-5, want = (oracle_act((double)x + h, (enum xc_act)act) - oracle_act((double)x - h, (enum xc_act)act)) / (2 * h);
+            float d;
+
+            ref->act_grad_f32(&d, &one, &x, 1, (enum xc_act)act, false);
+            if (!(fabs((double)d - want) <= w)) w = fabs((double)d - want);
+        }
+        snprintf(name, sizeof name, "derivative of act %d", act);
+        bounded(w, 5e-7, name);
     }
 }
 

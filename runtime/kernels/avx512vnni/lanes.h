@@ -23,6 +23,7 @@ LANES_INLINE v16f v_add(v16f x, v16f y) { return _mm512_add_ps(x, y); }
 LANES_INLINE v16f v_sub(v16f x, v16f y) { return _mm512_sub_ps(x, y); }
 LANES_INLINE v16f v_mul(v16f x, v16f y) { return _mm512_mul_ps(x, y); }
 LANES_INLINE v16f v_div(v16f x, v16f y) { return _mm512_div_ps(x, y); }
+LANES_INLINE v16f v_sqrt(v16f x) { return _mm512_sqrt_ps(x); }
 LANES_INLINE v16f v_max(v16f x, v16f y) { return _mm512_max_ps(x, y); }
 LANES_INLINE v16f v_min(v16f x, v16f y) { return _mm512_min_ps(x, y); }
 LANES_INLINE v16f v_fma(v16f x, v16f y, v16f z) { return _mm512_fmadd_ps(x, y, z); }

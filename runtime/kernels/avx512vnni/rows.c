@@ -2,5 +2,10 @@
 #include "runtime/kernels/avx512vnni/isa.h"
 #include "runtime/kernels/avx512vnni/lanes.h"
 #include "runtime/kernels/lanes/rows.h"
+#include "runtime/kernels/lanes/train.h"
 
-void xc_init_rows__avx512vnni(struct xc_kernels *k) { lanes_init_rows(k); }
+void xc_init_rows__avx512vnni(struct xc_kernels *k)
+{
+    lanes_init_rows(k);
+    lanes_init_train(k);
+}

@@ -47,6 +47,9 @@ LANES_INLINE v16f v_mul(v16f x, v16f y) { return (v16f)FOUR(OP); }
 #define OP(f) vdivq_f32(x.f, y.f)
 LANES_INLINE v16f v_div(v16f x, v16f y) { return (v16f)FOUR(OP); }
 #undef OP
+#define OP(f) vsqrtq_f32(x.f)
+LANES_INLINE v16f v_sqrt(v16f x) { return (v16f)FOUR(OP); }
+#undef OP
 /* by comparison, not vmaxq: that one propagates NaN */
 #define OP(f) vbslq_f32(vcgtq_f32(x.f, y.f), x.f, y.f)
 LANES_INLINE v16f v_max(v16f x, v16f y) { return (v16f)FOUR(OP); }

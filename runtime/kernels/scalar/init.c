@@ -15,6 +15,8 @@ void xc_kernels_init__scalar(struct xc_kernels *k)
         .pack_keys_s8 = xc_pack_keys_s8__scalar,
         .pack_values_s8 = xc_pack_values_s8__scalar,
         .act_f32 = xc_act_f32__scalar,
+        .act_grad_f32 = xc_act_grad_f32__scalar,
+        .adamw_f32 = xc_adamw_f32__scalar,
         .add_f32 = xc_add_f32__scalar,
         .mul_f32 = xc_mul_f32__scalar,
         .gather_rows = xc_gather_rows__scalar,

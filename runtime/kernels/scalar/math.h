@@ -147,6 +147,28 @@ static inline float xc_gelu_f32(float x)
     return fmaf(-a, xc_exp2_f32(-g), xc_max_f32(0.0f, x));
 }
 
+#define XC_INV_SQRT_2PI 0.398942280f
+
+/* Phi(x) + x phi(x) */
+static inline float xc_gelu_grad_f32(float x)
+{
+    const float a = xc_min_f32(fabsf(x), XC_GAUSS_MAX);
+    float g = XC_GAUSS_C8;
+
+    g = fmaf(g, a, XC_GAUSS_C7);
+    g = fmaf(g, a, XC_GAUSS_C6);
+    g = fmaf(g, a, XC_GAUSS_C5);
+    g = fmaf(g, a, XC_GAUSS_C4);
+    g = fmaf(g, a, XC_GAUSS_C3);
+    g = fmaf(g, a, XC_GAUSS_C2);
+    g = fmaf(g, a, XC_GAUSS_C1);
+    g = fmaf(g, a, XC_GAUSS_C0);
+
+    const float tail = xc_exp2_f32(-g), y = xc_min_f32(fabsf(x), 16.0f); /* beyond: phi is 0, and x * x may be infinite */
+
+    return fmaf(copysignf(y, x), xc_exp_f32(y * y * -0.5f) * XC_INV_SQRT_2PI, x < 0.0f ? tail : 1.0f - tail);
+}
+
 static inline float xc_sigmoid_f32(float x)
 {
     const float e = xc_exp_f32(-fabsf(x));

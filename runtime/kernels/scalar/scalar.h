@@ -15,6 +15,8 @@ void xc_quantize_rows_affine__scalar(int8_t *q, int64_t ldq, float *scale, float
 void xc_pack_keys_s8__scalar(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
 void xc_pack_values_s8__scalar(int8_t *v, float *v_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
 void xc_act_f32__scalar(float *y, const float *x, int64_t n, enum xc_act act);
+void xc_act_grad_f32__scalar(float *dx, const float *dy, const float *x, int64_t n, enum xc_act act, bool accumulate);
+void xc_adamw_f32__scalar(float *p, float *m, float *v, const float *g, int64_t n, const struct xc_adamw *a);
 void xc_add_f32__scalar(float *y, const float *a, const float *b, int64_t n);
 void xc_mul_f32__scalar(float *y, const float *a, const float *b, int64_t n);
 void xc_gather_rows__scalar(float *y, int64_t ldy, const struct xc_table *t, const int32_t *ids, int64_t R, bool accumulate);

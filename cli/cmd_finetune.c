@@ -1,0 +1,134 @@
+/* finetune: train a model on a task. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "compress/train/finetune.h"
+#include "formats/json.h"
+
+struct finetune_opts {
+    const char *out, *data, *dev, *metric, *log, *checkpoint;
+    struct cli_list freeze;
+    int task, optimizer, schedule, pooling;
+    int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, threads, seed;
+    double rate, warmup, weight_decay, clip, dropout, smoothing, layer_decay, ema, momentum, scale, mask;
+    bool resume, no_golden, quiet, json;
+};
+
+static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
+static const char *const optimizers[] = { "adamw", "sgd", NULL };
+static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
+
+static const struct cli_opt table[] = {
+    CLI_CHOICE(struct finetune_opts, task, 't', "task", tasks, "none", "what to train for"),
+    CLI_STRING(struct finetune_opts, data, 'd', "data", "FILE", NULL, "training rows: .tsv with a header, .conll for tag, lines or .tsv for mlm; plain or .zst"),
+    CLI_STRING(struct finetune_opts, dev, 0, "dev", "FILE", NULL, "rows that are only measured: the best weights on them are kept"),
+    CLI_STRING(struct finetune_opts, out, 'o', "output", "FILE", NULL, "the .xc file to write (f32; compress makes it small)"),
+    CLI_GROUP("Length"),
+    CLI_INT(struct finetune_opts, epochs, 'e', "epochs", "N", 1, 100000, "3", "times through the data"),
+    CLI_INT(struct finetune_opts, max_steps, 0, "max-steps", "N", 0, 1000000000, "0", "stop after N updates; 0 for no limit"),
+    CLI_INT(struct finetune_opts, eval_every, 0, "eval-every", "N", 0, 1000000000, "0", "measure the dev rows every N updates; 0 for after each epoch"),
+    CLI_INT(struct finetune_opts, patience, 0, "patience", "N", 0, 1000000, "0", "stop after N measurements that are not better; 0 for never"),
+    CLI_STRING(struct finetune_opts, metric, 'm', "metric", "NAME", NULL, "what is best on the dev rows; the task's first metric when not given"),
+    CLI_GROUP("Batches"),
+    CLI_INT(struct finetune_opts, batch_tokens, 'b', "batch-tokens", "N", 1, 10000000, "2048", "tokens of a batch at most; rows are packed, nothing is padded"),
+    CLI_INT(struct finetune_opts, batch_rows, 0, "batch-rows", "N", 0, 10000000, "0", "rows of a batch at most; 0 for no limit"),
+    CLI_INT(struct finetune_opts, accumulate, 0, "accumulate", "N", 1, 100000, "1", "batches whose gradients are summed for one update"),
+    CLI_INT(struct finetune_opts, max_tokens, 0, "max-tokens", "N", 0, 1000000, "0", "texts are cut to N tokens; 0 for the model's limit"),
+    CLI_GROUP("Optimizer"),
+    CLI_CHOICE(struct finetune_opts, optimizer, 0, "optimizer", optimizers, "adamw", "adamw, or sgd with momentum"),
+    CLI_FLOAT(struct finetune_opts, rate, 0, "lr", "R", 0, 1000, "5e-5", "the largest learning rate"),
+    CLI_CHOICE(struct finetune_opts, schedule, 0, "schedule", schedules, "linear", "how the learning rate falls after the warm-up"),
+    CLI_FLOAT(struct finetune_opts, warmup, 0, "warmup", "SHARE", 0, 1, "0.06", "share of the updates in which the learning rate rises"),
+    CLI_FLOAT(struct finetune_opts, weight_decay, 0, "weight-decay", "D", 0, 1000, "0.01", "decoupled decay of matrices; biases and norms have none"),
+    CLI_FLOAT(struct finetune_opts, clip, 0, "clip", "NORM", 0, 1e9, "1", "longest gradient; 0 for no limit"),
+    CLI_FLOAT(struct finetune_opts, momentum, 0, "momentum", "M", 0, 1, "0.9", "of sgd, and adamw's beta1"),
+    CLI_FLOAT(struct finetune_opts, ema, 0, "ema", "DECAY", 0, 0.999999, "0", "keep a moving average of the weights instead of the last ones; 0 for none"),
+    CLI_LIST(struct finetune_opts, freeze, 0, "freeze", "WORD", "leave tensors whose name begins so, or matches re:PATTERN, as they are; may be repeated"),
+    CLI_FLOAT(struct finetune_opts, layer_decay, 0, "layer-decay", "D", 0, 1, "1", "learning rate of a layer as a share of that of the next"),
+    CLI_GROUP("Model and loss"),
+    CLI_CHOICE(struct finetune_opts, pooling, 0, "pooling", xc_head_poolings, "auto", "what a new head reads: the mean, the [CLS] state, the maximum, or BERT's pooler"),
+    CLI_FLOAT(struct finetune_opts, dropout, 0, "dropout", "P", 0, 0.99, "0.1", "of embeddings, of what joins a residual sum, and before the head"),
+    CLI_FLOAT(struct finetune_opts, smoothing, 0, "label-smoothing", "S", 0, 0.99, "0", "share of the target that is spread over all classes"),
+    CLI_FLOAT(struct finetune_opts, scale, 0, "contrast-scale", "S", 1e-3, 1e6, "20", "embed without scores: cosines are multiplied by this"),
+    CLI_FLOAT(struct finetune_opts, mask, 0, "mask", "SHARE", 1e-3, 0.99, "0.15", "mlm: share of the tokens that are predicted"),
+    CLI_GROUP("Files"),
+    CLI_STRING(struct finetune_opts, log, 0, "log", "FILE", NULL, "a JSON line for every update and measurement"),
+    CLI_STRING(struct finetune_opts, checkpoint, 0, "checkpoint", "FILE", NULL, "state to go on from; the output's name and .train when not given, removed at the end"),
+    CLI_INT(struct finetune_opts, checkpoint_every, 0, "checkpoint-every", "N", 0, 1000000000, "0", "write it every N updates; 0 for after each epoch"),
+    CLI_BOOL(struct finetune_opts, resume, 0, "resume", "go on from the checkpoint: the result is, to the bit, that of a run that was not stopped"),
+    CLI_BOOL(struct finetune_opts, no_golden, 0, "no-golden", "store no golden samples"),
+    CLI_THREADS(struct finetune_opts, threads), CLI_SEED(struct finetune_opts, seed), CLI_QUIET(struct finetune_opts, quiet), CLI_JSON(struct finetune_opts, json),
+    CLI_END
+};
+
+static int print_json(const struct xc_finetune_result *r, const struct finetune_opts *o)
+{
+    json_t *doc = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:o, s:o, s:o}", "task", tasks[o->task], "rows", (json_int_t)r->rows, "steps", (json_int_t)r->steps, "tokens",
+                            (json_int_t)r->tokens, "parameters", (json_int_t)r->parameters, "trained_parameters", (json_int_t)r->trained, "new_head", r->new_head, "stopped_early",
+                            r->stopped_early, "loss", xc_json_new_number(r->loss), "seconds", xc_json_new_number(r->seconds), "output", xc_json_new_text(o->out, strlen(o->out)));
+    bool bad = !doc;
+
+    if (!bad && r->metric[0])
+        bad |= json_object_set_new(doc, "dev", json_pack("{s:s, s:o, s:o, s:I, s:o}", "metric", r->metric, "first", xc_json_new_number(r->first), "best", xc_json_new_number(r->best),
+                                                         "best_step", (json_int_t)r->best_step, "last", xc_json_new_number(r->last))) != 0;
+    if (bad) xc_json_free(&doc);
+    return cli_print_json(doc);
+}
+
+static void print_text(const struct xc_finetune_result *r, const struct finetune_opts *o)
+{
+    printf("%s: %lld rows, %lld updates, %lld tokens in %.1f s (%.0f tokens/s)%s\n", o->out, (long long)r->rows, (long long)r->steps, (long long)r->tokens, r->seconds,
+           r->seconds > 0 ? (double)r->tokens / r->seconds : 0, r->stopped_early ? "; stopped early" : "");
+    printf("trained %lld of %lld parameters%s; loss %.4f\n", (long long)r->trained, (long long)r->parameters, r->new_head ? ", the head is new" : "", r->loss);
+    if (r->metric[0]) printf("dev %s: %.4f before, %.4f at the end, %.4f kept (update %lld)\n", r->metric, r->first, r->last, r->best, (long long)r->best_step);
+}
+
+static int run(void *opts, int argc, char **argv)
+{
+    const struct finetune_opts *const o = opts;
+    struct xc_finetune_opts f = {
+        .task = tasks[o->task], .data = o->data, .dev = o->dev, .metric = o->metric, .log = o->log, .checkpoint = o->checkpoint, .resume = o->resume,
+        .pooling = (enum xc_head_pooling)o->pooling, .schedule = (enum xc_schedule)o->schedule, .rate = o->rate, .warmup = o->warmup, .dropout = o->dropout,
+        .smoothing = o->smoothing, .layer_decay = o->layer_decay, .contrast_scale = o->scale, .mask_share = o->mask, .epochs = o->epochs, .batch_tokens = o->batch_tokens,
+        .batch_rows = o->batch_rows, .accumulate = o->accumulate, .max_steps = o->max_steps, .eval_every = o->eval_every, .checkpoint_every = o->checkpoint_every,
+        .patience = o->patience, .max_tokens = (int32_t)o->max_tokens, .freeze = o->freeze.items, .n_freeze = o->freeze.n, .seed = (uint64_t)o->seed, .no_golden = o->no_golden,
+        .optimizer = { .kind = (enum xc_optimizer)o->optimizer, .beta1 = o->momentum, .beta2 = 0.999, .eps = 1e-8, .weight_decay = o->weight_decay, .clip = o->clip, .ema = o->ema },
+    };
+    struct xc_finetune_result result;
+    struct cli_progress progress;
+    struct xc_err err = { 0 };
+    enum xc_status status;
+    int code = CLI_OK;
+
+    (void)argc;
+    if (!o->task) return cli_usage(&cli_verb_finetune, "give --task");
+    if (!o->data) return cli_usage(&cli_verb_finetune, "give --data");
+    if (!o->out) return cli_usage(&cli_verb_finetune, "give -o");
+    if (!o->dev && (o->patience || o->metric || o->eval_every)) return cli_usage(&cli_verb_finetune, "--patience, --metric and --eval-every need --dev");
+    cli_progress_init(&progress, o->quiet);
+    f.progress = &progress.callbacks;
+    status = xc_pool_new(&f.pool, (int)o->threads, &err);
+    if (status == XC_OK) status = xc_finetune_file(argv[0], o->out, &f, &result, &err);
+    cli_progress_done(&progress);
+    if (status != XC_OK) {
+        code = cli_fail(&err);
+    } else {
+        if (result.truncated) cli_warn("%lld texts were cut to the longest sequence", (long long)result.truncated);
+        if (o->json) code = print_json(&result, o);
+        else print_text(&result, o);
+    }
+    if (f.pool) xc_pool_free(&f.pool);
+    return code;
+}
+
+const struct cli_verb cli_verb_finetune = {
+    .name = "finetune", .summary = "train a model on a task", .usage = "MODEL --task TASK --data FILE [--dev FILE] -o OUT.xc [options]",
+    .details =
+        "MODEL is an f32 .xc file or a Hugging Face directory. Its own head is trained on when it fits the task and has every label of the data; otherwise a new one is put on the "
+        "encoder. Batches are packed token by token, nothing is padded. The result depends on model, data, options and seed, not on the number of threads.\n\n"
+        "Tasks and their columns: classify (label, text), pair (label, text_a, text_b), regress (score or label; text, or text_a and text_b), tag (.conll: token, tab, tag), embed "
+        "(text_a, text_b; with score: the cosine learns the score over the largest one; without: every text_a finds its text_b in the batch), mlm (lines, or a .tsv with text).",
+    .opts = table, .opts_size = sizeof(struct finetune_opts), .min_args = 1, .max_args = 1, .run = run,
+};

@@ -1,0 +1,58 @@
+/* grad: what the derivative of an op is. One const struct per op, listed in grads.def; only libxcompress links them.
+ *
+ * backward gets what the op's forward saw (values are still there) and the gradient of what it made, and gives the gradients of its
+ * inputs. Rules: gradients of tensors are added to; d_in[i] is added to as well, or written whole where fresh[i] says that it holds
+ * nothing yet; the op's own output is not read (dropout changes it in place); every sum has a fixed order, whatever the threads. */
+#ifndef XC_COMPRESS_GRAD_GRAD_H
+#define XC_COMPRESS_GRAD_GRAD_H
+
+#include "runtime/graph/run.h"
+
+struct xc_grad_ctx {
+    const struct xc_op_ctx *op;
+    const float *d_out[XC_MAX_OUT]; /* (rows, cols) of output i */
+    float *d_in[XC_MAX_IN];         /* (rows, cols) of input value i; NULL = not wanted */
+    bool fresh[XC_MAX_IN];
+    float *d_tensor[XC_MAX_IN];     /* (rows, cols) of input tensor i; NULL = frozen */
+};
+
+struct xc_grad {
+    const char *op;
+    enum xc_status (*backward)(const struct xc_grad_ctx *c, struct xc_err *err); /* NULL = no gradient passes (whole numbers) */
+};
+
+const struct xc_grad *xc_grad_find(const char *op); /* NULL */
+
+/* ---- what derivatives share (parts.c) ---- */
+/* Calls fn on blocks of rows, as xc_rows_run does for forward. */
+typedef void xc_grad_rows_fn(const struct xc_grad_ctx *c, const void *arg, int64_t row0, int64_t row1);
+void xc_grad_rows(const struct xc_grad_ctx *c, xc_grad_rows_fn *fn, const void *arg, int64_t rows, int64_t cols);
+
+/* d = x or d += x, n numbers */
+void xc_grad_put(float *d, const float *x, int64_t n, bool fresh);
+
+/* sum (C) += the rows of x (R, ldx), column by column, in blocks of rows of a fixed size. With y not NULL: of x * y. */
+void xc_grad_col_sums(const struct xc_grad_ctx *c, float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t C);
+
+/* ---- products (products.c), on the GEMM of the kernel table; every output is one chain of sums over blocks of fixed size ---- */
+/* dx (R,K) = or += dy (R,N) w (N,K); w is row-major, its rows ldw apart. */
+enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw,
+                                  int64_t R, int64_t N, int64_t K, bool fresh, struct xc_err *err);
+/* dw (N,K) += dy (R,N)^T x (R,K) */
+enum xc_status xc_grad_product_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx,
+                                  int64_t R, int64_t N, int64_t K, struct xc_err *err);
+
+/* Panels for gemm_f32 (kernels.h), serial: of a w whose outputs are the columns of m (K,N), and of one whose outputs are its rows. */
+void xc_grad_panel_cols(float *panel, const float *m, int64_t ldm, int64_t K, int64_t N); /* out (R,N) = x (R,K) m (K,N) */
+void xc_grad_panel_rows(float *panel, const float *m, int64_t ldm, int64_t N, int64_t K); /* out (R,N) = x (R,K) m (N,K)^T */
+int64_t xc_grad_panel_floats(int64_t N, int64_t K);
+
+/* t (C,R) = x (R,C)^T */
+void xc_grad_transpose(float *t, int64_t ldt, const float *x, int64_t ldx, int64_t R, int64_t C);
+
+/* A tensor as row-major f32: its own bytes, or a copy in the node's scratch. */
+enum xc_status xc_grad_tensor(const struct xc_grad_ctx *c, const float **out, const struct xc_tensor *t, struct xc_err *err);
+/* bytes of the node's scratch */
+enum xc_status xc_grad_scratch(const struct xc_grad_ctx *c, void *out, size_t bytes, struct xc_err *err);
+
+#endif

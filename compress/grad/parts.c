@@ -1,0 +1,92 @@
+/* parts: what derivatives share: rows over the pool, sums over rows, scratch. See grad.h. */
+#include <string.h>
+
+#include "compress/grad/grad.h"
+#include "runtime/graph/ops/parallel.h"
+
+struct rows_job {
+    const struct xc_grad_ctx *c;
+    xc_grad_rows_fn *fn;
+    const void *arg;
+};
+
+static void rows_block(const struct xc_op_ctx *op, const void *arg, int64_t row0, int64_t row1)
+{
+    const struct rows_job *job = arg;
+
+    (void)op;
+    job->fn(job->c, job->arg, row0, row1);
+}
+
+void xc_grad_rows(const struct xc_grad_ctx *c, xc_grad_rows_fn *fn, const void *arg, int64_t rows, int64_t cols)
+{
+    const struct rows_job job = { .c = c, .fn = fn, .arg = arg };
+
+    xc_rows_run(c->op, rows_block, &job, rows, cols);
+}
+
+void xc_grad_put(float *d, const float *x, int64_t n, bool fresh)
+{
+    if (fresh) memcpy(d, x, (size_t)n * sizeof *d);
+    else
+        for (int64_t i = 0; i < n; i++) d[i] += x[i];
+}
+
+#define SUM_COLS 64 /* columns of an item */
+#define SUM_ROWS 64 /* rows summed in f32 before they join the double */
+
+struct sums {
+    float *sum;
+    const float *x, *y;
+    int64_t ldx, ldy, R, C;
+};
+
+static void sum_cols(void *arg, int64_t item, int thread)
+{
+    const struct sums *s = arg;
+    const int64_t c0 = item * SUM_COLS, n = xc_min_i64(SUM_COLS, s->C - c0);
+    double total[SUM_COLS] = { 0 };
+
+    (void)thread;
+    for (int64_t r0 = 0; r0 < s->R; r0 += SUM_ROWS) {
+        const int64_t r1 = xc_min_i64(r0 + SUM_ROWS, s->R);
+        float part[SUM_COLS] = { 0 };
+
+        for (int64_t r = r0; r < r1; r++) {
+            const float *x = s->x + r * s->ldx + c0, *y = s->y ? s->y + r * s->ldy + c0 : NULL;
+
+            if (y)
+                for (int64_t i = 0; i < n; i++) part[i] += x[i] * y[i];
+            else
+                for (int64_t i = 0; i < n; i++) part[i] += x[i];
+        }
+        for (int64_t i = 0; i < n; i++) total[i] += (double)part[i];
+    }
+    for (int64_t i = 0; i < n; i++) s->sum[c0 + i] += (float)total[i];
+}
+
+void xc_grad_col_sums(const struct xc_grad_ctx *c, float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t C)
+{
+    struct sums s = { .sum = sum, .x = x, .y = y, .ldx = ldx, .ldy = ldy, .R = R, .C = C };
+
+    if (R > 0) xc_pool_run(c->op->pool, sum_cols, &s, xc_div_up(C, SUM_COLS));
+}
+
+enum xc_status xc_grad_scratch(const struct xc_grad_ctx *c, void *out, size_t bytes, struct xc_err *err)
+{
+    void *p = xc_run_scratch(c->op->run, bytes);
+
+    memcpy(out, &p, sizeof p);
+    return p ? XC_OK : xc_fail_nomem(err, bytes);
+}
+
+enum xc_status xc_grad_tensor(const struct xc_grad_ctx *c, const float **out, const struct xc_tensor *t, struct xc_err *err)
+{
+    float *copy = NULL;
+
+    *out = (const float *)(const void *)t->part[XC_PART_DATA]->data;
+    if (t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_ROWS) return XC_OK;
+    XC_TRY(xc_grad_scratch(c, &copy, (size_t)xc_tensor_count(t) * sizeof *copy, err));
+    *out = copy;
+    return xc_tensor_to_f32(t, copy, err);
+}

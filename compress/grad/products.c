@@ -1,0 +1,109 @@
+/* products: the two products of a linear's derivative, on gemm_f32 of the kernel table: out (R,N) = x (R,K) w (N,K)^T with w in panels of 16
+ * outputs. Row-major matrices become panels by plain copies of 16 columns, so no second GEMM is needed.
+ *
+ *   dx (R,K) = dy (R,N) w (N,K)        panels: columns of w
+ *   dw (N,K) += dy^T (N,R) x (R,K)     panels: columns of x; dy is transposed; BLOCK rows at a time, in ascending order
+ *
+ * Blocks have a fixed size and no sum is split over threads: the same bits for any number of them. */
+#include <string.h>
+
+#include "compress/grad/grad.h"
+#include "runtime/graph/ops/gemm.h"
+
+#define BLOCK 512 /* rows summed by one product: three panels of it (96 KB) stay in the second-level cache */
+
+int64_t xc_grad_panel_floats(int64_t N, int64_t K) { return xc_round_up(N, 16) * K; }
+
+static void panel_col(float *panel, const float *m, int64_t ldm, int64_t K, int64_t n)
+{
+    if (n == 16)
+        for (int64_t k = 0; k < K; k++) memcpy(panel + k * 16, m + k * ldm, 16 * sizeof *m);
+    else
+        for (int64_t k = 0; k < K; k++)
+            for (int64_t i = 0; i < 16; i++) panel[k * 16 + i] = i < n ? m[k * ldm + i] : 0.0f;
+}
+
+void xc_grad_panel_cols(float *panel, const float *m, int64_t ldm, int64_t K, int64_t N)
+{
+    for (int64_t n0 = 0; n0 < N; n0 += 16) panel_col(panel + n0 * K, m + n0, ldm, K, xc_min_i64(16, N - n0));
+}
+
+void xc_grad_panel_rows(float *panel, const float *m, int64_t ldm, int64_t N, int64_t K)
+{
+    for (int64_t n0 = 0; n0 < N; n0 += 16) {
+        const int64_t n = xc_min_i64(16, N - n0);
+        float *p = panel + n0 * K;
+
+        if (n < 16) memset(p, 0, (size_t)(16 * K) * sizeof *p);
+        xc_grad_transpose(p, 16, m + n0 * ldm, ldm, n, K);
+    }
+}
+
+void xc_grad_transpose(float *t, int64_t ldt, const float *x, int64_t ldx, int64_t R, int64_t C)
+{
+    for (int64_t r0 = 0; r0 < R; r0 += 16) {
+        const int64_t r1 = xc_min_i64(r0 + 16, R);
+
+        for (int64_t c = 0; c < C; c++)
+            for (int64_t r = r0; r < r1; r++) t[c * ldt + r] = x[r * ldx + c];
+    }
+}
+
+struct copy {
+    float *to;
+    const float *from;
+    int64_t ld_to, ld_from, R, C;
+};
+
+/* Item: 16 columns to a panel. */
+static void panel_item(void *arg, int64_t item, int thread)
+{
+    const struct copy *p = arg;
+
+    (void)thread;
+    panel_col(p->to + item * 16 * p->R, p->from + item * 16, p->ld_from, p->R, xc_min_i64(16, p->C - item * 16));
+}
+
+/* Item: 64 rows transposed. */
+static void transpose_item(void *arg, int64_t item, int thread)
+{
+    const struct copy *p = arg;
+    const int64_t r0 = item * 64;
+
+    (void)thread;
+    xc_grad_transpose(p->to + r0, p->ld_to, p->from + r0 * p->ld_from, p->ld_from, xc_min_i64(64, p->R - r0), p->C);
+}
+
+enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw,
+                                  int64_t R, int64_t N, int64_t K, bool fresh, struct xc_err *err)
+{
+    struct copy p = { .from = w, .ld_from = ldw, .R = N, .C = K };
+    struct xc_gemm_f32 g = { .x = dy, .ldx = ldy, .N = K, .K = N, .ep = { .residual = fresh ? NULL : dx, .ld_residual = ldx, .out = dx, .ld_out = ldx } };
+
+    XC_TRY(xc_grad_scratch(c, &p.to, (size_t)xc_grad_panel_floats(K, N) * sizeof *p.to, err));
+    xc_pool_run(c->op->pool, panel_item, &p, xc_div_up(K, 16));
+    g.w = p.to;
+    xc_gemm_tiles_f32(c->op, &g, R);
+    return XC_OK;
+}
+
+enum xc_status xc_grad_product_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx,
+                                  int64_t R, int64_t N, int64_t K, struct xc_err *err)
+{
+    const int64_t most = xc_min_i64(R, BLOCK), ldt = xc_round_up(most, 16) + 16; /* not a power of two: rows would share cache sets */
+    float *t, *panels;
+
+    XC_TRY(xc_grad_scratch(c, &t, (size_t)(N * ldt) * sizeof *t, err));
+    XC_TRY(xc_grad_scratch(c, &panels, (size_t)xc_grad_panel_floats(K, most) * sizeof *panels, err));
+    for (int64_t r0 = 0; r0 < R; r0 += BLOCK) {
+        const int64_t n = xc_min_i64(BLOCK, R - r0);
+        struct copy transposed = { .to = t, .from = dy + r0 * ldy, .ld_to = ldt, .ld_from = ldy, .R = n, .C = N };
+        struct copy panel = { .to = panels, .from = x + r0 * ldx, .ld_from = ldx, .R = n, .C = K };
+        const struct xc_gemm_f32 g = { .x = t, .ldx = ldt, .w = panels, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
+
+        xc_pool_run(c->op->pool, transpose_item, &transposed, xc_div_up(n, 64));
+        xc_pool_run(c->op->pool, panel_item, &panel, xc_div_up(K, 16));
+        xc_gemm_tiles_f32(c->op, &g, N);
+    }
+    return XC_OK;
+}

@@ -1,0 +1,312 @@
+/* tape: see tape.h. */
+#include "compress/grad/tape.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "compress/grad/dropout.h"
+
+struct slot {
+    int32_t space, cols;
+    bool taken; /* while planning */
+    float *data;
+};
+
+struct xc_tape {
+    struct xc_graph *g;
+    struct xc_run *run;
+    const struct xc_grad **grad; /* per node; NULL = no gradient passes */
+    float **d_tensor;            /* per tensor */
+    bool *trained;               /* per tensor */
+    bool *wants;                 /* per value: its gradient is needed */
+    int32_t *slot_of;            /* per value; -1 = none, or the caller's buffer */
+    float **d_value;             /* per value, while backward runs; NULL = nothing has arrived yet */
+    double *drop;                /* per value: probability */
+    uint8_t **mask;              /* per value, of the last forward */
+    struct slot *slots;
+    int32_t n_slots;
+    size_t cap_slots;
+    struct xc_scratch memory;    /* slots of the last backward */
+    struct xc_scratch masks;
+    bool inputs;
+};
+
+void xc_tape_free(struct xc_tape **tape)
+{
+    struct xc_tape *t = *tape;
+
+    *tape = NULL;
+    if (!t) return;
+    if (t->run) xc_run_free(&t->run);
+    xc_scratch_release(&t->memory);
+    xc_scratch_release(&t->masks);
+    xc_free(t->grad);
+    xc_free(t->d_tensor);
+    xc_free(t->trained);
+    xc_free(t->wants);
+    xc_free(t->slot_of);
+    xc_free(t->d_value);
+    xc_free(t->drop);
+    xc_free(t->mask);
+    xc_free(t->slots);
+    xc_free(t);
+}
+
+/* ---- planning ---- */
+static bool wants_value(const struct xc_tape *t, const struct xc_ref *ref) { return ref->kind == XC_REF_VALUE && t->wants[ref->id]; }
+
+/* Forward: a value's gradient is needed when a trained tensor, or a wanted input, lies behind it. */
+static enum xc_status find_wants(struct xc_tape *t, struct xc_err *err)
+{
+    const struct xc_graph *g = t->g;
+
+    for (int32_t i = 0; i < g->n_inputs && t->inputs; i++) t->wants[g->inputs[i]] = g->values[g->inputs[i]].dtype == XC_DTYPE_F32;
+    for (int32_t n = 0; n < g->n_nodes; n++) {
+        const struct xc_node *node = &g->nodes[n];
+        const struct xc_grad *grad = xc_grad_find(node->op->name);
+        bool wanted = false;
+
+        for (int32_t i = 0; i < node->n_in; i++) wanted |= wants_value(t, &node->in[i]) || (node->in[i].kind == XC_REF_TENSOR && t->trained[node->in[i].id]);
+        if (!wanted) continue;
+        if (!grad) return xc_fail(err, XC_E_UNSUPPORTED, "node '%s': op '%s' has no derivative", node->name, node->op->name);
+        if (!grad->backward) continue;
+        for (int32_t i = 0; i < node->n_in; i++)
+            if (node->in[i].range.mode != XC_RANGE_NONE)
+                return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' takes its input as int8, through which no gradient passes: train the f32 model", node->name);
+        t->grad[n] = grad;
+        for (int32_t i = 0; i < node->n_out; i++) t->wants[node->out[i]] = g->values[node->out[i]].dtype == XC_DTYPE_F32;
+    }
+    return XC_OK;
+}
+
+/* The free slot of this space whose width is nearest, else a new one. */
+static enum xc_status take_slot(struct xc_tape *t, int32_t value, struct xc_err *err)
+{
+    const struct xc_value *v = &t->g->values[value];
+    int32_t best = -1;
+
+    for (int32_t i = 0; i < t->n_slots; i++) {
+        const struct slot *s = &t->slots[i];
+
+        if (s->taken || s->space != v->space) continue;
+        if (best < 0 || (s->cols >= v->cols && (t->slots[best].cols < v->cols || s->cols < t->slots[best].cols)) || (s->cols > t->slots[best].cols && t->slots[best].cols < v->cols))
+            best = i;
+    }
+    if (best < 0) {
+        XC_TRY(xc_grow((void **)&t->slots, &t->cap_slots, (size_t)t->n_slots + 1, sizeof *t->slots, err));
+        best = t->n_slots++;
+        t->slots[best] = (struct slot){ .space = v->space, .cols = v->cols };
+    }
+    if (t->slots[best].cols < v->cols) t->slots[best].cols = v->cols;
+    t->slots[best].taken = true;
+    t->slot_of[value] = best;
+    return XC_OK;
+}
+
+static bool is_output(const struct xc_graph *g, int32_t value)
+{
+    for (int32_t i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i] == value) return true;
+    return false;
+}
+
+static enum xc_status plan(struct xc_tape *t, struct xc_err *err)
+{
+    const struct xc_graph *g = t->g;
+
+    for (int32_t v = 0; v < g->n_values; v++) t->slot_of[v] = -1;
+    for (int32_t n = g->n_nodes - 1; n >= 0; n--) {
+        const struct xc_node *node = &g->nodes[n];
+
+        if (!t->grad[n]) continue;
+        for (int32_t i = 0; i < node->n_in; i++)
+            if (wants_value(t, &node->in[i]) && t->slot_of[node->in[i].id] < 0 && !is_output(g, node->in[i].id)) XC_TRY(take_slot(t, node->in[i].id, err));
+        for (int32_t i = 0; i < node->n_out; i++)
+            if (t->slot_of[node->out[i]] >= 0) t->slots[t->slot_of[node->out[i]]].taken = false;
+    }
+    return XC_OK;
+}
+
+static enum xc_status fill(struct xc_tape *t, const struct xc_tape_opts *opts, struct xc_err *err)
+{
+    const size_t nodes = (size_t)t->g->n_nodes + 1, values = (size_t)t->g->n_values + 1, tensors = (size_t)t->g->model->n_tensors + 1;
+
+    t->grad = xc_calloc(nodes, sizeof *t->grad);
+    t->d_tensor = xc_calloc(tensors, sizeof *t->d_tensor);
+    t->trained = xc_calloc(tensors, sizeof *t->trained);
+    t->wants = xc_calloc(values, sizeof *t->wants);
+    t->slot_of = xc_calloc(values, sizeof *t->slot_of);
+    t->d_value = xc_calloc(values, sizeof *t->d_value);
+    t->drop = xc_calloc(values, sizeof *t->drop);
+    t->mask = xc_calloc(values, sizeof *t->mask);
+    if (!t->grad || !t->d_tensor || !t->trained || !t->wants || !t->slot_of || !t->d_value || !t->drop || !t->mask) return xc_fail_nomem(err, values * sizeof *t->d_value);
+    if (opts->trained) memcpy(t->trained, opts->trained, (tensors - 1) * sizeof *t->trained);
+    XC_TRY(find_wants(t, err));
+    XC_TRY(plan(t, err));
+    return xc_run_new(&t->run, t->g->model, opts->kern, opts->pool, err);
+}
+
+enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const struct xc_tape_opts *opts, struct xc_err *err)
+{
+    struct xc_tape *t = xc_calloc(1, sizeof *t);
+    enum xc_status status;
+
+    *out = NULL;
+    if (!t) return xc_fail_nomem(err, sizeof *t);
+    t->g = graph;
+    t->inputs = opts->inputs;
+    status = fill(t, opts, err);
+    if (status != XC_OK) xc_tape_free(&t);
+    *out = t;
+    return status;
+}
+
+void xc_tape_bind(struct xc_tape *t, int32_t tensor, float *gradient) { t->d_tensor[tensor] = gradient; }
+void xc_tape_dropout(struct xc_tape *t, int32_t value, double p) { t->drop[value] = p; }
+
+/* ---- dropout ---- */
+static const char *op_of(const struct xc_graph *g, int32_t value) { return g->values[value].node >= 0 ? g->nodes[g->values[value].node].op->name : ""; }
+
+void xc_tape_dropout_usual(struct xc_tape *t, double p)
+{
+    const struct xc_graph *g = t->g;
+    bool embedded = false;
+
+    for (int32_t n = 0; n < g->n_nodes; n++) {
+        const struct xc_node *node = &g->nodes[n];
+
+        if (!embedded && (!strcmp(node->op->name, "layer_norm") || !strcmp(node->op->name, "rms_norm"))) {
+            xc_tape_dropout(t, node->out[0], p);
+            embedded = true;
+        }
+        if (strcmp(node->op->name, "add")) continue;
+        for (int32_t i = 0; i < 2; i++)
+            if (!strcmp(op_of(g, node->in[i].id), "linear")) xc_tape_dropout(t, node->in[i].id, p);
+    }
+    if (g->n_outputs && !strcmp(op_of(g, g->outputs[0]), "linear")) xc_tape_dropout(t, g->nodes[g->values[g->outputs[0]].node].in[0].id, p);
+}
+
+static enum xc_status drop_value(struct xc_tape *t, int32_t value, uint64_t seed, uint64_t step, struct xc_err *err)
+{
+    const struct xc_view *v = &t->run->views[value];
+    const int64_t n = v->rows * v->cols;
+
+    t->mask[value] = xc_scratch_alloc(&t->masks, (size_t)xc_div_up(n, 8));
+    if (!t->mask[value]) return xc_fail_nomem(err, (size_t)xc_div_up(n, 8));
+    xc_dropout_draw(t->mask[value], n, t->drop[value], seed, step * (uint64_t)(t->g->n_values + 1) + (uint64_t)value, t->run->pool);
+    xc_dropout_apply(v->data, t->mask[value], n, t->drop[value], t->run->pool);
+    return XC_OK;
+}
+
+/* ---- running ---- */
+enum xc_status xc_tape_forward(struct xc_tape *t, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces, bool train, uint64_t seed, uint64_t step,
+                               struct xc_view *out, struct xc_err *err)
+{
+    const struct xc_graph *g = t->g;
+    enum xc_status status = XC_OK;
+
+    XC_TRY(xc_run_begin(t->run, g, in, spaces, n_spaces, err));
+    XC_TRY(xc_scratch_reset(&t->masks, err));
+    memset(t->mask, 0, (size_t)g->n_values * sizeof *t->mask);
+    xc_pool_begin(t->run->pool);
+    for (int32_t n = 0; n < g->n_nodes && status == XC_OK; n++) {
+        status = xc_run_node(t->run, g, &g->nodes[n], err);
+        for (int32_t i = 0; train && i < g->nodes[n].n_out && status == XC_OK; i++)
+            if (t->drop[g->nodes[n].out[i]] > 0) status = drop_value(t, g->nodes[n].out[i], seed, step, err);
+    }
+    xc_pool_end(t->run->pool);
+    for (int32_t i = 0; i < g->n_outputs && status == XC_OK; i++) out[i] = t->run->views[g->outputs[i]];
+    return status;
+}
+
+static size_t value_bytes(const struct xc_tape *t, int32_t value)
+{
+    return (size_t)(t->run->views[value].rows * t->run->views[value].cols) * sizeof(float);
+}
+
+/* The gradient buffer of input value v; *fresh: nothing has arrived in it yet. */
+static float *reach(struct xc_tape *t, int32_t v, bool *fresh)
+{
+    *fresh = !t->d_value[v];
+    if (*fresh && t->slot_of[v] >= 0) t->d_value[v] = t->slots[t->slot_of[v]].data;
+    return t->d_value[v];
+}
+
+static bool twice(const struct xc_node *node, int32_t i)
+{
+    for (int32_t k = 0; k < node->n_in; k++)
+        if (k != i && node->in[k].kind == XC_REF_VALUE && node->in[k].id == node->in[i].id) return true;
+    return false;
+}
+
+static enum xc_status backward_node(struct xc_tape *t, const struct xc_node *node, const struct xc_grad *grad, struct xc_err *err)
+{
+    const struct xc_scratch_mark mark = xc_scratch_save(&t->run->node);
+    struct xc_op_ctx op = { .graph = t->g, .node = node, .attr = node->attr, .kern = t->run->kern, .pool = t->run->pool, .run = t->run };
+    struct xc_grad_ctx c = { .op = &op };
+    enum xc_status status;
+
+    for (int32_t i = 0; i < node->n_out; i++) {
+        op.out[i] = &t->run->views[node->out[i]];
+        if (!t->d_value[node->out[i]]) return XC_OK; /* nothing that the loss sees */
+        c.d_out[i] = t->d_value[node->out[i]];
+        if (t->mask[node->out[i]])
+            xc_dropout_apply(t->d_value[node->out[i]], t->mask[node->out[i]], op.out[i]->rows * op.out[i]->cols, t->drop[node->out[i]], t->run->pool);
+    }
+    for (int32_t i = 0; i < node->n_in; i++) {
+        if (node->in[i].kind == XC_REF_TENSOR) {
+            op.tensor[i] = t->g->model->tensors[node->in[i].id];
+            if (t->trained[node->in[i].id]) c.d_tensor[i] = t->d_tensor[node->in[i].id];
+        }
+        if (node->in[i].kind != XC_REF_VALUE) continue;
+        op.in[i] = &t->run->views[node->in[i].id];
+        if (!t->wants[node->in[i].id]) continue;
+        c.d_in[i] = reach(t, node->in[i].id, &c.fresh[i]);
+        if (c.d_in[i] && c.fresh[i] && twice(node, i)) { /* one buffer behind two inputs: both add */
+            memset(c.d_in[i], 0, value_bytes(t, node->in[i].id));
+            c.fresh[i] = false;
+        }
+    }
+    status = grad->backward(&c, err);
+    xc_scratch_restore(&t->run->node, mark);
+    return status;
+}
+
+enum xc_status xc_tape_backward(struct xc_tape *t, float *const *d_out, struct xc_err *err)
+{
+    const struct xc_graph *g = t->g;
+    enum xc_status status = XC_OK;
+
+    XC_TRY(xc_scratch_reset(&t->memory, err));
+    memset(t->d_value, 0, (size_t)g->n_values * sizeof *t->d_value);
+    for (int32_t i = 0; i < t->n_slots; i++) {
+        const struct xc_ragged *rag = &t->run->spaces[t->slots[i].space];
+        const size_t bytes = (size_t)rag->start[rag->n_seq] * (size_t)t->slots[i].cols * sizeof(float);
+
+        t->slots[i].data = xc_scratch_alloc(&t->memory, bytes);
+        if (!t->slots[i].data) return xc_fail_nomem(err, bytes);
+    }
+    for (int32_t i = 0; i < g->n_outputs; i++) t->d_value[g->outputs[i]] = d_out[i];
+    xc_pool_begin(t->run->pool);
+    for (int32_t n = g->n_nodes - 1; n >= 0 && status == XC_OK; n--)
+        if (t->grad[n]) status = backward_node(t, &g->nodes[n], t->grad[n], err);
+    xc_pool_end(t->run->pool);
+    return status;
+}
+
+const float *xc_tape_input_gradient(const struct xc_tape *t, int32_t value) { return t->d_value[value]; }
+
+const char *xc_tape_first_bad(const struct xc_tape *t)
+{
+    for (int32_t n = 0; n < t->g->n_nodes; n++)
+        for (int32_t i = 0; i < t->g->nodes[n].n_out; i++) {
+            const int32_t v = t->g->nodes[n].out[i];
+            const struct xc_view *view = &t->run->views[v];
+            const float *x = view->data;
+
+            if (t->g->values[v].dtype != XC_DTYPE_F32) continue;
+            for (int64_t k = 0; k < view->rows * view->cols; k++)
+                if (!isfinite(x[k])) return t->g->nodes[n].name;
+        }
+    return NULL;
+}

@@ -1,0 +1,48 @@
+/* tape: a graph run forward with everything kept, then backward: reverse-mode differentiation over the IR.
+ *
+ * The backward pass is planned once, from the graph alone: which values a gradient must pass through, and which buffer each gradient
+ * lives in (a buffer is used again as soon as its value's producer is done). Sizes follow the rows of the batch; after the largest batch
+ * nothing is allocated. The same inputs and seed give the same bits for any number of threads.
+ *
+ * Batches are ragged: token-packed sequences, no padding, no mask. */
+#ifndef XC_COMPRESS_GRAD_TAPE_H
+#define XC_COMPRESS_GRAD_TAPE_H
+
+#include "compress/grad/grad.h"
+
+struct xc_tape;
+
+struct xc_tape_opts {
+    struct xc_pool *pool;         /* NULL = the calling thread */
+    const struct xc_kernels *kern;/* NULL = the best */
+    const bool *trained;          /* per tensor of the model: has a gradient */
+    bool inputs;                  /* gradients of the graph's f32 inputs too */
+};
+
+/* Refuses by name what has no derivative on a path that needs one. The tensors are loaded, and belong to the caller. */
+enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const struct xc_tape_opts *opts, struct xc_err *err);
+void xc_tape_free(struct xc_tape **tape);
+
+/* Where the gradient of tensor t is added to: as many numbers as it has. */
+void xc_tape_bind(struct xc_tape *tape, int32_t tensor, float *gradient);
+
+/* Values of this graph are dropped with probability p in training, survivors scaled by 1/(1-p). p 0 = never. */
+void xc_tape_dropout(struct xc_tape *tape, int32_t value, double p);
+
+/* Which values a BERT-shaped graph drops: embeddings after their norm, what joins a residual sum, and what a head's last linear reads. */
+void xc_tape_dropout_usual(struct xc_tape *tape, double p);
+
+/* train: with dropout, whose draws are a function of (seed, step) and of the place in the batch. out: one view per output of the graph. */
+enum xc_status xc_tape_forward(struct xc_tape *tape, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces, bool train, uint64_t seed,
+                               uint64_t step, struct xc_view *out, struct xc_err *err);
+
+/* After a forward. d_out: the gradient of each output (changed by the pass); NULL = none. */
+enum xc_status xc_tape_backward(struct xc_tape *tape, float *const *d_out, struct xc_err *err);
+
+/* Of a graph input, after backward with opts.inputs; NULL = none. */
+const float *xc_tape_input_gradient(const struct xc_tape *tape, int32_t value);
+
+/* The first node, in order, whose output has a number that is not finite; NULL = none. */
+const char *xc_tape_first_bad(const struct xc_tape *tape);
+
+#endif

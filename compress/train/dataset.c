@@ -1,0 +1,209 @@
+/* dataset: see dataset.h. */
+#include "compress/train/dataset.h"
+
+#include <string.h>
+
+#include "runtime/base/rng.h"
+
+#define CHUNK 64 /* sequences that one thread tokenizes at a time */
+
+enum { STREAM_SHUFFLE = 1, STREAM_MASK = 2 }; /* of the generator; low bits of the stream */
+
+void xc_dataset_release(struct xc_dataset *d)
+{
+    xc_data_release(&d->data);
+    xc_free(d->ids);
+    xc_free(d->words);
+    xc_free(d->types);
+    xc_free(d->start);
+    xc_free(d->label);
+    xc_free(d->token_label);
+    xc_free(d->score);
+    *d = (struct xc_dataset){ 0 };
+}
+
+/* ---- tokens ---- */
+struct chunk {
+    struct xc_tokens tokens;
+    int64_t end[CHUNK];
+    int64_t truncated;
+    enum xc_status status;
+    struct xc_err err;
+};
+
+struct tokenize {
+    const struct xc_dataset *d;
+    const struct xc_tokenizer *tok;
+    struct xc_encode_opts opts;
+    struct chunk *chunk;
+    int64_t n; /* sequences */
+};
+
+static void tokenize_chunk(void *arg, int64_t item, int thread)
+{
+    const struct tokenize *t = arg;
+    const struct xc_data *d = &t->d->data;
+    struct chunk *c = &t->chunk[item];
+
+    (void)thread;
+    for (int64_t i = 0; i < CHUNK && item * CHUNK + i < t->n && c->status == XC_OK; i++) {
+        const int64_t seq = item * CHUNK + i, row = seq / t->d->per_row;
+        const bool second = t->d->per_row == 2 && seq % 2, pair = d->b && t->d->per_row == 1;
+
+        if (d->words)
+            c->status = xc_tokenizer_encode_words(t->tok, &c->tokens, d->words + d->word_start[row], (size_t)(d->word_start[row + 1] - d->word_start[row]), &t->opts, &c->err);
+        else
+            c->status = xc_tokenizer_encode(t->tok, &c->tokens, second ? d->b[row] : d->a[row], second ? d->b_len[row] : d->a_len[row], pair ? d->b[row] : NULL,
+                                            pair ? d->b_len[row] : 0, &t->opts, &c->err);
+        c->end[i] = (int64_t)c->tokens.n;
+        c->truncated += c->tokens.truncated;
+    }
+}
+
+static enum xc_status merge(struct xc_dataset *d, const struct tokenize *t, struct xc_err *err)
+{
+    int64_t total = 0, at = 0;
+
+    for (int64_t c = 0; c < xc_div_up(t->n, CHUNK); c++) {
+        if (t->chunk[c].status != XC_OK) {
+            if (err) *err = t->chunk[c].err;
+            return t->chunk[c].status;
+        }
+        total += (int64_t)t->chunk[c].tokens.n;
+        d->truncated += t->chunk[c].truncated;
+    }
+    d->ids = xc_malloc((size_t)(total + 1) * sizeof *d->ids);
+    d->words = xc_malloc((size_t)(total + 1) * sizeof *d->words);
+    d->types = xc_malloc((size_t)(total + 1));
+    d->start = xc_malloc((size_t)(t->n + 1) * sizeof *d->start);
+    if (!d->ids || !d->words || !d->types || !d->start) return xc_fail_nomem(err, (size_t)total * sizeof *d->ids);
+    d->start[0] = 0;
+    for (int64_t c = 0; c < xc_div_up(t->n, CHUNK); c++) {
+        const struct chunk *k = &t->chunk[c];
+
+        if (k->tokens.n) {
+            memcpy(d->ids + at, k->tokens.ids, k->tokens.n * sizeof *d->ids);
+            memcpy(d->words + at, k->tokens.words, k->tokens.n * sizeof *d->words);
+            memcpy(d->types + at, k->tokens.types, k->tokens.n);
+        }
+        for (int64_t i = 0; i < CHUNK && c * CHUNK + i < t->n; i++) d->start[c * CHUNK + i + 1] = at + k->end[i];
+        at += (int64_t)k->tokens.n;
+    }
+    return XC_OK;
+}
+
+enum xc_status xc_dataset_tokenize(struct xc_dataset *d, const struct xc_tokenizer *tok, int32_t max_tokens, struct xc_pool *pool, struct xc_err *err)
+{
+    struct tokenize t = { .d = d, .tok = tok, .opts = { .max_tokens = max_tokens }, .n = d->data.n * d->per_row };
+    enum xc_status status;
+
+    d->n = d->data.n;
+    t.chunk = xc_calloc((size_t)xc_div_up(t.n, CHUNK) + 1, sizeof *t.chunk);
+    if (!t.chunk) return xc_fail_nomem(err, (size_t)t.n * sizeof *t.chunk / CHUNK);
+    xc_pool_run(pool, tokenize_chunk, &t, xc_div_up(t.n, CHUNK));
+    status = merge(d, &t, err);
+    for (int64_t c = 0; c < xc_div_up(t.n, CHUNK); c++) xc_tokens_release(&t.chunk[c].tokens);
+    xc_free(t.chunk);
+    return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", d->data.path);
+}
+
+/* ---- batches ---- */
+void xc_batches_release(struct xc_batches *b)
+{
+    xc_free(b->order);
+    xc_free(b->first);
+    *b = (struct xc_batches){ 0 };
+}
+
+static int64_t row_tokens(const struct xc_dataset *d, int64_t row) { return d->start[(row + 1) * d->per_row] - d->start[row * d->per_row]; }
+
+enum xc_status xc_batches_plan(struct xc_batches *b, const struct xc_dataset *d, bool shuffle, uint64_t seed, int64_t epoch, int64_t max_tokens, int64_t max_rows, struct xc_err *err)
+{
+    struct xc_rng rng;
+
+    XC_TRY(xc_grow((void **)&b->order, &b->cap_order, (size_t)d->n, sizeof *b->order, err));
+    XC_TRY(xc_grow((void **)&b->first, &b->cap_first, (size_t)d->n + 1, sizeof *b->first, err));
+    for (int64_t i = 0; i < d->n; i++) b->order[i] = i;
+    xc_rng_init(&rng, seed, (uint64_t)epoch << 8 | STREAM_SHUFFLE);
+    for (int64_t i = d->n - 1; i > 0 && shuffle; i--) {
+        const int64_t k = (int64_t)xc_rng_below(&rng, (uint64_t)i + 1), row = b->order[i];
+
+        b->order[i] = b->order[k];
+        b->order[k] = row;
+    }
+    b->n = 0;
+    b->first[0] = 0;
+    for (int64_t from = 0, to; from < d->n; from = to) {
+        int64_t tokens = row_tokens(d, b->order[from]);
+
+        for (to = from + 1; to < d->n && (!max_rows || to - from < max_rows); to++) {
+            if (tokens + row_tokens(d, b->order[to]) > max_tokens) break;
+            tokens += row_tokens(d, b->order[to]);
+        }
+        b->first[++b->n] = to;
+    }
+    return XC_OK;
+}
+
+/* ---- one batch ---- */
+void xc_batch_release(struct xc_batch *b)
+{
+    xc_free(b->ids);
+    xc_free(b->types);
+    xc_free(b->start);
+    xc_free(b->label);
+    xc_free(b->score);
+    *b = (struct xc_batch){ 0 };
+}
+
+static void mask_row(struct xc_batch *b, const struct xc_dataset *d, int64_t row, int64_t at, const struct xc_masking *m)
+{
+    const int64_t src = d->start[row], n = d->start[row + 1] - src;
+
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t draw[4];
+
+        b->label[at + i] = -1;
+        if (d->words[src + i] < 0) continue; /* [CLS], [SEP] */
+        xc_philox(draw, m->seed, (m->epoch << 8 | STREAM_MASK) + ((uint64_t)row << 32), (uint64_t)i);
+        if ((double)draw[0] >= m->share * 4294967296.0) continue;
+        b->label[at + i] = b->ids[at + i];
+        if (draw[1] < 3435973837u) b->ids[at + i] = m->mask_id; /* 0.8 */
+        else if (draw[1] < 3865470566u) b->ids[at + i] = (int32_t)((uint64_t)draw[2] * (uint64_t)m->vocab >> 32); /* 0.9 */
+    }
+}
+
+enum xc_status xc_batch_fill(struct xc_batch *b, const struct xc_dataset *d, const struct xc_batches *plan, int64_t index, const struct xc_masking *mask, int64_t *targets,
+                             struct xc_err *err)
+{
+    const int64_t first = plan->first[index];
+    const bool by_token = d->token_label || mask->on;
+
+    b->rows = plan->first[index + 1] - first;
+    b->sequences = b->rows * d->per_row;
+    b->tokens = 0;
+    for (int64_t i = 0; i < b->rows; i++) b->tokens += row_tokens(d, plan->order[first + i]);
+    XC_TRY(xc_grow((void **)&b->ids, &b->cap_ids, (size_t)b->tokens + 1, sizeof *b->ids, err));
+    XC_TRY(xc_grow((void **)&b->types, &b->cap_types, (size_t)b->tokens + 1, sizeof *b->types, err));
+    XC_TRY(xc_grow((void **)&b->start, &b->cap_start, (size_t)b->sequences + 1, sizeof *b->start, err));
+    XC_TRY(xc_grow((void **)&b->label, &b->cap_label, (size_t)(by_token ? b->tokens : b->rows) + 1, sizeof *b->label, err));
+    XC_TRY(xc_grow((void **)&b->score, &b->cap_score, (size_t)b->rows + 1, sizeof *b->score, err));
+    b->start[0] = 0;
+    for (int64_t i = 0, at = 0; i < b->rows; i++) {
+        const int64_t row = plan->order[first + i], src = d->start[row * d->per_row], n = row_tokens(d, row);
+
+        memcpy(b->ids + at, d->ids + src, (size_t)n * sizeof *b->ids);
+        for (int64_t k = 0; k < n; k++) b->types[at + k] = d->types[src + k];
+        for (int32_t s = 0; s < d->per_row; s++) b->start[i * d->per_row + s + 1] = (int32_t)(at + d->start[row * d->per_row + s + 1] - src);
+        if (d->label) b->label[i] = d->label[row];
+        if (d->score) b->score[i] = d->score[row];
+        if (d->token_label) memcpy(b->label + at, d->token_label + src, (size_t)n * sizeof *b->label);
+        if (mask->on) mask_row(b, d, row, at, mask);
+        at += n;
+    }
+    *targets = b->rows;
+    if (!by_token) return XC_OK;
+    *targets = 0;
+    for (int64_t i = 0; i < b->tokens; i++) *targets += b->label[i] >= 0;
+    return XC_OK;
+}

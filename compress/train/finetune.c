@@ -1,0 +1,275 @@
+/* finetune: see finetune.h. This file is the loop; setup.c prepares it. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "compress/train/checkpoint.h"
+#include "compress/train/setup.h"
+#include "formats/json.h"
+#include "runtime/base/atomic_file.h"
+#include "runtime/session/golden.h"
+#include "xcompress/compress.h"
+
+double xc_schedule_factor(enum xc_schedule schedule, double warmup, int64_t step, int64_t total)
+{
+    const double warm = warmup * (double)total, at = (double)step;
+    double left;
+
+    if (at < warm) return (at + 1) / (warm + 1);
+    left = ((double)total - at) / fmax(1, (double)total - warm);
+    if (schedule == XC_SCHEDULE_CONSTANT) return 1;
+    return schedule == XC_SCHEDULE_COSINE ? 0.5 * (1 - cos(3.14159265358979323846 * left)) : left;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- log ---- */
+static enum xc_status log_line(struct xc_training *t, json_t *doc, struct xc_err *err)
+{
+    bool bad;
+
+    if (!t->log) {
+        json_decref(doc);
+        return XC_OK;
+    }
+    if (!doc) return xc_fail_nomem(err, 0);
+    bad = json_dumpf(doc, t->log, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 || fputc('\n', t->log) == EOF || fflush(t->log) != 0;
+    json_decref(doc);
+    if (!bad) return XC_OK;
+    xc_fail(err, XC_E_IO, "cannot write the log");
+    return xc_fail_at(err, XC_E_IO, "%s", t->opts->log);
+}
+
+/* ---- evaluation ---- */
+static enum xc_status dev_loss(struct xc_training *t, double *loss, struct xc_err *err)
+{
+    struct xc_masking mask = t->mask;
+    int64_t targets, all = 0;
+    double sum = 0;
+
+    mask.epoch = UINT32_MAX; /* the same masks each time, those of no epoch */
+    XC_TRY(xc_batches_plan(&t->dev_plan, &t->dev, false, 0, 0, t->opts->batch_tokens, t->opts->batch_rows, err));
+    for (int64_t b = 0; b < t->dev_plan.n; b++) {
+        XC_TRY(xc_batch_fill(&t->batch, &t->dev, &t->dev_plan, b, &mask, &targets, err));
+        XC_TRY(xc_training_forward(t, false, 0, err));
+        sum += xc_training_loss(t, 0);
+        all += targets;
+    }
+    *loss = all ? sum / (double)all : 0;
+    return XC_OK;
+}
+
+static enum xc_status measure(struct xc_training *t, double *value, struct xc_err *err)
+{
+    const struct xc_eval_opts eval = { .data = t->opts->dev, .metric = t->opts->metric, .resamples = 2, .pool = t->opts->pool };
+    const struct xc_session_opts session = { .pool = t->opts->pool, .max_tokens = t->opts->max_tokens };
+    struct xc_subject subject = { .path = t->from, .model = t->model };
+    struct xc_eval_result result;
+    enum xc_status status;
+
+    if (!t->task) {
+        snprintf(t->metric, sizeof t->metric, "loss");
+        t->lower_is_better = true;
+        return dev_loss(t, value, err);
+    }
+    XC_TRY(xc_session_new(&subject.session, t->model, &session, err));
+    subject.info = subject.session->info;
+    status = xc_evaluate(&result, t->task, &subject, NULL, &eval, err);
+    xc_session_free(&subject.session);
+    if (status != XC_OK) return status;
+    *value = result.metrics[0].model.value;
+    snprintf(t->metric, sizeof t->metric, "%s", result.metrics[0].metric->name);
+    t->lower_is_better = result.metrics[0].metric->lower_is_better;
+    return XC_OK;
+}
+
+/* Measures the weights that would be written, keeps them when they are the best so far. */
+static enum xc_status evaluate(struct xc_training *t, struct xc_err *err)
+{
+    struct xc_train_state *s = &t->state;
+    double value = NAN;
+    enum xc_status status;
+    bool better;
+
+    if (t->params.ema) xc_params_swap_ema(&t->params);
+    status = measure(t, &value, err);
+    better = status == XC_OK && (isnan(s->best) || (t->lower_is_better ? value < s->best : value > s->best));
+    if (better) xc_params_copy(&t->params, t->best, true);
+    if (t->params.ema) xc_params_swap_ema(&t->params);
+    if (status != XC_OK) return status;
+    s->evals++;
+    s->bad_evals = better ? 0 : s->bad_evals + 1;
+    if (better) {
+        s->best = value;
+        s->best_step = s->step;
+    }
+    if (s->step == 0) t->first = value;
+    t->last = value;
+    return log_line(t, json_pack("{s:I, s:I, s:s, s:o, s:o}", "step", (json_int_t)s->step, "epoch", (json_int_t)s->epoch, "metric", t->metric, "dev", xc_json_new_number(value), "best",
+                                 xc_json_new_number(s->best)), err);
+}
+
+/* ---- one step ---- */
+static enum xc_status not_finite(struct xc_training *t, const char *what, struct xc_err *err)
+{
+    const char *node = xc_tape_first_bad(t->tape);
+
+    return xc_fail(err, XC_E_RANGE, "%s is not finite at step %lld%s%s%s: try a lower --lr", what, (long long)t->state.step + 1, node ? "; the first layer with such a number is '" : "",
+                   node ? node : "", node ? "'" : "");
+}
+
+/* Batches first .. first + n - 1 of the epoch, one update. */
+static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, struct xc_err *err)
+{
+    int64_t targets = 0, part;
+    double sum = 0, norm, rate;
+    enum xc_status status;
+
+    t->mask.epoch = (uint64_t)t->state.epoch;
+    for (int64_t i = 0; i < n; i++) { /* the mean is over all of them: counted first */
+        XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
+        targets += part;
+    }
+    xc_params_clear_gradients(&t->params, t->opts->pool);
+    for (int64_t i = 0; i < n; i++) {
+        double loss;
+
+        if (n > 1) XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
+        XC_TRY(xc_training_forward(t, true, (uint64_t)(t->state.step * t->opts->accumulate + i), err));
+        loss = xc_training_loss(t, targets ? 1 / (double)targets : 0);
+        if (!isfinite(loss)) return not_finite(t, "the loss", err);
+        sum += loss;
+        XC_TRY(xc_tape_backward(t->tape, &t->d_out, err));
+        t->state.tokens += t->batch.tokens;
+        t->state.rows += t->batch.rows;
+    }
+    status = xc_params_norm(&t->params, t->model, &norm, t->opts->pool, err);
+    if (status != XC_OK) return xc_fail_at(err, status, "step %lld", (long long)t->state.step + 1);
+    rate = t->opts->rate * xc_schedule_factor(t->opts->schedule, t->opts->warmup, t->state.step, t->total_steps);
+    xc_params_step(&t->params, &t->opts->optimizer, t->state.step + 1, rate, norm, t->opts->pool);
+    t->state.step++;
+    t->loss = targets ? sum / (double)targets : 0;
+    t->smooth = t->state.step == t->started_at + 1 ? t->loss : 0.95 * t->smooth + 0.05 * t->loss;
+    if (t->state.step > t->total_steps - xc_max_i64(1, t->total_steps / 10)) {
+        t->tail_loss += t->loss;
+        t->tail_steps++;
+    }
+    return log_line(t, json_pack("{s:I, s:I, s:o, s:o, s:o, s:I, s:o}", "step", (json_int_t)t->state.step, "epoch", (json_int_t)t->state.epoch, "loss", xc_json_new_number(t->loss), "lr",
+                                 xc_json_new_number(rate), "gradient_norm", xc_json_new_number(norm), "tokens", (json_int_t)t->state.tokens, "seconds",
+                                 xc_json_new_number(now() - t->started)), err);
+}
+
+static enum xc_status report(struct xc_training *t, struct xc_err *err)
+{
+    const struct xc_progress *p = t->opts->progress;
+    char note[96];
+
+    if (!p) return XC_OK;
+    if (t->metric[0]) snprintf(note, sizeof note, "loss %.4f, %s %.4f", t->smooth, t->metric, t->last);
+    else snprintf(note, sizeof note, "loss %.4f", t->smooth);
+    if (p->note) p->note(p->arg, note);
+    if (p->update) p->update(p->arg, "tokens", (double)t->state.tokens, (double)t->total_tokens);
+    if (p->cancelled && p->cancelled(p->arg)) return xc_fail(err, XC_E_CANCELLED, "stopped; the last checkpoint is '%s': --resume goes on", t->checkpoint);
+    return XC_OK;
+}
+
+static bool due(int64_t every, int64_t step, bool epoch_end) { return every ? step % every == 0 : epoch_end; }
+
+static enum xc_status after_step(struct xc_training *t, bool epoch_end, bool *stop, struct xc_err *err)
+{
+    const struct xc_finetune_opts *o = t->opts;
+    const bool last = t->state.step == t->total_steps;
+
+    if (o->dev && (last || due(o->eval_every, t->state.step, epoch_end))) {
+        XC_TRY(evaluate(t, err));
+        *stop = o->patience && t->state.bad_evals >= o->patience;
+    }
+    *stop = *stop || last;
+    if (!*stop && due(o->checkpoint_every, t->state.step, epoch_end)) XC_TRY(xc_checkpoint_write(t->checkpoint, t->fingerprint, &t->state, &t->params, t->best, err));
+    return report(t, err);
+}
+
+static enum xc_status train(struct xc_training *t, struct xc_err *err)
+{
+    struct xc_train_state *s = &t->state;
+    bool stop = s->step >= t->total_steps;
+
+    if (t->opts->dev && s->step == 0) XC_TRY(evaluate(t, err));
+    t->started = now();
+    t->started_at = s->step;
+    while (!stop) {
+        XC_TRY(xc_batches_plan(&t->plan, &t->set, true, t->opts->seed, s->epoch, t->opts->batch_tokens, t->opts->batch_rows, err));
+        while (s->batch < t->plan.n && !stop) {
+            const int64_t n = xc_min_i64(t->opts->accumulate, t->plan.n - s->batch);
+            bool end;
+
+            XC_TRY(step(t, s->batch, n, err));
+            s->batch += n;
+            end = s->batch == t->plan.n;
+            if (end) { /* before a checkpoint: it names the batch to go on with */
+                s->epoch++;
+                s->batch = 0;
+            }
+            XC_TRY(after_step(t, end, &stop, err));
+            if (end) break;
+        }
+    }
+    return XC_OK;
+}
+
+/* ---- the file ---- */
+static enum xc_status write_model(struct xc_training *t, const char *to, struct xc_err *err)
+{
+    if (t->best) xc_params_copy(&t->params, t->best, false);
+    else if (t->params.ema) xc_params_swap_ema(&t->params);
+    XC_TRY(xc_training_manifest(t, err));
+    xc_buf_unref(&t->model->golden);
+    if (!t->opts->no_golden) XC_TRY(xc_golden_make(&t->model->golden, t->model, t->opts->pool, err));
+    return xc_save(t->model, to, false, t->opts->pool, t->opts->progress, NULL, err);
+}
+
+static void fill_result(struct xc_finetune_result *r, const struct xc_training *t)
+{
+    r->rows = t->set.n;
+    r->steps = t->state.step;
+    r->tokens = t->state.tokens;
+    r->truncated = t->set.truncated;
+    r->trained = t->params.total;
+    for (int32_t i = 0; i < t->model->n_tensors; i++) r->parameters += xc_tensor_count(t->model->tensors[i]);
+    r->seconds = now() - t->started;
+    r->loss = t->tail_steps ? t->tail_loss / (double)t->tail_steps : t->smooth;
+    snprintf(r->metric, sizeof r->metric, "%s", t->metric);
+    r->first = t->first;
+    r->best = t->state.best;
+    r->best_step = t->state.best_step;
+    r->last = t->last;
+    r->new_head = t->new_head;
+    r->stopped_early = t->state.step < t->total_steps;
+}
+
+enum xc_status xc_finetune_file(const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_finetune_result *result, struct xc_err *err)
+{
+    struct xc_training t;
+    enum xc_status status;
+
+    *result = (struct xc_finetune_result){ 0 };
+    XC_TRY(xc_atomic_check(to, from, err));
+    XC_TRY_GOTO(xc_training_init(&t, from, to, opts, err), out);
+    if (opts->resume) XC_TRY_GOTO(xc_checkpoint_read(t.checkpoint, t.fingerprint, &t.state, &t.params, t.best, err), out);
+    XC_TRY_GOTO(train(&t, err), out);
+    fill_result(result, &t);
+    XC_TRY_GOTO(write_model(&t, to, err), out);
+    unlink(t.checkpoint);
+out:
+    xc_training_release(&t);
+    if (status != XC_OK) *result = (struct xc_finetune_result){ 0 };
+    return status;
+}

@@ -1,0 +1,56 @@
+/* finetune: a model, a task and labelled rows in; a trained model out. The verb of the same name is a thin face on it.
+ *
+ *   data -> dataset.c (tokens, batches) -> grad/tape.c (forward, backward) -> loss.c -> optimizer.c, again and again
+ *
+ * Everything random is a function of the seed and of the place in the training, so that a training that was cut short and goes on from its
+ * checkpoint gives the same bits, for any number of threads. */
+#ifndef XC_COMPRESS_TRAIN_FINETUNE_H
+#define XC_COMPRESS_TRAIN_FINETUNE_H
+
+#include "compress/train/head.h"
+#include "compress/train/optimizer.h"
+#include "xcompress/progress.h"
+
+enum xc_schedule { XC_SCHEDULE_LINEAR = 0, XC_SCHEDULE_COSINE, XC_SCHEDULE_CONSTANT };
+
+struct xc_finetune_opts {
+    const char *task;          /* "classify", "pair", "regress", "tag", "embed", "mlm" */
+    const char *data, *dev;    /* dev NULL = none: the last weights are kept */
+    const char *metric;        /* of the dev rows; NULL = the task's first */
+    const char *log;           /* JSON lines; NULL = none */
+    const char *checkpoint;    /* NULL = the output's name and ".train" */
+    bool resume;
+    enum xc_head_pooling pooling;
+    struct xc_optimizer_opts optimizer;
+    enum xc_schedule schedule;
+    double rate, warmup;       /* warmup: share of all steps */
+    double dropout, smoothing, layer_decay;
+    double contrast_scale, mask_share;
+    int64_t epochs, batch_tokens, batch_rows, accumulate;
+    int64_t max_steps;         /* 0 = no limit; the schedule is made for it */
+    int64_t eval_every, checkpoint_every; /* steps; 0 = after each epoch */
+    int64_t patience;          /* evaluations without a better metric, then stop; 0 = never */
+    int32_t max_tokens;        /* 0 = the model's */
+    const char *const *freeze; /* "re:PATTERN", or the beginning of tensors' names */
+    size_t n_freeze;
+    uint64_t seed;
+    bool no_golden;
+    struct xc_pool *pool;
+    const struct xc_progress *progress;
+};
+
+struct xc_finetune_result {
+    int64_t rows, steps, tokens, truncated, parameters, trained, best_step;
+    double seconds, loss;      /* loss: mean of the last tenth of the steps */
+    char metric[32];           /* "" = no dev rows */
+    double first, best, last;  /* metric before the first step, of the weights kept, at the end */
+    bool new_head, stopped_early;
+};
+
+/* Reads the model at `from` and writes the trained one to `to`, f32. */
+enum xc_status xc_finetune_file(const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_finetune_result *result, struct xc_err *err);
+
+/* Factor of the learning rate at step 0 .. total-1. */
+double xc_schedule_factor(enum xc_schedule schedule, double warmup, int64_t step, int64_t total);
+
+#endif

@@ -1,0 +1,127 @@
+/* loss: see loss.h. */
+#include "compress/train/loss.h"
+
+#include <math.h>
+#include <string.h>
+
+struct classes {
+    float *d;
+    double *each;
+    const float *x;
+    const int32_t *label;
+    int64_t C;
+    double smoothing, weight;
+};
+
+static void classes_row(void *arg, int64_t r, int thread)
+{
+    const struct classes *c = arg;
+    const float *x = c->x + r * c->C;
+    float *d = c->d + r * c->C;
+    const int32_t label = c->label[r];
+    double sum = 0, mean = 0, top = -INFINITY, log_sum;
+
+    (void)thread;
+    c->each[r] = 0;
+    if (label < 0) {
+        memset(d, 0, (size_t)c->C * sizeof *d);
+        return;
+    }
+    for (int64_t i = 0; i < c->C; i++) top = fmax(top, (double)x[i]);
+    for (int64_t i = 0; i < c->C; i++) {
+        const double e = exp((double)x[i] - top);
+
+        d[i] = (float)e;
+        sum += e;
+        mean += (double)x[i];
+    }
+    log_sum = top + log(sum);
+    mean /= (double)c->C;
+    c->each[r] = log_sum - (1 - c->smoothing) * (double)x[label] - c->smoothing * mean;
+    for (int64_t i = 0; i < c->C; i++) d[i] = (float)(c->weight * ((double)d[i] / sum - c->smoothing / (double)c->C));
+    d[label] -= (float)(c->weight * (1 - c->smoothing));
+    if (isnan(log_sum)) c->each[r] = NAN; /* fmax skips NaN */
+}
+
+double xc_loss_classes(float *d, double *each, const float *x, const int32_t *label, int64_t R, int64_t C, double smoothing, double weight, struct xc_pool *pool)
+{
+    struct classes c = { .d = d, .each = each, .x = x, .label = label, .C = C, .smoothing = smoothing, .weight = weight };
+    double sum = 0;
+
+    xc_pool_run(pool, classes_row, &c, R);
+    for (int64_t r = 0; r < R; r++) sum += each[r];
+    return sum;
+}
+
+double xc_loss_square(float *d, const float *x, const float *target, int64_t R, double weight)
+{
+    double sum = 0;
+
+    for (int64_t r = 0; r < R; r++) {
+        const double e = (double)x[r] - (double)target[r];
+
+        sum += e * e;
+        d[r] = (float)(2 * weight * e);
+    }
+    return sum;
+}
+
+static double dot(const float *a, const float *b, int64_t C)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < C; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* da += factor * d cos(a,b) / da, and the same for b; na and nb are the norms. */
+static void cosine_grad(float *da, float *db, const float *a, const float *b, double na, double nb, double cosine, double factor, int64_t C)
+{
+    if (na == 0 || nb == 0) return;
+    for (int64_t i = 0; i < C; i++) {
+        da[i] += (float)(factor * ((double)b[i] / (na * nb) - cosine * (double)a[i] / (na * na)));
+        db[i] += (float)(factor * ((double)a[i] / (na * nb) - cosine * (double)b[i] / (nb * nb)));
+    }
+}
+
+static double cosine_of(const float *a, const float *b, double na, double nb, int64_t C) { return na > 0 && nb > 0 ? dot(a, b, C) / (na * nb) : 0; }
+
+double xc_loss_cosine(float *d, const float *x, const float *target, int64_t n, int64_t C, double weight)
+{
+    double sum = 0;
+
+    memset(d, 0, (size_t)(2 * n * C) * sizeof *d);
+    for (int64_t i = 0; i < n; i++) {
+        const float *a = x + 2 * i * C, *b = a + C;
+        const double na = sqrt(dot(a, a, C)), nb = sqrt(dot(b, b, C)), cosine = cosine_of(a, b, na, nb, C), e = cosine - (double)target[i];
+
+        sum += e * e;
+        cosine_grad(d + 2 * i * C, d + (2 * i + 1) * C, a, b, na, nb, cosine, 2 * weight * e, C);
+    }
+    return sum;
+}
+
+double xc_loss_contrast(float *d, double *each, const float *x, int64_t n, int64_t C, double scale, double weight)
+{
+    double *norm = each, *row = each + 2 * n, sum = 0; /* norms of the 2n rows; cosines of one row */
+
+    memset(d, 0, (size_t)(2 * n * C) * sizeof *d);
+    for (int64_t i = 0; i < 2 * n; i++) norm[i] = sqrt(dot(x + i * C, x + i * C, C));
+    for (int64_t i = 0; i < n; i++) {
+        const float *a = x + 2 * i * C;
+        double top = -INFINITY, total = 0;
+
+        for (int64_t j = 0; j < n; j++) {
+            row[j] = cosine_of(a, x + (2 * j + 1) * C, norm[2 * i], norm[2 * j + 1], C);
+            top = fmax(top, scale * row[j]);
+        }
+        for (int64_t j = 0; j < n; j++) total += exp(scale * row[j] - top);
+        sum += top + log(total) - scale * row[i];
+        for (int64_t j = 0; j < n; j++) {
+            const double p = exp(scale * row[j] - top) / total - (i == j ? 1 : 0);
+
+            cosine_grad(d + 2 * i * C, d + (2 * j + 1) * C, a, x + (2 * j + 1) * C, norm[2 * i], norm[2 * j + 1], row[j], weight * scale * p, C);
+        }
+    }
+    return sum;
+}

@@ -1,0 +1,22 @@
+/* loss: what training makes small. Each returns the sum over its items and writes weight times its derivative to d, so that the mean over
+ * several batches is one weight: 1 / items of all of them. Sums are double, in the order of the rows. */
+#ifndef XC_COMPRESS_TRAIN_LOSS_H
+#define XC_COMPRESS_TRAIN_LOSS_H
+
+#include "runtime/base/pool.h"
+
+/* Softmax cross-entropy of x (R,C) against label[r]; -1 = the row does not count. smoothing s: the target is 1-s on the label plus s/C
+ * everywhere (Szegedy et al. 2015, arXiv:1512.00567; as torch.nn.CrossEntropyLoss). each (R): scratch. */
+double xc_loss_classes(float *d, double *each, const float *x, const int32_t *label, int64_t R, int64_t C, double smoothing, double weight, struct xc_pool *pool);
+
+/* (x - target)^2, x (R,1) */
+double xc_loss_square(float *d, const float *x, const float *target, int64_t R, double weight);
+
+/* (cos(x_2i, x_2i+1) - target_i)^2 for n pairs of rows of x (2n,C) (sentence-transformers' CosineSimilarityLoss) */
+double xc_loss_cosine(float *d, const float *x, const float *target, int64_t n, int64_t C, double weight);
+
+/* In-batch contrast: each x_2i shall find its x_2i+1 among those of all n pairs: cross-entropy of scale * cos (Henderson et al. 2017,
+ * arXiv:1705.00652). each: 3n doubles of scratch. */
+double xc_loss_contrast(float *d, double *each, const float *x, int64_t n, int64_t C, double scale, double weight);
+
+#endif

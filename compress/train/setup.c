@@ -1,0 +1,403 @@
+/* setup: see setup.h. */
+#include "compress/train/setup.h"
+
+#include <errno.h>
+#include <math.h>
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "compress/manifest.h"
+#include "compress/train/loss.h"
+#include "formats/json.h"
+#include "runtime/container/container.h"
+
+void xc_training_release(struct xc_training *t)
+{
+    if (t->tape) xc_tape_free(&t->tape);
+    xc_params_release(&t->params);
+    xc_dataset_release(&t->set);
+    xc_dataset_release(&t->dev);
+    xc_batches_release(&t->plan);
+    xc_batches_release(&t->dev_plan);
+    xc_batch_release(&t->batch);
+    if (t->tokenizer) xc_tokenizer_free(&t->tokenizer);
+    if (t->model) xc_model_free(&t->model);
+    if (t->log) fclose(t->log);
+    json_decref(t->facts);
+    xc_free(t->trained);
+    xc_free(t->d_out);
+    xc_free(t->each);
+    xc_free(t->best);
+    xc_free(t->checkpoint);
+    *t = (struct xc_training){ 0 };
+}
+
+/* ---- data ---- */
+static bool is_task(const struct xc_training *t, const char *name) { return !strcmp(t->opts->task, name); }
+
+static enum xc_status read_data(const struct xc_training *t, struct xc_data *d, const char *path, struct xc_err *err)
+{
+    const int number = XC_DATA_LABEL | XC_DATA_SCORE | XC_DATA_NUMBERS;
+    struct xc_err ignored = { 0 };
+
+    if (is_task(t, "classify")) return xc_data_read_tsv(d, path, XC_DATA_LABEL, err);
+    if (is_task(t, "pair")) return xc_data_read_tsv(d, path, XC_DATA_LABEL | XC_DATA_PAIR, err);
+    if (is_task(t, "tag")) return xc_data_read_conll(d, path, err);
+    if (is_task(t, "mlm")) return xc_data_read_texts(d, path, err);
+    if (is_task(t, "embed")) { /* scores: cosine regression; pairs alone: contrast */
+        if (xc_data_read_tsv(d, path, XC_DATA_PAIR | XC_DATA_SCORE, &ignored) == XC_OK) return XC_OK;
+        return xc_data_read_tsv(d, path, XC_DATA_PAIR, err);
+    }
+    if (xc_data_read_tsv(d, path, number | XC_DATA_PAIR, &ignored) == XC_OK) return XC_OK;
+    return xc_data_read_tsv(d, path, number, err);
+}
+
+/* The distinct labels, or tags, of the training rows, in order. */
+static enum xc_status collect_labels(const struct xc_training *t, const char ***out, int32_t *n, struct xc_err *err)
+{
+    const struct xc_data *d = &t->set.data;
+    const int64_t count = d->words ? d->n_words : d->n;
+    const char *const *all = d->words ? d->tags : d->label;
+    int64_t kept = 0;
+
+    *n = 0;
+    XC_TRY(xc_new_array(out, count, sizeof **out, err));
+    memcpy(*out, all, (size_t)count * sizeof **out);
+    qsort(*out, (size_t)count, sizeof **out, xc_data_compare_labels);
+    for (int64_t i = 0; i < count; i++)
+        if (!kept || strcmp((*out)[kept - 1], (*out)[i])) (*out)[kept++] = (*out)[i];
+    *n = (int32_t)kept;
+    if (kept >= 2 && kept <= 100000) return XC_OK;
+    if (kept < 2) xc_fail(err, XC_E_RANGE, "all rows have the label '%s'; training needs two", (*out)[0]);
+    else xc_fail(err, XC_E_RANGE, "%lld different labels", (long long)kept);
+    xc_free(*out);
+    *out = NULL;
+    return xc_fail_at(err, XC_E_RANGE, "%s", d->path);
+}
+
+/* ---- targets ---- */
+static enum xc_status row_labels(struct xc_training *t, const struct xc_model_info *info, struct xc_err *err)
+{
+    const struct xc_subject subject = { .path = t->from, .model = t->model, .info = *info };
+    struct xc_eval e = { .task = t->task, .data = t->set.data };
+    const enum xc_status status = xc_task_gold_labels(&e, &subject, err);
+
+    t->set.label = e.gold_class;
+    return status;
+}
+
+/* The first token of a word has its tag; the others, and special tokens, do not count. */
+static enum xc_status token_labels(struct xc_training *t, struct xc_err *err)
+{
+    const struct xc_dataset *d = &t->set;
+    int32_t *label;
+
+    XC_TRY(xc_new_array(&label, d->start[d->n], sizeof *label, err));
+    t->set.token_label = label;
+    for (int64_t s = 0; s < d->n; s++) {
+        int32_t last = -1;
+
+        for (int64_t i = d->start[s]; i < d->start[s + 1]; i++) {
+            const int32_t word = d->words[i];
+            const char *tag;
+
+            label[i] = -1;
+            if (word < 0 || word == last) continue;
+            last = word;
+            tag = d->data.tags[d->data.word_start[s] + word];
+            for (int32_t k = 0; k < t->model->n_labels && label[i] < 0; k++)
+                if (!strcmp(t->model->labels[k], tag)) label[i] = k;
+        }
+    }
+    return XC_OK;
+}
+
+static enum xc_status scores(struct xc_training *t, bool scaled, struct xc_err *err)
+{
+    const struct xc_data *d = &t->set.data;
+    double most = 0;
+
+    XC_TRY(xc_new_array(&t->set.score, d->n, sizeof *t->set.score, err));
+    for (int64_t i = 0; i < d->n; i++) {
+        if (!isfinite(d->score[i]) || fabs(d->score[i]) > 1e30) {
+            xc_fail(err, XC_E_RANGE, "score %g", d->score[i]);
+            return xc_data_fail_at(d, i, err, XC_E_RANGE);
+        }
+        most = fmax(most, fabs(d->score[i]));
+    }
+    for (int64_t i = 0; i < d->n; i++) t->set.score[i] = (float)(scaled && most > 0 ? d->score[i] / most : d->score[i]);
+    return XC_OK;
+}
+
+static enum xc_status targets(struct xc_training *t, const struct xc_model_info *info, struct xc_err *err)
+{
+    if (is_task(t, "classify") || is_task(t, "pair")) return row_labels(t, info, err);
+    if (is_task(t, "tag")) return token_labels(t, err);
+    if (is_task(t, "mlm")) {
+        t->mask = (struct xc_masking){ .on = true, .mask_id = xc_tokenizer_special(t->tokenizer, XC_TOKEN_MASK), .vocab = (int32_t)info->vocab_size, .share = t->opts->mask_share, .seed = t->opts->seed };
+        return t->mask.mask_id < 0 ? xc_fail(err, XC_E_UNSUPPORTED, "the tokenizer has no mask token") : XC_OK;
+    }
+    t->kind = is_task(t, "regress") ? XC_LOSS_SQUARE : t->set.data.score ? XC_LOSS_COSINE : XC_LOSS_CONTRAST;
+    return t->set.data.score ? scores(t, t->kind == XC_LOSS_COSINE, err) : XC_OK;
+}
+
+static enum xc_status load_data(struct xc_training *t, struct xc_err *err)
+{
+    const bool classes = is_task(t, "classify") || is_task(t, "pair") || is_task(t, "tag");
+    struct xc_head_opts head = { .task = is_task(t, "pair") ? "classify" : t->opts->task, .pooling = t->opts->pooling, .seed = t->opts->seed };
+    struct xc_model_info info;
+    const char **labels = NULL;
+    enum xc_status status;
+    int32_t limit;
+
+    XC_TRY(read_data(t, &t->set.data, t->opts->data, err));
+    if (classes) XC_TRY(collect_labels(t, &labels, &head.n_labels, err));
+    head.labels = labels;
+    status = xc_head_load(&t->model, t->from, &head, &t->new_head, err);
+    xc_free(labels);
+    XC_TRY(status);
+    t->graph = xc_model_find_graph(t->model, "encode");
+    XC_TRY(xc_model_info(t->model, &info, err));
+    if (!t->model->tokenizer) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no tokenizer");
+    XC_TRY(xc_tokenizer_open(&t->tokenizer, t->model->tokenizer, err));
+    limit = t->opts->max_tokens > 0 && (!info.max_tokens || t->opts->max_tokens < info.max_tokens) ? t->opts->max_tokens : info.max_tokens;
+    t->set.per_row = is_task(t, "embed") ? 2 : 1;
+    XC_TRY(xc_dataset_tokenize(&t->set, t->tokenizer, limit, t->opts->pool, err));
+    XC_TRY(targets(t, &info, err));
+    if (!t->task && t->opts->dev) {
+        t->dev.per_row = t->set.per_row;
+        XC_TRY(read_data(t, &t->dev.data, t->opts->dev, err));
+        XC_TRY(xc_dataset_tokenize(&t->dev, t->tokenizer, limit, t->opts->pool, err));
+    }
+    return XC_OK;
+}
+
+/* ---- parameters ---- */
+static enum xc_status freeze(struct xc_training *t, const char *word, struct xc_err *err)
+{
+    const bool is_regex = !strncmp(word, "re:", 3);
+    bool any = false;
+    regex_t regex;
+
+    if (is_regex && regcomp(&regex, word + 3, REG_EXTENDED)) return xc_fail(err, XC_E_FORMAT, "'%s' is no regular expression", word);
+    for (int32_t i = 0; i < t->model->n_tensors; i++) {
+        const char *name = t->model->tensors[i]->name;
+        regmatch_t at;
+
+        if (is_regex ? regexec(&regex, name, 1, &at, 0) || at.rm_so != 0 : strncmp(name, word, strlen(word)) != 0) continue;
+        any = true;
+        t->trained[i] = false;
+    }
+    if (is_regex) regfree(&regex);
+    return any ? XC_OK : xc_fail(err, XC_E_NOT_FOUND, "'%s', which is to be frozen, matches no tensor", word);
+}
+
+/* "...layer.7.attention..." -> 7; -1 = in no layer */
+static int layer_of(const char *name)
+{
+    const char *at = strstr(name, "layer.");
+
+    return at && at[6] >= '0' && at[6] <= '9' ? atoi(at + 6) : -1;
+}
+
+/* Layer-wise rates (Howard & Ruder 2018, arXiv:1801.06146): the head 1, the last layer d, the one before d^2, ..., the embeddings the smallest. */
+static void layer_rates(struct xc_training *t)
+{
+    int last = -1;
+
+    for (int32_t i = 0; i < t->model->n_tensors; i++)
+        if (layer_of(t->model->tensors[i]->name) > last) last = layer_of(t->model->tensors[i]->name);
+    for (int32_t i = 0; i < t->params.n; i++) {
+        const char *name = t->model->tensors[t->params.param[i].tensor]->name;
+        const int layer = layer_of(name);
+
+        if (layer >= 0) t->params.param[i].rate = pow(t->opts->layer_decay, last - layer + 1);
+        else if (strstr(name, "embeddings")) t->params.param[i].rate = pow(t->opts->layer_decay, last + 2);
+    }
+}
+
+static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
+{
+    struct xc_tape_opts tape = { .pool = t->opts->pool };
+
+    XC_TRY(xc_new_array(&t->trained, t->model->n_tensors, sizeof *t->trained, err));
+    for (int32_t n = 0; n < t->graph->n_nodes; n++)
+        for (int32_t i = 0; i < t->graph->nodes[n].n_in; i++)
+            if (t->graph->nodes[n].in[i].kind == XC_REF_TENSOR) t->trained[t->graph->nodes[n].in[i].id] = true;
+    for (size_t i = 0; i < t->opts->n_freeze; i++) XC_TRY(freeze(t, t->opts->freeze[i], err));
+    for (int32_t i = 0; i < t->model->n_tensors; i++) XC_TRY(xc_tensor_load(t->model->tensors[i], err));
+    XC_TRY(xc_params_new(&t->params, t->model, t->trained, &t->opts->optimizer, err));
+    layer_rates(t);
+    tape.trained = t->trained;
+    XC_TRY(xc_tape_new(&t->tape, t->graph, &tape, err));
+    for (int32_t i = 0; i < t->params.n; i++) xc_tape_bind(t->tape, t->params.param[i].tensor, t->params.grad + t->params.param[i].at);
+    if (t->opts->dropout > 0) xc_tape_dropout_usual(t->tape, t->opts->dropout);
+    if (!t->opts->dev) return XC_OK;
+    t->best = xc_malloc((size_t)t->params.total * sizeof *t->best);
+    return t->best ? XC_OK : xc_fail_nomem(err, (size_t)t->params.total * sizeof *t->best);
+}
+
+/* Batches differ from epoch to epoch: counted by planning them all. */
+static enum xc_status count_steps(struct xc_training *t, struct xc_err *err)
+{
+    const struct xc_finetune_opts *o = t->opts;
+    const int64_t epoch_tokens = t->set.start[t->set.n * t->set.per_row];
+    int64_t all = 0;
+
+    for (int64_t e = 0; e < o->epochs; e++) {
+        XC_TRY(xc_batches_plan(&t->plan, &t->set, true, o->seed, e, o->batch_tokens, o->batch_rows, err));
+        all += xc_div_up(t->plan.n, o->accumulate);
+        if (o->max_steps && all >= o->max_steps) break;
+    }
+    t->total_steps = o->max_steps ? xc_min_i64(o->max_steps, all) : all;
+    t->total_tokens = epoch_tokens * o->epochs;
+    if (o->max_steps && all >= o->max_steps) t->total_tokens = xc_min_i64(t->total_tokens, o->max_steps * o->accumulate * o->batch_tokens);
+    return XC_OK;
+}
+
+/* ---- what the manifest says, and the checkpoint must agree with ---- */
+static enum xc_status describe(struct xc_training *t, struct xc_err *err)
+{
+    static const char *const schedules[] = { "linear", "cosine", "constant" };
+    const struct xc_finetune_opts *o = t->opts;
+    json_t *sources = NULL, *data = NULL, *dev = NULL, *frozen = json_array(), *root;
+    enum xc_status status;
+    char *text = NULL;
+    size_t len;
+    bool bad = !frozen;
+
+    XC_TRY_GOTO(xc_manifest_files(&sources, t->from, NULL, err), out);
+    XC_TRY_GOTO(xc_manifest_files(&data, o->data, NULL, err), out);
+    if (o->dev) XC_TRY_GOTO(xc_manifest_files(&dev, o->dev, NULL, err), out);
+    for (size_t i = 0; i < o->n_freeze; i++) bad |= json_array_append_new(frozen, json_string(o->freeze[i])) != 0;
+    root = json_pack("{s:s, s:O, s:O, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "task", o->task, "sources", sources, "data", data, "pooling", xc_head_poolings[o->pooling], "epochs", (json_int_t)o->epochs,
+                     "batch_tokens", (json_int_t)o->batch_tokens, "batch_rows", (json_int_t)o->batch_rows, "accumulate", (json_int_t)o->accumulate, "max_steps",
+                     (json_int_t)o->max_steps, "max_tokens", (json_int_t)o->max_tokens, "eval_every", (json_int_t)o->eval_every, "patience", (json_int_t)o->patience, "freeze", frozen);
+    t->facts = root;
+    bad |= json_object_set_new(root, "schedule", json_string(schedules[o->schedule])) != 0;
+    bad |= json_object_set_new(root, "optimizer", json_string(o->optimizer.kind == XC_OPT_ADAMW ? "adamw" : "sgd")) != 0;
+    bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
+    if (dev) bad |= json_object_set(root, "dev", dev) != 0;
+    if (dev && o->metric) bad |= json_object_set_new(root, "metric", json_string(o->metric)) != 0;
+    {
+        const struct { const char *name; double x; } numbers[] = {
+            { "lr", o->rate }, { "warmup", o->warmup }, { "dropout", o->dropout }, { "label_smoothing", o->smoothing }, { "layer_decay", o->layer_decay },
+            { "beta1", o->optimizer.beta1 }, { "beta2", o->optimizer.beta2 }, { "eps", o->optimizer.eps }, { "weight_decay", o->optimizer.weight_decay },
+            { "clip", o->optimizer.clip }, { "ema", o->optimizer.ema }, { "contrast_scale", o->contrast_scale }, { "mask_share", o->mask_share },
+        };
+
+        for (size_t i = 0; i < XC_ARRAY_LEN(numbers); i++) bad |= json_object_set_new(root, numbers[i].name, xc_json_new_number(numbers[i].x)) != 0;
+    }
+    status = bad ? xc_fail_nomem(err, 0) : xc_json_text(&text, &len, root, 0, err);
+    if (status == XC_OK) t->fingerprint = XXH3_64bits(text, len);
+out:
+    xc_free(text);
+    json_decref(sources);
+    json_decref(data);
+    json_decref(dev);
+    json_decref(frozen);
+    return status;
+}
+
+enum xc_status xc_training_manifest(struct xc_training *t, struct xc_err *err)
+{
+    json_t *root = json_pack("{s:{s:s, s:i, s:i}, s:O}", "versions", "xcompress", xc_version(), "container", XC_CONTAINER_VERSION, "numerics", XC_NUMERICS_VERSION, "finetune", t->facts);
+    json_t *measured = json_pack("{s:I, s:I, s:I}", "steps", (json_int_t)t->state.step, "tokens", (json_int_t)t->state.tokens, "rows", (json_int_t)t->set.n);
+    char *text = NULL;
+    struct xc_buf *buf = NULL;
+    enum xc_status status;
+    size_t len;
+    bool bad = !root || !measured;
+
+    if (t->best) {
+        bad |= json_object_set_new(measured, "metric", json_string(t->metric)) != 0;
+        bad |= json_object_set_new(measured, "best", xc_json_new_number(t->state.best)) != 0;
+        bad |= json_object_set_new(measured, "best_step", json_integer(t->state.best_step)) != 0;
+    }
+    bad |= json_object_set(root, "trained", measured) != 0;
+    status = bad ? xc_fail_nomem(err, 0) : xc_json_text(&text, &len, root, 0, err);
+    if (status == XC_OK) status = xc_buf_new(&buf, len, err);
+    if (status == XC_OK) {
+        memcpy(buf->data, text, len);
+        xc_buf_unref(&t->model->manifest);
+        t->model->manifest = buf;
+    }
+    xc_free(text);
+    json_decref(measured);
+    json_decref(root);
+    return status;
+}
+
+/* ---- all of it ---- */
+static enum xc_status files(struct xc_training *t, const char *to, struct xc_err *err)
+{
+    const size_t n = strlen(to) + sizeof ".train";
+
+    t->checkpoint = t->opts->checkpoint ? xc_strdup(t->opts->checkpoint) : xc_malloc(n);
+    if (!t->checkpoint) return xc_fail_nomem(err, n);
+    if (!t->opts->checkpoint) snprintf(t->checkpoint, n, "%s.train", to);
+    if (!t->opts->log) return XC_OK;
+    t->log = fopen(t->opts->log, t->opts->resume ? "a" : "w");
+    if (t->log) return XC_OK;
+    xc_fail_errno(err, errno, "cannot open the log");
+    return xc_fail_at(err, XC_E_IO, "%s", t->opts->log);
+}
+
+static enum xc_status check_opts(const struct xc_training *t, struct xc_err *err)
+{
+    const struct xc_finetune_opts *o = t->opts;
+
+    if (o->epochs < 1 || o->batch_tokens < 1 || o->accumulate < 1 || o->batch_rows < 0) return xc_fail(err, XC_E_ARG, "epochs, batch tokens and accumulated batches are at least 1");
+    if (!(o->dropout >= 0 && o->dropout < 1) || !(o->smoothing >= 0 && o->smoothing < 1)) return xc_fail(err, XC_E_ARG, "dropout and label smoothing lie in 0 to below 1");
+    return XC_OK;
+}
+
+enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_err *err)
+{
+    static const struct { const char *task, *measure; } tasks[] = { { "classify", "classify" }, { "pair", "pair" }, { "regress", "regress" }, { "tag", "tag" }, { "embed", "sts" }, { "mlm", NULL } };
+    size_t i = 0;
+
+    *t = (struct xc_training){ .opts = opts, .from = from };
+    t->state.best = t->first = t->last = NAN;
+    xc_arena_init(&t->set.data.arena);
+    xc_arena_init(&t->dev.data.arena);
+    while (i < XC_ARRAY_LEN(tasks) && strcmp(tasks[i].task, opts->task)) i++;
+    if (i == XC_ARRAY_LEN(tasks)) return xc_fail(err, XC_E_ARG, "unknown task '%s'", opts->task);
+    t->task = tasks[i].measure ? xc_task_find(tasks[i].measure) : NULL;
+    XC_TRY(check_opts(t, err));
+    XC_TRY(load_data(t, err));
+    XC_TRY(parameters(t, err));
+    XC_TRY(count_steps(t, err));
+    XC_TRY(describe(t, err));
+    return files(t, to, err);
+}
+
+/* ---- batches ---- */
+enum xc_status xc_training_forward(struct xc_training *t, bool train, uint64_t step, struct xc_err *err)
+{
+    const struct xc_ragged rag = { .start = t->batch.start, .n_seq = (int32_t)t->batch.sequences };
+    struct xc_view in[XC_MAX_IN];
+    size_t n;
+
+    for (int32_t i = 0; i < t->graph->n_inputs; i++)
+        in[i] = (struct xc_view){ .data = strcmp(t->graph->values[t->graph->inputs[i]].name, "types") ? t->batch.ids : t->batch.types, .rows = t->batch.tokens, .cols = 1 };
+    XC_TRY(xc_tape_forward(t->tape, in, &rag, 1, train, t->opts->seed, step, &t->out, err));
+    n = (size_t)(t->out.rows * t->out.cols);
+    XC_TRY(xc_grow((void **)&t->d_out, &t->cap_d_out, n + 1, sizeof *t->d_out, err));
+    return xc_grow((void **)&t->each, &t->cap_each, (size_t)xc_max_i64(t->out.rows, 3 * t->batch.rows) + 1, sizeof *t->each, err);
+}
+
+double xc_training_loss(struct xc_training *t, double weight)
+{
+    const float *x = t->out.data;
+
+    switch (t->kind) {
+    case XC_LOSS_SQUARE: return xc_loss_square(t->d_out, x, t->batch.score, t->batch.rows, weight);
+    case XC_LOSS_COSINE: return xc_loss_cosine(t->d_out, x, t->batch.score, t->batch.rows, t->out.cols, weight);
+    case XC_LOSS_CONTRAST: return xc_loss_contrast(t->d_out, t->each, x, t->batch.rows, t->out.cols, t->opts->contrast_scale, weight);
+    case XC_LOSS_CLASSES: break;
+    }
+    return xc_loss_classes(t->d_out, t->each, x, t->batch.label, t->out.rows, t->out.cols, t->opts->smoothing, weight, t->opts->pool);
+}

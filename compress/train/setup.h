@@ -1,0 +1,60 @@
+/* setup: everything a training needs, made and checked before the first step: data, labels, head, parameters, tape, schedule. */
+#ifndef XC_COMPRESS_TRAIN_SETUP_H
+#define XC_COMPRESS_TRAIN_SETUP_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "compress/grad/tape.h"
+#include "compress/tasks/task.h"
+#include "compress/train/checkpoint.h"
+#include "compress/train/dataset.h"
+#include "compress/train/finetune.h"
+
+enum xc_loss { XC_LOSS_CLASSES = 0, XC_LOSS_SQUARE, XC_LOSS_COSINE, XC_LOSS_CONTRAST };
+
+struct xc_training {
+    const struct xc_finetune_opts *opts;
+    const char *from;
+    const struct xc_task *task;   /* what measures the dev rows; NULL = their loss */
+    struct xc_model *model;
+    struct xc_graph *graph;
+    struct xc_tokenizer *tokenizer;
+    struct xc_dataset set, dev;   /* dev: where the loss is its measure */
+    struct xc_batches plan, dev_plan;
+    struct xc_batch batch;
+    struct xc_masking mask;
+    enum xc_loss kind;
+    struct xc_tape *tape;
+    struct xc_params params;
+    bool *trained;                /* per tensor */
+    struct xc_view out;           /* of the last forward */
+    float *d_out;
+    double *each;                 /* scratch of the loss */
+    size_t cap_d_out, cap_each;
+    float *best;                  /* weights at the best measure; NULL without dev rows */
+    struct xc_train_state state;
+    int64_t total_steps, total_tokens, started_at, tail_steps;
+    uint64_t fingerprint;
+    char *checkpoint;             /* path */
+    FILE *log;
+    json_t *facts;                /* what the manifest says of this training */
+    char metric[32];
+    bool lower_is_better, new_head;
+    double first, last, loss, smooth, tail_loss, started;
+};
+
+/* Release it whatever happens. */
+enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_err *err);
+void xc_training_release(struct xc_training *t);
+
+/* t->batch through the graph; room for the gradient of its output. */
+enum xc_status xc_training_forward(struct xc_training *t, bool train, uint64_t step, struct xc_err *err);
+
+/* The summed loss of the last forward; weight times its derivative in t->d_out. */
+double xc_training_loss(struct xc_training *t, double weight);
+
+/* The model's manifest becomes that of this training. */
+enum xc_status xc_training_manifest(struct xc_training *t, struct xc_err *err);
+
+#endif

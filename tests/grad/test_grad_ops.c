@@ -1,0 +1,469 @@
+/* The derivative of every op against finite differences of its forward, on ragged batches with empty sequences: along the gradient itself
+ * mixed with a random direction, so that wrong length and wrong place both show. Each case runs with one and three threads and on every
+ * kernel level, and must give the same bits; the second run must not allocate. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "compress/grad/dropout.h"
+#include "compress/grad/tape.h"
+#include "runtime/base/rng.h"
+
+static struct xc_err err;
+static struct xc_pool *threads;
+
+static void ok_at(enum xc_status status, int line)
+{
+    if (status != XC_OK) fail_msg("line %d: %s (%s)", line, err.msg, err.where);
+}
+#define OK(call) ok_at(call, __LINE__)
+
+enum { N_SEQ = 5, TOKENS = 92, MEMORY = 121, MAX_IN = 4 };
+static const int32_t token_start[N_SEQ + 1] = { 0, 3, 3, 4, 21, TOKENS };   /* 3, 0, 1, 17, 71 rows: more than one tile of attention */
+static const int32_t memory_start[N_SEQ + 1] = { 0, 5, 7, 9, 32, MEMORY }; /* 5, 2, 2, 23, 89 rows */
+
+struct fix {
+    struct xc_model *m;
+    struct xc_graph *g;
+    int32_t tokens, memory, sequence;
+    struct xc_view in[MAX_IN];
+    int n_in;
+    double limit, step; /* of the relative error; of the differences */
+};
+
+static void begin(struct fix *f)
+{
+    memset(f, 0, sizeof *f);
+    f->limit = 2e-4;
+    f->step = 0.1;
+    OK(xc_model_new(&f->m, &err));
+    OK(xc_model_add_graph(f->m, &f->g, "g", &err));
+    OK(xc_graph_add_space(f->g, &f->tokens, &(struct xc_space){ .name = "tokens", .map = XC_MAP_INPUT }, &err));
+    OK(xc_graph_add_space(f->g, &f->memory, &(struct xc_space){ .name = "memory", .map = XC_MAP_INPUT }, &err));
+    OK(xc_graph_add_space(f->g, &f->sequence, &(struct xc_space){ .name = "sequences", .map = XC_MAP_SEQUENCE }, &err));
+}
+
+static float *randoms(int64_t n, uint64_t stream, double mean, double spread)
+{
+    float *x = malloc((size_t)(n ? n : 1) * sizeof *x);
+    struct xc_rng rng;
+
+    xc_rng_init(&rng, 21, stream);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)(mean + spread * xc_rng_normal(&rng));
+    return x;
+}
+
+static int32_t input(struct fix *f, const char *name, int32_t space, int32_t cols)
+{
+    const int64_t rows = space == f->tokens ? TOKENS : MEMORY;
+    int32_t v;
+
+    OK(xc_graph_add_input(f->g, &v, name, space, cols, XC_DTYPE_F32, &err));
+    f->in[f->n_in] = (struct xc_view){ .data = randoms(rows * cols, 100 + (uint64_t)f->n_in, 0, 1), .rows = rows, .cols = cols };
+    f->n_in++;
+    return v;
+}
+
+static int32_t ids(struct fix *f, int32_t below)
+{
+    int32_t v, *data = malloc(TOKENS * sizeof *data);
+    struct xc_rng rng;
+
+    xc_rng_init(&rng, 22, 0);
+    for (int i = 0; i < TOKENS; i++) data[i] = (int32_t)xc_rng_below(&rng, (uint64_t)below);
+    OK(xc_graph_add_input(f->g, &v, "ids", f->tokens, 1, XC_DTYPE_I32, &err));
+    f->in[f->n_in++] = (struct xc_view){ .data = data, .rows = TOKENS, .cols = 1 };
+    return v;
+}
+
+static int32_t tensor(struct fix *f, const char *name, int32_t rank, const int64_t *dim, double mean, double spread)
+{
+    int32_t id;
+    float *x;
+
+    OK(xc_model_add_tensor(f->m, &id, name, rank, dim, &err));
+    x = randoms(xc_tensor_count(f->m->tensors[id]), 200 + (uint64_t)id, mean, spread);
+    OK(xc_tensor_set_f32(f->m->tensors[id], x, &err));
+    free(x);
+    return id;
+}
+#define DIMS(...) (const int64_t[]){ __VA_ARGS__ }
+
+static int32_t node(struct fix *f, const char *op, const char *name, const struct xc_ref *in, int n_in, const void *attr)
+{
+    int32_t y;
+
+    OK(xc_graph_add_node(f->g, &y, op, name, in, n_in, attr, &err));
+    return y;
+}
+#define REFS(...) (const struct xc_ref[]){ __VA_ARGS__ }
+
+/* ---- the check ---- */
+static struct xc_ragged spaces[2] = { { token_start, N_SEQ }, { memory_start, N_SEQ } };
+
+static double loss(struct xc_tape *t, struct fix *f, const float *weight)
+{
+    struct xc_view out;
+    double sum = 0;
+
+    OK(xc_tape_forward(t, f->in, spaces, 2, false, 0, 0, &out, &err));
+    for (int64_t i = 0; i < out.rows * out.cols; i++) sum += (double)weight[i] * (double)((const float *)out.data)[i];
+    return sum;
+}
+
+struct grads {
+    float *tensor[4], *value[MAX_IN];
+};
+
+static int64_t count_of(const struct fix *f, int i) { return f->in[i].rows * f->in[i].cols; }
+static bool is_f32(const struct fix *f, int i) { return f->g->values[f->g->inputs[i]].dtype == XC_DTYPE_F32; }
+
+/* Gradients of the weighted sum of the output. */
+static void gradients(struct grads *out, struct fix *f, const float *weight, struct xc_pool *pool, const char *level, struct xc_tape **keep)
+{
+    const bool all[4] = { true, true, true, true };
+    const struct xc_tape_opts opts = { .pool = pool, .kern = level ? xc_kernels_for(level) : NULL, .trained = all, .inputs = true };
+    struct xc_tape *t;
+    struct xc_view y;
+    float *d = NULL;
+
+    OK(xc_tape_new(&t, f->g, &opts, &err));
+    for (int32_t i = 0; i < f->m->n_tensors; i++) xc_tape_bind(t, i, out->tensor[i] = calloc((size_t)xc_tensor_count(f->m->tensors[i]), sizeof(float)));
+    for (int run = 0; run < 2; run++) {
+        int64_t before = 0;
+
+        if (run == 1) before = xc_alloc_count();
+        OK(xc_tape_forward(t, f->in, spaces, 2, false, 0, 0, &y, &err));
+        if (!d) d = malloc((size_t)(y.rows * y.cols) * sizeof *d);
+        memcpy(d, weight, (size_t)(y.rows * y.cols) * sizeof *d);
+        for (int32_t i = 0; i < f->m->n_tensors; i++) memset(out->tensor[i], 0, (size_t)xc_tensor_count(f->m->tensors[i]) * sizeof(float));
+        OK(xc_tape_backward(t, &d, &err));
+        if (run == 1) assert_int_equal(before, xc_alloc_count());
+    }
+    for (int i = 0; i < f->n_in; i++) {
+        const float *g = is_f32(f, i) ? xc_tape_input_gradient(t, f->g->inputs[i]) : NULL;
+
+        out->value[i] = NULL;
+        if (!g) continue;
+        out->value[i] = malloc((size_t)count_of(f, i) * sizeof(float));
+        memcpy(out->value[i], g, (size_t)count_of(f, i) * sizeof(float));
+    }
+    free(d);
+    if (keep) *keep = t;
+    else xc_tape_free(&t);
+}
+
+static void release(struct grads *g, const struct fix *f)
+{
+    for (int i = 0; i < 4; i++) {
+        if (i < f->m->n_tensors) free(g->tensor[i]);
+        if (i < f->n_in) free(g->value[i]);
+    }
+}
+
+/* Moves the n numbers x along the gradient g and a random direction, and back. */
+static void differ(struct xc_tape *t, struct fix *f, const float *weight, float *x, const float *g, int64_t n, const char *what)
+{
+    float *was = malloc((size_t)n * sizeof *was), *r = randoms(n, 999, 0, 1);
+    double g2 = 0, r2 = 0, want = 0, got[2];
+
+    assert_non_null(g);
+    memcpy(was, x, (size_t)n * sizeof *was);
+    for (int64_t i = 0; i < n; i++) {
+        g2 += (double)g[i] * (double)g[i];
+        r2 += (double)r[i] * (double)r[i];
+    }
+    if (g2 == 0) fail_msg("%s: no gradient", what);
+    for (int64_t i = 0; i < n; i++) r[i] = (float)((double)g[i] / sqrt(g2) + (double)r[i] / sqrt(r2));
+    for (int64_t i = 0; i < n; i++) want += (double)g[i] * (double)r[i];
+    for (int side = 0; side < 2; side++) {
+        for (int64_t i = 0; i < n; i++) x[i] = (float)((double)was[i] + (side ? -f->step : f->step) * (double)r[i]);
+        got[side] = loss(t, f, weight);
+    }
+    memcpy(x, was, (size_t)n * sizeof *was);
+    const double fd = (got[0] - got[1]) / (2 * f->step), error = fabs(fd - want) / sqrt(g2);
+
+    if (!(error <= f->limit)) fail_msg("%s: derivative %.8g, by differences %.8g, error %.2g of the gradient's norm", what, want, fd, error);
+    free(was);
+    free(r);
+}
+
+static void same_bits(const struct grads *a, const struct grads *b, const struct fix *f, const char *what)
+{
+    for (int32_t i = 0; i < f->m->n_tensors; i++)
+        if (memcmp(a->tensor[i], b->tensor[i], (size_t)xc_tensor_count(f->m->tensors[i]) * sizeof(float))) fail_msg("%s: other bits for tensor '%s'", what, f->m->tensors[i]->name);
+    for (int i = 0; i < f->n_in; i++)
+        if (a->value[i] && memcmp(a->value[i], b->value[i], (size_t)count_of(f, i) * sizeof(float))) fail_msg("%s: other bits for input %d", what, i);
+}
+
+static void check(struct fix *f, int32_t y, const char *what)
+{
+    const char *const *levels = xc_kernels_levels();
+    float *weight = randoms((int64_t)4 * MEMORY * 64, 7, 0, 1);
+    struct grads g, other;
+    struct xc_tape *t;
+    char name[160];
+
+    OK(xc_graph_add_output(f->g, y, &err));
+    OK(xc_model_verify(f->m, &err));
+    gradients(&g, f, weight, NULL, NULL, &t);
+    for (int32_t i = 0; i < f->m->n_tensors; i++) {
+        snprintf(name, sizeof name, "%s, tensor %s", what, f->m->tensors[i]->name);
+        differ(t, f, weight, (float *)(void *)f->m->tensors[i]->part[XC_PART_DATA]->data, g.tensor[i], xc_tensor_count(f->m->tensors[i]), name);
+    }
+    for (int i = 0; i < f->n_in; i++) {
+        snprintf(name, sizeof name, "%s, input %d", what, i);
+        if (is_f32(f, i)) differ(t, f, weight, f->in[i].data, g.value[i], count_of(f, i), name);
+    }
+    xc_tape_free(&t);
+    gradients(&other, f, weight, threads, NULL, NULL);
+    same_bits(&g, &other, f, what);
+    release(&other, f);
+    for (; *levels; levels++) {
+        if (!xc_kernels_for(*levels)) continue;
+        gradients(&other, f, weight, NULL, *levels, NULL);
+        same_bits(&g, &other, f, *levels);
+        release(&other, f);
+    }
+    release(&g, f);
+    free(weight);
+    for (int i = 0; i < f->n_in; i++) free(f->in[i].data);
+    xc_model_free(&f->m);
+}
+
+/* ---- ops ---- */
+static void test_elementwise(void **state)
+{
+    struct fix f;
+
+    (void)state;
+    for (int op = 0; op < 3; op++) { /* the third: one value behind both inputs */
+        const char *const name = op ? "mul" : "add";
+
+        begin(&f);
+        const int32_t a = input(&f, "a", f.tokens, 19), b = op == 2 ? a : input(&f, "b", f.tokens, 19);
+
+        check(&f, node(&f, name, "n", REFS(xc_val(a), xc_val(b)), 2, NULL), name);
+    }
+    for (int fn = 1; fn < XC_ACT_COUNT; fn++) {
+        const struct xc_attr_unary attr = { .fn = fn };
+
+        begin(&f);
+        if (fn == XC_ACT_RELU) f.limit = 1e-3, f.step = 1e-2; /* corners */
+        check(&f, node(&f, "unary", "n", REFS(xc_val(input(&f, "x", f.tokens, 21))), 1, &attr), "unary");
+    }
+    begin(&f);
+    check(&f, node(&f, "softmax", "n", REFS(xc_val(input(&f, "x", f.tokens, 37))), 1, NULL), "softmax");
+    begin(&f);
+    check(&f, node(&f, "scale", "n", REFS(xc_val(input(&f, "x", f.tokens, 37)), xc_ten(tensor(&f, "s", 1, DIMS(37), 1, 0.5))), 2, NULL), "scale");
+}
+
+static void test_gather(void **state)
+{
+    struct fix f;
+
+    (void)state;
+    begin(&f); /* word and position tables, as embeddings have them */
+    const int32_t id = ids(&f, 11), position = node(&f, "positions", "p", REFS(xc_val(id)), 1, NULL);
+    const int32_t word = node(&f, "gather", "w", REFS(xc_val(id), xc_ten(tensor(&f, "word", 2, DIMS(11, 70), 0, 1))), 2, NULL);
+    const int32_t place = node(&f, "gather", "q", REFS(xc_val(position), xc_ten(tensor(&f, "place", 2, DIMS(80, 70), 0, 1))), 2, NULL);
+
+    check(&f, node(&f, "mul", "n", REFS(xc_val(word), xc_val(place)), 2, NULL), "gather");
+}
+
+static void test_norm(void **state)
+{
+    static const int widths[] = { 1, 15, 48, 61 };
+    struct fix f;
+
+    (void)state;
+    for (int rms = 0; rms < 2; rms++)
+        for (size_t i = rms ? 0 : 1; i < XC_ARRAY_LEN(widths); i++) {
+            const struct xc_attr_norm attr = { .eps = 1e-3f };
+
+            begin(&f);
+            const int32_t x = input(&f, "x", f.tokens, widths[i]), gain = tensor(&f, "gain", 1, DIMS(widths[i]), 1, 0.5);
+            const struct xc_ref in[] = { xc_val(x), xc_ten(gain), rms ? xc_none() : xc_ten(tensor(&f, "bias", 1, DIMS(widths[i]), 0, 1)) };
+
+            if (widths[i] == 1) f.limit = 5e-2; /* one column: nearly nothing passes */
+            check(&f, node(&f, rms ? "rms_norm" : "layer_norm", "n", in, rms ? 2 : 3, &attr), rms ? "rms_norm" : "layer_norm");
+        }
+}
+
+static void test_linear(void **state)
+{
+    static const int64_t shapes[][2] = { { 1, 1 }, { 16, 32 }, { 17, 33 }, { 50, 7 } };
+    struct fix f;
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(shapes); i++) {
+        begin(&f);
+        const int32_t w = tensor(&f, "w", 2, DIMS(shapes[i][0], shapes[i][1]), 0, 1), b = tensor(&f, "b", 1, DIMS(shapes[i][0]), 0, 1);
+
+        check(&f, node(&f, "linear", "n", REFS(xc_val(input(&f, "x", f.tokens, (int32_t)shapes[i][1])), xc_ten(w), xc_ten(b)), 3, NULL), "linear");
+    }
+    begin(&f); /* one table behind a gather and a linear, one value behind two nodes */
+    const int32_t table = tensor(&f, "t", 2, DIMS(11, 24), 0, 0.5), x = node(&f, "gather", "x", REFS(xc_val(ids(&f, 11)), xc_ten(table)), 2, NULL);
+    const int32_t y = node(&f, "linear", "y", REFS(xc_val(x), xc_ten(table)), 2, NULL);
+
+    check(&f, node(&f, "concat", "n", REFS(xc_val(y), xc_val(x)), 2, NULL), "tied linear");
+}
+
+static void test_attention(void **state)
+{
+    static const struct { int heads, kv, D, causal, bias, cross; } cases[] = {
+        { 1, 0, 16, 0, 0, 0 }, { 3, 0, 8, 0, 0, 1 }, { 4, 2, 5, 0, 0, 0 }, { 2, 0, 26, 1, 0, 0 }, { 2, 1, 16, 1, 1, 1 }, { 2, 0, 4, 0, 2, 0 },
+    };
+    struct fix f;
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        const int heads = cases[i].heads, kv = cases[i].kv ? cases[i].kv : heads, D = cases[i].D;
+        const struct xc_attr_attention attr = { .heads = heads, .kv_heads = cases[i].kv, .causal = cases[i].causal, .scale = i == 2 ? 0.3f : 0 };
+        char what[80];
+
+        begin(&f);
+        const int32_t keys = cases[i].cross ? f.memory : f.tokens;
+        const int32_t q = input(&f, "q", f.tokens, heads * D), k = input(&f, "k", keys, kv * D), v = input(&f, "v", keys, kv * D);
+        const struct xc_ref in[] = { xc_val(q), xc_val(k), xc_val(v), cases[i].bias ? xc_ten(tensor(&f, "bias", 2, DIMS(cases[i].bias, 2 * 90 - 1), 0, 1)) : xc_none() };
+
+        snprintf(what, sizeof what, "attention, case %d", (int)i);
+        check(&f, node(&f, "attention", "n", in, cases[i].bias ? 4 : 3, &attr), what);
+    }
+    begin(&f); /* queries, keys and values are one */
+    const struct xc_attr_attention attr = { .heads = 2 };
+    const int32_t x = input(&f, "x", f.tokens, 12);
+
+    check(&f, node(&f, "attention", "n", REFS(xc_val(x), xc_val(x), xc_val(x)), 3, &attr), "attention of itself");
+}
+
+static void test_pool(void **state)
+{
+    struct fix f;
+
+    (void)state;
+    for (int mode = 0; mode < XC_POOL_COUNT; mode++) {
+        const struct xc_attr_pool attr = { .mode = mode };
+
+        begin(&f);
+        if (mode == XC_POOL_MAX) f.limit = 2e-3, f.step = 1e-3; /* corners */
+        check(&f, node(&f, "pool", "n", REFS(xc_val(input(&f, "x", f.tokens, 18))), 1, &attr), "pool");
+    }
+    begin(&f);
+    check(&f, node(&f, "l2_normalize", "n", REFS(xc_val(input(&f, "x", f.tokens, 18))), 1, NULL), "l2_normalize");
+}
+
+static void test_columns(void **state)
+{
+    const struct xc_attr_slice slice = { .first = 3, .cols = 11 };
+    struct fix f;
+
+    (void)state;
+    begin(&f);
+    const int32_t a = input(&f, "a", f.tokens, 5), b = input(&f, "b", f.tokens, 18);
+
+    check(&f, node(&f, "concat", "n", REFS(xc_val(a), xc_val(b)), 2, NULL), "concat");
+    begin(&f);
+    check(&f, node(&f, "slice", "n", REFS(xc_val(input(&f, "x", f.tokens, 20))), 1, &slice), "slice");
+}
+
+static void test_conv1d(void **state)
+{
+    static const struct xc_attr_conv1d cases[] = { { 3, 1, 1, 1, 1 }, { 4, 2, 1, 2, 2 }, { 1, 1, 0, 0, 1 }, { 5, 3, 0, 0, 4 } };
+    struct fix f;
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        const struct xc_attr_conv1d *c = &cases[i];
+        const int64_t in = 8, out = 12;
+        int32_t space;
+
+        begin(&f);
+        OK(xc_graph_add_space(f.g, &space, &(struct xc_space){ .name = "frames", .map = XC_MAP_STRIDED, .base = f.tokens, .kernel = c->kernel, .stride = c->stride,
+                                                              .pad_left = c->pad_left, .pad_right = c->pad_right }, &err));
+        const int32_t x = input(&f, "x", f.tokens, (int32_t)in), w = tensor(&f, "w", 3, DIMS(out, in / c->groups, c->kernel), 0, 1), b = tensor(&f, "b", 1, DIMS(out), 0, 1);
+
+        check(&f, node(&f, "conv1d", "n", REFS(xc_val(x), xc_ten(w), xc_ten(b)), 3, c), "conv1d");
+    }
+}
+
+/* ---- what is refused, what is frozen, what is dropped ---- */
+static void test_refused(void **state)
+{
+    const bool all[4] = { true, true, true, true };
+    struct xc_tape_opts opts = { .trained = all };
+    struct xc_tape *t;
+    struct fix f;
+    int32_t s, y;
+
+    (void)state;
+    begin(&f);
+    OK(xc_model_add_state(f.m, &s, "cache", 6, XC_DTYPE_F32, false, &err));
+    y = node(&f, "linear", "l", REFS(xc_val(input(&f, "x", f.tokens, 6)), xc_ten(tensor(&f, "w", 2, DIMS(6, 6), 0, 1))), 2, NULL);
+    y = node(&f, "state_write", "keep", REFS(xc_val(y), xc_sta(s)), 2, NULL);
+    OK(xc_graph_add_output(f.g, y, &err));
+    assert_int_equal(xc_tape_new(&t, f.g, &opts, &err), XC_E_UNSUPPORTED);
+    assert_null(t);
+    assert_string_equal(err.msg, "node 'keep': op 'state_write' has no derivative");
+    opts.trained = NULL; /* nothing needs a gradient: nothing to refuse */
+    OK(xc_tape_new(&t, f.g, &opts, &err));
+    xc_tape_free(&t);
+    for (int i = 0; i < f.n_in; i++) free(f.in[i].data);
+    xc_model_free(&f.m);
+}
+
+static void test_dropout(void **state)
+{
+    enum { N = 100003 };
+    uint8_t *mask[2] = { malloc(N / 8 + 1), malloc(N / 8 + 1) };
+    float *x = malloc(N * sizeof *x);
+    double sum = 0;
+    int64_t kept = 0;
+
+    (void)state;
+    xc_dropout_draw(mask[0], N, 0.1, 5, 6, NULL);
+    xc_dropout_draw(mask[1], N, 0.1, 5, 6, threads);
+    assert_memory_equal(mask[0], mask[1], N / 8);
+    for (int64_t i = 0; i < N; i++) x[i] = 1;
+    xc_dropout_apply(x, mask[0], N, 0.1, threads);
+    for (int64_t i = 0; i < N; i++) {
+        kept += x[i] != 0;
+        sum += (double)x[i];
+    }
+    assert_true(fabs((double)kept / N - 0.9) < 0.005);
+    assert_true(fabs(sum / N - 1) < 0.006);
+    xc_dropout_draw(mask[1], N, 0.1, 5, 7, NULL);
+    assert_memory_not_equal(mask[0], mask[1], N / 8);
+    free(mask[0]);
+    free(mask[1]);
+    free(x);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    return xc_pool_new(&threads, 3, &err);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    xc_pool_free(&threads);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_pool), cmocka_unit_test(test_columns), cmocka_unit_test(test_conv1d), cmocka_unit_test(test_refused), cmocka_unit_test(test_dropout),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
