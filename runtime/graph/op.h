@@ -1,7 +1,7 @@
 /* op: what a node does. One const struct per op, listed in ops.def: name, version, attributes, infer, cost, forward.
  *
  * forward is the plain, unfused meaning, on kernels; a session's plan may replace runs of nodes by fused steps that give the same
- * bits. The derivative of an op lives in compress/grad/<op>.c, in a table that only libxcompress links. */
+ * bits. The derivative of an op lives in compress/grad/grad_<op>.c, in a table that only libxcompress links. */
 #ifndef XC_RUNTIME_GRAPH_OP_H
 #define XC_RUNTIME_GRAPH_OP_H
 

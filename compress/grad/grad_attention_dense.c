@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/grad/attention.h"
+#include "compress/grad/grad_attention.h"
 
 #define TILE 64
 

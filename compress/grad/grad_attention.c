@@ -1,7 +1,7 @@
 /* attention: the kind has the derivative. */
 #include <string.h>
 
-#include "compress/grad/attention.h"
+#include "compress/grad/grad_attention.h"
 #include "runtime/graph/attention/attention.h"
 
 extern const struct xc_grad_attention xc_grad_attention_dense;

@@ -1,0 +1,12 @@
+/* attention: the derivative of one attention kind: compress/grad/grad_attention_<kind>.c, a line in attention.c. */
+#ifndef XC_COMPRESS_GRAD_GRAD_ATTENTION_H
+#define XC_COMPRESS_GRAD_GRAD_ATTENTION_H
+
+#include "compress/grad/grad.h"
+
+struct xc_grad_attention {
+    const char *kind;
+    enum xc_status (*backward)(const struct xc_grad_ctx *c, struct xc_err *err);
+};
+
+#endif
