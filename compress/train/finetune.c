@@ -232,7 +232,7 @@ static enum xc_status write_model(struct xc_training *t, const char *to, struct 
     else if (t->params.ema) xc_params_swap_ema(&t->params);
     XC_TRY(xc_training_manifest(t, err));
     xc_buf_unref(&t->model->golden);
-    if (!t->opts->no_golden) XC_TRY(xc_golden_make(&t->model->golden, t->model, t->opts->pool, err));
+    if (!t->opts->no_golden) XC_TRY(xc_golden_make(&t->model->golden, t->model, false, t->opts->pool, err));
     return xc_save(t->model, to, false, t->opts->pool, t->opts->progress, NULL, err);
 }
 

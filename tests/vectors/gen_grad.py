@@ -76,6 +76,9 @@ CASES = [
 def load(cls, path):
     kw = {"add_pooling_layer": False} if cls is tf.BertModel else {}
     model = cls.from_pretrained(path, dtype=torch.float64, attn_implementation="eager", **kw)
+    for m in model.modules():
+        if isinstance(m, torch.nn.Embedding):
+            m.padding_idx = None  # PyTorch drops the gradient of this row, which a text without padding should not
     return model.eval()
 
 
@@ -95,20 +98,23 @@ def curve(model, forward, rate):
 
 
 def minilm_curve(path):
-    """8 texts of 5 to 26 made-up ids, a new head of made-up weights on the mean."""
-    model = tf.BertModel.from_pretrained(path, dtype=torch.float64, add_pooling_layer=False, attn_implementation="eager").eval()
-    head = torch.nn.Linear(384, 2).double()
+    """8 texts of 5 to 26 made-up ids, a new head of made-up weights on the mean; in single precision."""
+    model = tf.BertModel.from_pretrained(path, dtype=torch.float32, add_pooling_layer=False, attn_implementation="eager").eval()
+    head = torch.nn.Linear(384, 2)
     with torch.no_grad():
         head.weight.copy_(torch.tensor(lcg(768).reshape(2, 384) * 0.2))
         head.bias.zero_()
-    texts = [np.array([1000 + (37 * i + 101 * t) % 20000 for t in range(5 + 3 * i)]) for i in range(8)]
-    both = torch.nn.ModuleList([model, head])
+    lengths = [5 + 3 * i for i in range(8)]
+    ids, mask = torch.zeros(8, 26, dtype=torch.long), torch.zeros(8, 26, dtype=torch.long)
+    for i, n in enumerate(lengths):
+        ids[i, :n] = torch.tensor([1000 + (37 * i + 101 * t) % 20000 for t in range(n)])
+        mask[i, :n] = 1
 
     def forward():
-        rows = [head(model(input_ids=torch.tensor(t)[None]).last_hidden_state[0].mean(0)) for t in texts]
-        return F.cross_entropy(torch.stack(rows), torch.arange(8) % 2)
+        x = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return F.cross_entropy(head((x * mask[..., None]).sum(1) / mask.sum(1)[:, None]), torch.arange(8) % 2)
 
-    return curve(both, forward, 1e-4)
+    return curve(torch.nn.ModuleList([model, head]), forward, 1e-4)
 
 
 def main():
@@ -129,6 +135,7 @@ def main():
     losses = curve(model, lambda: loss_of("classes", outputs(model, "bert_classify", texts, "logits")), 2e-3)
     out.append("static const double tiny_curve[20] = { %s };" % ", ".join("%.12g" % x for x in losses))
     if len(sys.argv) > 1:
+        out.append("#define MINILM_CURVE")
         out.append("static const double minilm_curve[20] = { %s };" % ", ".join("%.12g" % x for x in minilm_curve(sys.argv[1])))
     with open(os.path.join(HERE, "grad_vectors.h"), "w") as f:
         f.write("\n".join(out) + "\n")

@@ -1,0 +1,124 @@
+# finetune: it learns, the same for any number of threads, goes on after a kill to the same bits, and says what is wrong before it trains.
+. "$(dirname "$0")/lib.sh"
+tiny=$XC_SOURCE_ROOT/tests/data/tiny-bert
+data=$XC_SOURCE_ROOT/tests/data
+
+zstd -dcq "$data/subj.train.tsv.zst" | head -n 401 >train.tsv
+zstd -dcq "$data/subj.dev.tsv.zst" | head -n 101 >dev.tsv
+train="--task classify --data train.tsv --batch-tokens 512 --lr 3e-3 --epochs 4 --dropout 0.1 -q"
+
+# ---- it learns; the file is a classifier like any other ----
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o a.xc --threads 1 --log log.jsonl --json
+expect_code 0
+expect_json
+[ "$(json '["dev"]["best"] > 0.6 and v["dev"]["best"] > v["dev"]["first"] and v["loss"] < 0.68 and v["new_head"]')" = True ] || fail "it did not learn"
+best=$(json '["dev"]["best"]')
+steps=$(json '["steps"]')
+[ "$(grep -c '"loss"' log.jsonl)" = "$steps" ] || fail "a line of the log for each update"
+[ ! -e a.xc.train ] || fail "the checkpoint is still there"
+run "$XC_BIN" eval a.xc -t classify -d dev.tsv --json
+expect_code 0
+[ "$(json '["metrics"]["accuracy"]["value"]')" = "$best" ] || fail "eval measures something else"
+run "$XC_BIN" selftest a.xc
+expect_code 0
+run "$XC_BIN" compress a.xc --quantize int8 -o a8.xc -q
+expect_code 0
+run "$XC_BIN" eval a8.xc -t classify -d dev.tsv -r a.xc --json
+[ "$(json '["flip_rate"] <= 0.1')" = True ] || fail "the int8 model answers otherwise"
+
+# ---- the same bytes for any number of threads, others for another seed ----
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o b.xc --threads 3
+expect_code 0
+cmp -s a.xc b.xc || fail "3 threads train otherwise"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o c.xc --seed 5
+cmp -s a.xc c.xc && fail "the seed changes nothing"
+
+# ---- killed and resumed: the same bytes ----
+for try in 1 2 3 4 5; do
+    # shellcheck disable=SC2086
+    "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --checkpoint-every 1 >/dev/null 2>&1 &
+    pid=$!
+    while [ ! -e k.xc.train ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    sleep 0.0$try
+    kill -9 $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    [ -e k.xc ] || break
+    rm -f k.xc k.xc.train
+done
+[ -e k.xc.train ] || fail "no checkpoint"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --checkpoint-every 1 --lr 1e-3 --resume
+expect_failure 'the checkpoint is of another training'
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --checkpoint-every 1 --resume
+expect_code 0
+cmp -s a.xc k.xc || fail "the resumed training ends otherwise"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train -o k.xc --resume
+expect_failure 'no checkpoint to go on from'
+
+# ---- every task, every option once ----
+printf 'score\ttext_a\ttext_b\n5\ta man eats\ta man is eating\n1\ta man eats\ttwo dogs\n3\tone\ttwo\n0\tx\tsomething else\n' >sts.tsv
+printf 'text_a\ttext_b\na man eats\ta man is eating\ntwo dogs\tdogs\n' >pairs.tsv
+printf 'label\ttext_a\ttext_b\nyes\ta man eats\ta man is eating\nno\ta man\ttwo dogs\n' >nli.tsv
+printf 'we\tO\nlove\tO\nnew\tB-LOC\nyork\tI-LOC\n\nno\tO\nman\tB-PER\n' >t.conll
+cut -f2 train.tsv | head -n 40 | tail -n 39 >lines.txt
+few="--max-steps 3 -q -o t.xc --lr 1e-3"
+# shellcheck disable=SC2086
+{
+    run "$XC_BIN" finetune "$tiny" -t embed -d sts.tsv --dev sts.tsv $few --optimizer sgd --schedule cosine --accumulate 2 --batch-rows 2
+    expect_code 0
+    run "$XC_BIN" eval t.xc -t sts -d sts.tsv
+    expect_code 0
+    run "$XC_BIN" finetune "$tiny" -t embed -d pairs.tsv $few --ema 0.9 --layer-decay 0.8
+    expect_code 0
+    run "$XC_BIN" finetune "$tiny" -t regress -d sts.tsv --dev sts.tsv $few --pooling max
+    expect_code 0
+    run "$XC_BIN" finetune "$tiny" -t pair -d nli.tsv --dev nli.tsv $few --pooling pooler --label-smoothing 0.1
+    expect_code 0
+    mv t.xc pair.xc
+    run "$XC_BIN" finetune pair.xc -t classify -d train.tsv $few --freeze embeddings --freeze 're:encoder[.]layer[.]0'
+    expect_code 0
+    run "$XC_BIN" finetune "$tiny" -t tag -d t.conll --dev t.conll $few
+    expect_code 0
+    run "$XC_BIN" eval t.xc -t tag -d t.conll
+    expect_code 0
+    run "$XC_BIN" finetune "$tiny" -t mlm -d lines.txt --dev lines.txt $few
+    expect_code 0
+}
+
+# ---- what goes wrong, before any training ----
+bad() { # OPTIONS... -- TEXT
+    run "$XC_BIN" finetune "$tiny" -o x.xc -q "$@"
+}
+bad -t classify -d sts.tsv
+expect_failure "no column 'text'"
+bad -t pair -d train.tsv
+expect_failure "no columns 'text_a' and 'text_b'"
+printf 'label\ttext\n' >empty.tsv
+bad -t classify -d empty.tsv
+expect_failure 'no rows'
+printf 'label\ttext\na\tx\na\ty\n' >one.tsv
+bad -t classify -d one.tsv
+expect_failure "all rows have the label 'a'"
+printf 'label\ttext\n0\tx\n7\ty\n' >other.tsv
+bad -t classify -d train.tsv --dev other.tsv
+expect_failure "label '7' is none of the model's 2"
+err_has 'other.tsv:3'
+bad -t classify -d train.tsv --freeze nothing.like.this
+expect_failure 'matches no tensor'
+bad -t classify -d train.tsv --freeze 're:.*'
+expect_failure 'every tensor is frozen'
+bad -t classify -d train.tsv --lr 1000 --clip 0 --warmup 0 --optimizer sgd
+expect_failure 'is not finite'
+err_has 'step'
+run "$XC_BIN" finetune a8.xc -t classify -d train.tsv -o x.xc -q
+expect_failure 'quantized'
+run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv
+expect_usage "xcompress finetune: give -o; see 'xcompress finetune --help'"
+run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv -o x.xc --patience 2
+expect_usage "xcompress finetune: --patience, --metric and --eval-every need --dev; see 'xcompress finetune --help'"
+[ ! -e x.xc ] || fail "a failed training left a file"
