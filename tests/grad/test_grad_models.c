@@ -272,7 +272,7 @@ static void test_minilm_curve(void **state)
 static int setup(void **state)
 {
     (void)state;
-    return xc_pool_new(&threads, 2, &err);
+    return (int)xc_pool_new(&threads, 2, &err);
 }
 
 static int teardown(void **state)

@@ -448,7 +448,7 @@ static void test_dropout(void **state)
 static int setup(void **state)
 {
     (void)state;
-    return xc_pool_new(&threads, 3, &err);
+    return (int)xc_pool_new(&threads, 3, &err);
 }
 
 static int teardown(void **state)
