@@ -104,6 +104,7 @@ static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
     struct xc_calibration c = { .changed = j->model };
     enum xc_status status;
 
+    for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err)); /* what this pass left alone, too */
     c.output_error = xc_calloc((size_t)j->model->n_tensors + 1, sizeof *c.output_error);
     if (!c.output_error) return xc_fail_nomem(err, (size_t)j->model->n_tensors * sizeof *c.output_error);
     status = XC_OK;

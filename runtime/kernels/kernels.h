@@ -15,6 +15,12 @@
  *   rows     row-major, leading dimension given in elements.
  *   panel16  a weight W (N outputs, K inputs) for GEMM: int8 as [N/16][K/4][16][4], f32 as [N/16][K][16]; N is padded to a
  *            multiple of 16 and K (int8) to a multiple of 4 with zeros. One zmm, two ymm or four NEON registers per step.
+ * Sparse weights, int8, K16 = K rounded up to 16. Their products are those of the same numbers held dense.
+ *   N:M      of each aligned group of eight inputs an output has at most four: w is their magnitudes, [N/16][K16/8][16][4]; a byte of the
+ *            index, [N/16][K16/16][16][4], is for two groups: low nibble for the even, high for the odd. A nibble: input within the group, + 8
+ *            for a negative number. Slots that are not used are 0 and 0. The pair-sum rule holds over the slots of an even and an odd group.
+ *   block    16 outputs x 4 inputs: w is the kept blocks, [n][16][4], panel by panel, inputs ascending; index is a uint32 for each panel and one
+ *            more: where its blocks begin; then n uint16: input / 4. The pair-sum rule holds over a panel's 1st and 2nd block, 3rd and 4th, ...
  * Legend: R rows, N outputs, K inputs, D head dimension, C columns. */
 #ifndef XC_RUNTIME_KERNELS_KERNELS_H
 #define XC_RUNTIME_KERNELS_KERNELS_H
@@ -65,6 +71,7 @@ struct xc_gemm_s8 {
     int64_t ldx;           /* bytes; a multiple of 4 */
     const int32_t *x_sum;  /* (R) sum of each row's K values (quantize_rows_s8 makes it) */
     const int8_t *w;       /* panel16, values in [-127,127] */
+    const void *index;     /* sparse weights: which inputs w speaks of; else unused */
     bool w_sum16;          /* the weight obeys the pair-sum rule below */
     int64_t N, K;
     struct xc_epilogue ep;
@@ -162,6 +169,8 @@ struct xc_kernels {
 
     /* Compute. Row ranges let callers split work; results do not depend on the split. */
     void (*gemm_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    void (*gemm_nm_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    void (*gemm_block_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*attn_s8)(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
     void (*attn_f32)(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
@@ -199,6 +208,12 @@ struct xc_kernels {
     void (*bf16_to_f32)(float *y, const uint16_t *x, int64_t n);
 };
 
+/* Sparse weights (Layouts, above), one output n of N at a time. nm: slot (K16/2) numbers, at (K16/2) their inputs within the group of eight. The
+ * memory of w and index starts as zeros. */
+void xc_pack_nm_row(int8_t *w, uint8_t *index, int64_t n, int64_t K, const int8_t *slot, const uint8_t *at);
+void xc_unpack_nm_row(int8_t *dst, const int8_t *w, const uint8_t *index, int64_t n, int64_t K);
+void xc_unpack_block_row(int8_t *dst, const int8_t *w, const void *index, int64_t n, int64_t N, int64_t K);
+bool xc_block_index_ok(const void *index, int64_t blocks, int64_t N, int64_t K); /* lists within their bounds, ascending */
 #define XC_BLOCK_MAX_K 131072 /* inputs of a block-sparse weight: quads are counted in 16 bits */
 
 /* The table for this machine and XC_CPU; built once, thread-safe. Unknown words in XC_CPU are ignored here; the CLI checks them

@@ -205,6 +205,131 @@ static void check_gemm_s8(const struct xc_kernels *k)
         }
 }
 
+/* ---- sparse gemm: the dense scalar kernel on the same numbers is the truth ---- */
+
+/* Zeros in w (N,K) so that an output keeps at most four of each eight inputs, or whole blocks of 16 x 4. */
+static void make_sparse(int8_t *w, int64_t N, int64_t K, bool nm, uint32_t share)
+{
+    for (int64_t n = 0; nm && n < N; n++)
+        for (int64_t k0 = 0; k0 < K; k0 += 8) {
+            int room = (int)(rnd() % 5);
+
+            for (int64_t k = k0; k < k0 + 8 && k < K; k++)
+                if (rnd() % 2 || room-- <= 0) w[n * K + k] = 0;
+        }
+    for (int64_t n0 = 0; !nm && n0 < N; n0 += 16)
+        for (int64_t k0 = 0; k0 < K; k0 += 4) {
+            if (rnd() % 8 < share) continue;
+            for (int64_t n = n0; n < n0 + 16 && n < N; n++)
+                for (int64_t k = k0; k < k0 + 4 && k < K; k++) w[n * K + k] = 0;
+        }
+}
+
+static void pack_nm(int8_t *panel, uint8_t *index, const int8_t *w, int64_t N, int64_t K)
+{
+    const int64_t slots = xc_round_up(K, 16) / 2;
+    int8_t *slot = block((size_t)slots);
+    uint8_t *at = block((size_t)slots);
+
+    memset(panel, 0, (size_t)(xc_round_up(N, 16) * slots));
+    memset(index, 0, (size_t)(xc_round_up(N, 16) * slots / 2));
+    for (int64_t n = 0; n < N; n++) {
+        memset(slot, 0, (size_t)slots);
+        for (int64_t k = 0, s = 0; k < K; k++) {
+            if (k % 8 == 0) s = k / 2;
+            if (!w[n * K + k]) continue;
+            slot[s] = w[n * K + k];
+            at[s++] = (uint8_t)(k % 8);
+        }
+        xc_pack_nm_row(panel, index, n, K, slot, at);
+    }
+}
+
+/* Blocks that hold a number go to the lists. */
+static void pack_blocks(int8_t *panel, uint32_t *first, const int8_t *w, int64_t N, int64_t K)
+{
+    uint16_t *quad = (uint16_t *)(void *)(first + xc_div_up(N, 16) + 1);
+    uint32_t b = 0;
+
+    for (int64_t n0 = 0; n0 < N; n0 += 16) {
+        first[n0 / 16] = b;
+        for (int64_t k0 = 0; k0 < K; k0 += 4) {
+            bool any = false;
+
+            memset(panel + 64 * (int64_t)b, 0, 64);
+            for (int64_t n = n0; n < n0 + 16 && n < N; n++)
+                for (int64_t k = k0; k < k0 + 4 && k < K; k++) {
+                    panel[64 * (int64_t)b + (n - n0) * 4 + k - k0] = w[n * K + k];
+                    any |= w[n * K + k] != 0;
+                }
+            if (any) quad[b++] = (uint16_t)(k0 / 4);
+        }
+    }
+    first[xc_div_up(N, 16)] = b;
+}
+
+static void check_gemm_sparse(const struct xc_kernels *k)
+{
+    static const int64_t Ns[] = {1, 16, 17, 80, 312}, Ks[] = {1, 4, 9, 26, 77, 384, 1536, 3000, 7000}, Rs[] = {0, 1, 2, 3, 4, 5, 7, 12, 13, 35};
+
+    for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
+        for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++)
+            for (int variant = 0; variant < 16; variant++) {
+                const int64_t N = Ns[in], K = Ks[ik], R = Rs[rnd() % XC_ARRAY_LEN(Rs)], N16 = xc_round_up(N, 16), K16 = xc_round_up(K, 16);
+                const int64_t ldx = xc_round_up(K, 4) + 4 * (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
+                const bool nm = variant % 2 != 0, sum16 = variant % 4 >= 2;
+                const enum fill fill = variant < 8 ? RANDOM : (enum fill)(ALL_MAX + variant % 3);
+                int8_t *w = rows_s8(N, K, K, fill), *dense = block(xc_panel_s8_bytes(N, K)), *panel = block((size_t)(N16 * K16 + 64)), *back = block((size_t)K);
+                uint32_t *index = block((size_t)(N16 * K16 + 8)); /* exact below */
+                struct xc_gemm_s8 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .N = N, .K = K};
+                struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
+                const int64_t row0 = rnd() % 3 || R == 0 ? 0 : (int64_t)(rnd() % (uint32_t)R), col0 = rnd() % 3 ? 0 : N16 - 16;
+                int32_t *sums = block((size_t)R * sizeof *sums);
+                char name[160];
+
+                if (sum16) sum16_weights(w, N * K);
+                make_sparse(w, N, K, nm, (uint32_t)variant / 2);
+                xc_pack_panel_s8(dense, w, N, K);
+                if (nm) pack_nm(panel, (uint8_t *)index, w, N, K);
+                else pack_blocks(panel, index, w, N, K);
+                if (!nm) check(xc_block_index_ok(index, index[N16 / 16], N, K), "pack", "a list of blocks is found good");
+                for (int64_t n = 0; n < N; n++) {
+                    if (nm) xc_unpack_nm_row(back, panel, (const uint8_t *)index, n, K);
+                    else xc_unpack_block_row(back, panel, index, n, N, K);
+                    check(memcmp(back, w + n * K, (size_t)K) == 0, "pack", "sparse rows come back");
+                }
+                for (int64_t r = 0; r < R; r++) {
+                    sums[r] = 0;
+                    for (int64_t i = 0; i < K; i++) sums[r] += g.x[r * ldx + i];
+                }
+                g.x_sum = sums;
+                g.ep.row_scale = floats(R, RANDOM);
+                g.ep.col_scale = floats(N16, RANDOM);
+                g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
+                g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
+                g.ep.ld_out = ld;
+                g.ep.out = data(a);
+                g.w = dense;
+                ref->gemm_s8(&g, row0, R, col0, N);
+                g.ep.out = data(b);
+                g.w_sum16 = sum16;
+                if (nm) { /* at the very end of their memory, so that reads beyond are seen */
+                    g.w = memcpy(block((size_t)(N16 * K16 / 2)), panel, (size_t)(N16 * K16 / 2));
+                    g.index = memcpy(block((size_t)(N16 * K16 / 4)), index, (size_t)(N16 * K16 / 4));
+                } else {
+                    const size_t n = index[N16 / 16], bytes = (size_t)(N16 / 16 + 1) * 4 + n * 2;
+
+                    g.w = memcpy(block(n * 64), panel, n * 64);
+                    g.index = memcpy(block(bytes), index, bytes);
+                }
+                (nm ? k->gemm_nm_s8 : k->gemm_block_s8)(&g, row0, R, col0, N);
+                snprintf(name, sizeof name, "gemm_%s_s8 R %d N %d K %d fill %d sum16 %d act %d rows %d- cols %d-", nm ? "nm" : "block", (int)R, (int)N, (int)K, (int)fill, sum16,
+                         (int)g.ep.act, (int)row0, (int)col0);
+                check(same(a, b), k->isa, name);
+                free_blocks();
+            }
+}
+
 static void check_gemm_f32(const struct xc_kernels *k)
 {
     static const int64_t Ns[] = {1, 16, 17, 48, 80, 312}, Ks[] = {1, 26, 77, 384, 1200}, Rs[] = {0, 1, 2, 3, 5, 6, 7, 13, 17};
@@ -538,6 +663,7 @@ static void check_level(const struct xc_kernels *k)
     seed = 7;
     printf("# level %s\n", k->isa);
     check_gemm_s8(k);
+    check_gemm_sparse(k);
     check_gemm_f32(k);
     check_attn(k);
     check_norm(k);

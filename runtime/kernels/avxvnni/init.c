@@ -5,5 +5,7 @@
 void xc_kernels_init__avxvnni(struct xc_kernels *k)
 {
     k->gemm_s8 = xc_gemm_s8__avxvnni;
+    k->gemm_nm_s8 = xc_gemm_nm_s8__avxvnni;
+    k->gemm_block_s8 = xc_gemm_block_s8__avxvnni;
     k->attn_s8 = xc_attn_s8__avxvnni;
 }

@@ -35,6 +35,49 @@ void xc_gemm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, 
     }
 }
 
+/* Sixteen sums of one row to its outputs n0 ... . */
+static void finish_s8(const struct xc_gemm_s8 *g, const int32_t *acc, int64_t r, int64_t n0, int64_t col1)
+{
+    for (int64_t l = 0; l < 16 && n0 + l < col1; l++)
+        finish(&g->ep, fmaf((float)acc[l] * g->ep.row_scale[r], g->ep.col_scale[n0 + l], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
+}
+
+void xc_gemm_nm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    const int64_t K16 = xc_round_up(g->K, 16);
+
+    for (int64_t r = row0; r < row1; r++)
+        for (int64_t n0 = col0; n0 < col1; n0 += 16) {
+            const int8_t *w = g->w + n0 * K16 / 2;                           /* [K16/8][16][4] */
+            const uint8_t *index = (const uint8_t *)g->index + n0 * K16 / 4; /* [K16/16][16][4] */
+            int32_t acc[16] = {0};
+
+            for (int64_t k = 0; k < K16; k += 8, w += 64)
+                for (int64_t i = 0; i < 64; i++) {
+                    const int nibble = index[k / 16 * 64 + i] >> (k & 8 ? 4 : 0) & 15;
+                    const int x = w[i] ? g->x[r * g->ldx + k + (nibble & 7)] : 0; /* a slot that is not used may speak of an input beyond K */
+
+                    acc[i / 4] += (nibble & 8 ? -x : x) * w[i];
+                }
+            finish_s8(g, acc, r, n0, col1);
+        }
+}
+
+void xc_gemm_block_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    const uint32_t *first = g->index;
+    const uint16_t *quad = (const uint16_t *)(const void *)(first + xc_div_up(g->N, 16) + 1);
+
+    for (int64_t r = row0; r < row1; r++)
+        for (int64_t n0 = col0; n0 < col1; n0 += 16) {
+            int32_t acc[16] = {0};
+
+            for (uint32_t b = first[n0 / 16]; b < first[n0 / 16 + 1]; b++)
+                for (int64_t i = 0; i < 64; i++) acc[i / 4] += g->x[r * g->ldx + 4 * quad[b] + i % 4] * g->w[64 * (int64_t)b + i];
+            finish_s8(g, acc, r, n0, col1);
+        }
+}
+
 void xc_gemm_f32__scalar(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
 {
     for (int64_t r = row0; r < row1; r++) {

@@ -6,6 +6,8 @@ void xc_kernels_init__scalar(struct xc_kernels *k)
     *k = (struct xc_kernels){
         .isa = "scalar",
         .gemm_s8 = xc_gemm_s8__scalar,
+        .gemm_nm_s8 = xc_gemm_nm_s8__scalar,
+        .gemm_block_s8 = xc_gemm_block_s8__scalar,
         .gemm_f32 = xc_gemm_f32__scalar,
         .attn_s8 = xc_attn_s8__scalar,
         .attn_f32 = xc_attn_f32__scalar,
