@@ -158,6 +158,8 @@ static enum xc_status read_root(struct xc_manifest *m, struct xc_err *err)
     json_t *calibration;
     int64_t version, seed;
 
+    if (json_object_get(m->root, "finetune"))
+        return xc_fail(err, XC_E_UNSUPPORTED, "the model was made by finetune, not by compress: to make it again, train with the options under 'finetune'");
     XC_TRY(xc_json_int(&version, m->root, "manifest", 1, INT32_MAX, err));
     if (version > MANIFEST_VERSION) return xc_fail(err, XC_E_VERSION, "the manifest has version %lld, this program knows %d", (long long)version, MANIFEST_VERSION);
     XC_TRY(xc_json_object(&m->versions, m->root, "versions", err));

@@ -177,8 +177,9 @@ static enum xc_status report(struct xc_training *t, struct xc_err *err)
     else snprintf(note, sizeof note, "loss %.4f", t->smooth);
     if (p->note) p->note(p->arg, note);
     if (p->update) p->update(p->arg, "tokens", (double)t->state.tokens, (double)t->total_tokens);
-    if (p->cancelled && p->cancelled(p->arg)) return xc_fail(err, XC_E_CANCELLED, "stopped; the last checkpoint is '%s': --resume goes on", t->checkpoint);
-    return XC_OK;
+    if (!p->cancelled || !p->cancelled(p->arg)) return XC_OK;
+    XC_TRY(xc_checkpoint_write(t->checkpoint, t->fingerprint, &t->state, &t->params, t->best, err));
+    return xc_fail(err, XC_E_CANCELLED, "stopped after update %lld; its state is in '%s': --resume goes on", (long long)t->state.step, t->checkpoint);
 }
 
 static bool due(int64_t every, int64_t step, bool epoch_end) { return every ? step % every == 0 : epoch_end; }
@@ -194,7 +195,7 @@ static enum xc_status after_step(struct xc_training *t, bool epoch_end, bool *st
     }
     *stop = *stop || last;
     if (!*stop && due(o->checkpoint_every, t->state.step, epoch_end)) XC_TRY(xc_checkpoint_write(t->checkpoint, t->fingerprint, &t->state, &t->params, t->best, err));
-    return report(t, err);
+    return *stop ? XC_OK : report(t, err);
 }
 
 static enum xc_status train(struct xc_training *t, struct xc_err *err)

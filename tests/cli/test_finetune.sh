@@ -56,6 +56,25 @@ expect_failure 'the checkpoint is of another training'
 run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --checkpoint-every 1 --resume
 expect_code 0
 cmp -s a.xc k.xc || fail "the resumed training ends otherwise"
+
+# ---- asked to stop: the state is written, and it goes on from there ----
+rm -f k.xc
+# shellcheck disable=SC2086
+"$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --log k.jsonl >out 2>err &
+pid=$!
+while ! grep -q loss k.jsonl 2>/dev/null && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+kill -TERM $pid 2>/dev/null
+wait $pid
+code=$?
+if [ ! -e k.xc ]; then
+    ran="finetune under SIGTERM"
+    expect_code 143
+    err_has "its state is in 'k.xc.train': --resume goes on"
+    # shellcheck disable=SC2086
+    run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --resume
+    expect_code 0
+fi
+cmp -s a.xc k.xc || fail "the training that was stopped ends otherwise"
 # shellcheck disable=SC2086
 run "$XC_BIN" finetune "$tiny" $train -o k.xc --resume
 expect_failure 'no checkpoint to go on from'
