@@ -16,24 +16,31 @@ static int64_t visible(int64_t i, int64_t n_q, int64_t n_k, bool causal)
     return xc_max_i64(0, xc_min_i64(n_k, i + n_k - n_q + 1));
 }
 
+/* dot[l] = x . w_l for the 16 rows of a panel [n/4][16][4]. */
+static void dot_panel(int32_t dot[16], const int8_t *x, const int8_t *w, int64_t n)
+{
+    for (int64_t l = 0; l < 16; l++) dot[l] = 0;
+    for (int64_t k = 0; k < n; k += 4, w += 64)
+        for (int64_t l = 0; l < 16; l++)
+            for (int64_t i = 0; i < 4; i++) dot[l] += x[k + i] * w[l * 4 + i];
+}
+
 /* p (count) = rint(127 * 2^(s - max s)) of one block; scores are in units of log2. Returns the block's maximum. */
-static float block_probabilities(int32_t *p, const struct xc_attn_s8 *a, int64_t i, int64_t j0, int64_t count)
+static float block_probabilities(int8_t *p, const struct xc_attn_s8 *a, int64_t i, int64_t j0, int64_t count)
 {
     const int64_t D4 = xc_round_up(a->D, 4);
     const int8_t *q = a->q + i * a->ldq;
     const float q_scale = a->q_scale[i] * a->scale * XC_LOG2E;
     float s[XC_KEY_BLOCK], max = FLOOR;
+    int32_t dot[16];
 
     for (int64_t j = 0; j < count; j++) {
-        const int8_t *k = a->k + (j0 + j) / 16 * 16 * D4 + (j0 + j) % 16 * 4; /* [D/4][16][4] */
-        int32_t dot = 0;
-
-        for (int64_t d = 0; d < D4; d++) dot += q[d] * k[d / 4 * 64 + d % 4];
-        s[j] = (float)dot * q_scale * a->k_scale[j0 + j];
+        if (j % 16 == 0) dot_panel(dot, q, a->k + (j0 + j) * D4, D4);
+        s[j] = (float)dot[j % 16] * q_scale * a->k_scale[j0 + j];
         if (a->bias) s[j] = fmaf(a->bias[i * a->ld_bias + j0 + j], XC_LOG2E, s[j]);
         max = xc_max_f32(s[j], max);
     }
-    for (int64_t j = 0; j < count; j++) p[j] = xc_p7(s[j] - max);
+    for (int64_t j = 0; j < count; j++) p[j] = (int8_t)xc_p7(s[j] - max);
     return max;
 }
 
@@ -50,7 +57,8 @@ void xc_attn_s8__scalar(const struct xc_attn_s8 *a, int64_t row0, int64_t row1)
         for (int64_t j0 = 0; j0 < n; j0 += XC_KEY_BLOCK) {
             const int64_t block = j0 / XC_KEY_BLOCK, count = xc_min_i64(XC_KEY_BLOCK, n - j0);
             const int8_t *v = a->v + block * D16 * XC_KEY_BLOCK; /* [D/16][keys/4][16][4] */
-            int32_t p[XC_KEY_BLOCK], p_sum = 0;
+            int8_t p[XC_KEY_BLOCK] = { 0 };
+            int32_t dot[16], p_sum = 0;
             const float block_max = block_probabilities(p, a, i, j0, count);
             const float new_max = xc_max_f32(block_max, max);
             const float keep = xc_exp2_f32(max - new_max), add = xc_exp2_f32(block_max - new_max);
@@ -58,10 +66,8 @@ void xc_attn_s8__scalar(const struct xc_attn_s8 *a, int64_t row0, int64_t row1)
             for (int64_t j = 0; j < count; j++) p_sum += p[j];
             sum = fmaf(sum, keep, (float)p_sum * add);
             for (int64_t d = 0; d < a->D; d++) {
-                int32_t dot = 0;
-
-                for (int64_t j = 0; j < count; j++) dot += p[j] * v[d / 16 * 16 * XC_KEY_BLOCK + j / 4 * 64 + d % 16 * 4 + j % 4];
-                acc[d] = fmaf(acc[d], keep, (float)dot * (a->v_scale[block * D16 + d] * add));
+                if (d % 16 == 0) dot_panel(dot, p, v + d * XC_KEY_BLOCK, xc_round_up(count, 4)); /* beyond count both are zero */
+                acc[d] = fmaf(acc[d], keep, (float)dot[d % 16] * (a->v_scale[block * D16 + d] * add));
             }
             max = new_max;
         }

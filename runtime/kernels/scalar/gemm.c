@@ -11,28 +11,49 @@ static void finish(const struct xc_epilogue *ep, float y, int64_t r, int64_t n)
     ep->out[r * ep->ld_out + n] = y;
 }
 
-void xc_gemm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+/* Integer sums are exact in any order, so one output after the other: its inputs are laid side by side once for many rows. */
+enum { ROWS = 32, INPUTS = 512 };
+
+static int32_t dot(const int8_t *x, const int16_t *w, int64_t n)
+{
+    int32_t sum = 0;
+
+    for (int64_t k = 0; k < n; k++) sum += x[k] * w[k];
+    return sum;
+}
+
+/* acc[r] = x_r . w_n for rows r0 .. r0 + n_rows. */
+static void column(int32_t *acc, const struct xc_gemm_s8 *g, int64_t n, int64_t r0, int64_t n_rows)
 {
     const int64_t K4 = xc_round_up(g->K, 4);
+    const int8_t *panel = g->w + n / 16 * 16 * K4 + n % 16 * 4; /* [K/4][16][4] */
+    int16_t w[INPUTS];
 
-    for (int64_t r = row0; r < row1; r++) {
-        const int8_t *x = g->x + r * g->ldx;
+    for (int64_t r = 0; r < n_rows; r++) acc[r] = 0;
+    for (int64_t k0 = 0; k0 < K4; k0 += INPUTS) {
+        const int64_t count = xc_min_i64(INPUTS, K4 - k0);
 
-        for (int64_t n0 = col0; n0 < col1; n0 += 16) {
-            const int8_t *w = g->w + n0 * K4; /* [K/4][16][4] */
-            int32_t acc[16] = {0};
+        for (int64_t k = 0; k < count; k += 4, panel += 64)
+            for (int64_t i = 0; i < 4; i++) w[k + i] = panel[i];
+        for (int64_t r = 0; r < n_rows; r++) acc[r] += dot(g->x + (r0 + r) * g->ldx + k0, w, count);
+    }
+}
 
-            for (int64_t k = 0; k < K4; k += 4, w += 64)
-                for (int64_t l = 0; l < 16; l++)
-                    for (int64_t i = 0; i < 4; i++) acc[l] += x[k + i] * w[l * 4 + i];
-            for (int64_t l = 0; l < 16 && n0 + l < col1; l++) {
-                float t = (float)acc[l] * g->ep.row_scale[r];
+void xc_gemm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    for (int64_t r0 = row0; r0 < row1; r0 += ROWS)
+        for (int64_t n = col0; n < col1; n++) {
+            const int64_t n_rows = xc_min_i64(ROWS, row1 - r0);
+            int32_t acc[ROWS];
 
-                if (g->ep.row_mid) t = fmaf(g->ep.row_mid[r], (float)g->ep.col_sum[n0 + l], t);
-                finish(&g->ep, fmaf(t, g->ep.col_scale[n0 + l], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
+            column(acc, g, n, r0, n_rows);
+            for (int64_t r = r0; r < r0 + n_rows; r++) {
+                float t = (float)acc[r - r0] * g->ep.row_scale[r];
+
+                if (g->ep.row_mid) t = fmaf(g->ep.row_mid[r], (float)g->ep.col_sum[n], t);
+                finish(&g->ep, fmaf(t, g->ep.col_scale[n], g->ep.bias ? g->ep.bias[n] : 0.0f), r, n);
             }
         }
-    }
 }
 
 /* Sixteen sums of one row to its outputs n0 ... . */
