@@ -138,7 +138,6 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
         XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
         targets += part;
     }
-    xc_params_clear_gradients(&t->params, t->opts->pool);
     for (int64_t i = 0; i < n; i++) {
         double loss;
 

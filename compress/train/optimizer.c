@@ -104,22 +104,6 @@ struct job {
 
 static float *of_block(const struct job *j, float *flat, const struct xc_param_block *b) { return flat + j->p->param[b->param].at + b->first; }
 
-static void clear_block(void *arg, int64_t item, int thread)
-{
-    const struct job *j = arg;
-    const struct xc_param_block *b = &j->p->block[item];
-
-    (void)thread;
-    memset(of_block(j, j->p->grad, b), 0, (size_t)b->n * sizeof(float));
-}
-
-void xc_params_clear_gradients(struct xc_params *p, struct xc_pool *pool)
-{
-    struct job j = { .p = p };
-
-    xc_pool_run(pool, clear_block, &j, p->n_blocks);
-}
-
 static void norm_block(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
@@ -170,6 +154,7 @@ static void step_block(void *arg, int64_t item, int thread)
             p[i] -= step * m[i];
         }
     }
+    memset(g, 0, (size_t)b->n * sizeof *g); /* for the next step, while it is in the cache */
     if (j->p->ema) {
         const float keep = (float)j->opts->ema, take = (float)(1 - j->opts->ema);
         float *e = of_block(j, j->p->ema, b);

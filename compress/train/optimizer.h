@@ -40,12 +40,10 @@ struct xc_optimizer_opts {
 enum xc_status xc_params_new(struct xc_params *out, struct xc_model *m, const bool *trained, const struct xc_optimizer_opts *opts, struct xc_err *err);
 void xc_params_release(struct xc_params *p);
 
-void xc_params_clear_gradients(struct xc_params *p, struct xc_pool *pool);
-
 /* The norm of all gradients; XC_E_RANGE names the tensor when it is not finite. */
 enum xc_status xc_params_norm(struct xc_params *p, const struct xc_model *m, double *norm, struct xc_pool *pool, struct xc_err *err);
 
-/* Step t = 1, 2, ...; rate: learning rate; norm: of xc_params_norm. */
+/* Step t = 1, 2, ...; rate: learning rate; norm: of xc_params_norm. The gradients are zero afterwards, as they are at the beginning. */
 void xc_params_step(struct xc_params *p, const struct xc_optimizer_opts *opts, int64_t t, double rate, double norm, struct xc_pool *pool);
 
 /* Weights and moving average change places. */

@@ -129,7 +129,6 @@ static double forward_backward(struct job *j, const char *kind)
 
     for (int32_t i = 0; i < j->g->n_inputs; i++)
         in[i] = (struct xc_view){ .data = strcmp(j->g->values[j->g->inputs[i]].name, "types") ? j->ids : j->types, .rows = j->start[j->n_seq], .cols = 1 };
-    xc_params_clear_gradients(&j->params, threads);
     OK(xc_tape_forward(j->tape, in, &rag, 1, true, 0, 0, &y, &err));
     loss = loss_of(j, kind, &y);
     OK(xc_tape_backward(j->tape, &j->d, &err));
