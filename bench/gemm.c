@@ -8,8 +8,8 @@
 #include "runtime/base/base.h"
 #include "runtime/kernels/kernels.h"
 
-enum kind { GEMM_S8, GEMM_S8_ANY, GEMM_S8_GELU, GEMM_F32, ATTN_S8, ATTN_F32, NORM, QUANTIZE, GELU, PACK_KEYS, PACK_VALUES, N_KINDS };
-static const char *const kind_names[] = {"gemm_s8", "gemm_s8_any_weight", "gemm_s8_gelu", "gemm_f32", "attn_s8", "attn_f32", "norm_quantize", "quantize",
+enum kind { GEMM_S8, GEMM_S8_ANY, GEMM_S8_GELU, GEMM_S4, GEMM_S4_ZERO, GEMM_F32, ATTN_S8, ATTN_F32, NORM, QUANTIZE, GELU, PACK_KEYS, PACK_VALUES, N_KINDS };
+static const char *const kind_names[] = {"gemm_s8", "gemm_s8_any_weight", "gemm_s8_gelu", "gemm_s4_g64", "gemm_s4_g64_zero", "gemm_f32", "attn_s8", "attn_f32", "norm_quantize", "quantize",
                                          "gelu", "pack_keys", "pack_values"};
 _Static_assert(sizeof kind_names / sizeof kind_names[0] == N_KINDS, "a name for each kind");
 
@@ -26,6 +26,7 @@ static void add(enum kind kind, int64_t R, int64_t N, int64_t K) { cases[n_cases
 
 /* Operands, large enough for every case. */
 static int8_t *x8, *w8, *k8, *v8, *q8;
+static uint16_t *halves;
 static float *xf, *wf, *yf, *scale, *k_scale, *v_scale;
 static int32_t *sums;
 static void *scratch;
@@ -63,6 +64,13 @@ static void run(const struct bench_case *c)
         const struct xc_gemm_s8 g = {.x = x8, .ldx = c->K, .x_sum = sums, .w = w8, .w_sum16 = c->kind != GEMM_S8_ANY, .N = c->N, .K = c->K, .ep = ep};
 
         k->gemm_s8(&g, 0, c->R, 0, c->N);
+        break;
+    }
+    case GEMM_S4: case GEMM_S4_ZERO: {
+        const struct xc_gemm_s4 g = {.x = x8, .ldx = c->K, .w = (const uint8_t *)w8, .scale = halves, .zero = c->kind == GEMM_S4 ? NULL : (const uint8_t *)v8, .N = c->N,
+                                     .K = c->K, .group = 64, .ep = ep};
+
+        k->gemm_s4(&g, 0, c->R, 0, c->N);
         break;
     }
     case GEMM_F32: {
@@ -114,16 +122,19 @@ int main(int argc, char **argv)
     for (int r = 0; r < 3; r++) {
         for (int s = 0; s < 4; s++) {
             add(GEMM_S8, rows[r], shapes[s][0], shapes[s][1]);
+            add(GEMM_S4, rows[r], shapes[s][0], shapes[s][1]);
             add(GEMM_F32, rows[r], shapes[s][0], shapes[s][1]);
         }
         add(GEMM_S8_ANY, rows[r], 1536, 384);
         add(GEMM_S8_GELU, rows[r], 1536, 384);
+        add(GEMM_S4_ZERO, rows[r], 1536, 384);
         add(ATTN_S8, rows[r], 12, 32);
         add(ATTN_S8, rows[r], 8, 64);
         add(ATTN_F32, rows[r], 12, 32);
         add(ATTN_F32, rows[r], 8, 64);
     }
     add(GEMM_S8, 1, 1536, 384);
+    add(GEMM_S4, 1, 1536, 384);
     add(GEMM_F32, 1, 1536, 384);
     add(NORM, 128, 0, 384);
     add(QUANTIZE, 128, 0, 384);
@@ -134,6 +145,8 @@ int main(int argc, char **argv)
 
     x8 = filled(512 * 1536 + 64, 'w'), w8 = filled(1536 * 1536, 'w');
     q8 = filled(512 * 1536, 'w'), k8 = filled(512 * 1536, 'w'), v8 = filled(512 * 1536, 'w');
+    halves = filled(1536 * 1536 / 64 * 2, 'z');
+    for (int i = 0; i < 1536 * 1536 / 64; i++) halves[i] = (uint16_t)(0x2000 + i % 1024);
     xf = filled(512 * 1536 * 4, 'f'), wf = filled(1536 * 1536 * 4, 'f'), yf = filled(512 * 1536 * 4, 'f');
     scale = filled(4096 * 4, 'f'), k_scale = filled(4096 * 4, 'f'), v_scale = filled(4096 * 4, 'f');
     sums = filled(4096 * 4, 'z'), scratch = filled(xc_attn_scratch_bytes(128), 'z');

@@ -8,6 +8,7 @@
  *   - a float reduction over C elements uses 16 virtual lanes: lane l sums elements l, l+16, ... in ascending order, then
  *     lanes fold as l += l+8, l += l+4, l += l+2, l += l+1;
  *   - an f32 GEMM output is one chain of fused multiply-adds over k ascending, started from 0; the bias is added last;
+ *   - weights in groups: a group's integer sum is exact, and an output is one chain of fused multiply-adds by the groups' scales, ascending;
  *   - exp, erf, tanh are the polynomials of scalar/math.h, the same fused operations everywhere; no reciprocal estimates;
  *   - float to integer rounds to nearest even.
  *
@@ -21,6 +22,9 @@
  *            for a negative number. Slots that are not used are 0 and 0. The pair-sum rule holds over the slots of an even and an odd group.
  *   block    16 outputs x 4 inputs: w is the kept blocks, [n][16][4], panel by panel, inputs ascending; index is a uint32 for each panel and one
  *            more: where its blocks begin; then n uint16: input / 4. The pair-sum rule holds over a panel's 1st and 2nd block, 3rd and 4th, ...
+ *            int4 in groups: a nibble u in 0..15 stands for scale * (u - zero). [N/16][K/8][16][4] bytes, K padded to a multiple of 8 with
+ *            zeros; byte (n, i) of an eight holds input i low and input 4 + i high: masking gives two int8 panels' steps. Scales
+ *            (f16) and zeros (bytes) are [N/16][groups][16].
  * Legend: R rows, N outputs, K inputs, D head dimension, C columns. */
 #ifndef XC_RUNTIME_KERNELS_KERNELS_H
 #define XC_RUNTIME_KERNELS_KERNELS_H
@@ -81,6 +85,24 @@ struct xc_gemm_s8 {
  * for negating by xor (avx2/gemm_s8.c): 127 * (254 + 4) = 32766. Ordinary weights break it in about one group in ten thousand;
  * quantization clamps those. Kernels that do not need it ignore it. */
 #define XC_SUM16_MAX 254
+
+/* The same with int4 weights in groups of inputs: for each row and output
+ *   acc = 0;  for groups g ascending: acc = fmaf((float)(sum over k in g of x[k] * (u[k] - zero)), scale, acc)
+ *   y = fmaf(acc, row_scale[r], bias[n]),  then as above (col_scale is not read). */
+struct xc_gemm_s4 {
+    const int8_t *x;       /* as in xc_gemm_s8 */
+    int64_t ldx;
+    const uint8_t *w;      /* panel16 */
+    const uint16_t *scale; /* f16 */
+    const uint8_t *zero;   /* NULL = XC_S4_ZERO everywhere */
+    int64_t N, K;
+    int64_t group;         /* inputs; a multiple of XC_S4_GROUP_STEP, at most XC_S4_GROUP_MAX: sums of a group are exact floats */
+    struct xc_epilogue ep;
+};
+#define XC_S4_ZERO 8
+#define XC_S4_GROUP_STEP 32
+#define XC_S4_GROUP_MAX 256
+#define XC_S4_MAX_K 131072
 
 struct xc_gemm_f32 {
     const float *x; /* (R, ldx) */
@@ -147,12 +169,15 @@ struct xc_norm {
 
 /* A table of rows to gather from; dtype says how a row is stored. */
 struct xc_table {
-    const void *rows; /* (n, C): f32, f16, bf16 or int8, row-major */
+    const void *rows; /* (n, C): f32, f16, bf16 or int8, row-major; int4: rows of round_up(C,2)/2 bytes, the even column in the low nibble */
     const float *scale; /* (n) for int8 */
     int64_t n, C;
     int bits; /* XC_TABLE_* */
+    const uint16_t *group_scale; /* int4: (n, groups) f16; a number is scale * (nibble - zero) */
+    const uint8_t *group_zero;   /* (n, groups); NULL = XC_S4_ZERO */
+    int64_t group;               /* columns, even */
 };
-enum { XC_TABLE_F32, XC_TABLE_F16, XC_TABLE_BF16, XC_TABLE_S8 };
+enum { XC_TABLE_F32, XC_TABLE_F16, XC_TABLE_BF16, XC_TABLE_S8, XC_TABLE_S4 };
 
 /* One step of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101) on n numbers, in the order of torch.optim.AdamW:
  *   g' = g * g_scale;  p = p * keep;  m = b1 m + (1-b1) g';  v = b2 v + ((1-b2) g') g';  p = p - step * (m / (sqrt(v) * v_scale + eps)) */
@@ -171,6 +196,7 @@ struct xc_kernels {
     void (*gemm_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_nm_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_block_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    void (*gemm_s4)(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*attn_s8)(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
     void (*attn_f32)(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
@@ -235,6 +261,9 @@ size_t xc_panel_f32_bytes(int64_t N, int64_t K);
 void xc_pack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
 void xc_unpack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
 void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K); /* (N padded to 16): each output's sum, for xc_epilogue */
+size_t xc_panel_s4_bytes(int64_t N, int64_t K); /* 0 on overflow */
+void xc_pack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* src: a nibble a byte */
+void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K);
 bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the pair-sum rule? */
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
 void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);

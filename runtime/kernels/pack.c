@@ -37,6 +37,28 @@ void xc_unpack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K)
         for (int64_t k = 0; k < K; k++) dst[n * K + k] = src[at_s8(n, k, K4)];
 }
 
+size_t xc_panel_s4_bytes(int64_t N, int64_t K) { return panel_bytes(N, K, 8, 1) / 2; }
+
+/* Where the nibble of weight (n, k) lies; its shift is k & 4. */
+static int64_t at_s4(int64_t n, int64_t k, int64_t K8) { return n / 16 * 8 * K8 + k / 8 * 64 + n % 16 * 4 + k % 4; }
+
+void xc_pack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K)
+{
+    const int64_t K8 = xc_round_up(K, 8);
+
+    memset(dst, 0, (size_t)(xc_round_up(N, 16) * K8 / 2));
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++) dst[at_s4(n, k, K8)] |= (uint8_t)((src[n * K + k] & 15) << (k & 4));
+}
+
+void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K)
+{
+    const int64_t K8 = xc_round_up(K, 8);
+
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t k = 0; k < K; k++) dst[n * K + k] = src[at_s4(n, k, K8)] >> (k & 4) & 15;
+}
+
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)
 {
     for (int64_t n = 0; n < xc_round_up(N, 16); n++)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "runtime/base/base.h"
+#include "runtime/base/half.h"
 #include "runtime/kernels/levels.h"
 #include "tests/kernels/oracle.h"
 
@@ -330,6 +331,81 @@ static void check_gemm_sparse(const struct xc_kernels *k)
             }
 }
 
+/* Nibbles, a byte each. */
+static uint8_t *nibbles(int64_t n, enum fill fill)
+{
+    uint8_t *p = block((size_t)n);
+
+    for (int64_t i = 0; i < n; i++)
+        p[i] = (uint8_t)(fill == ALL_MAX ? 15 : fill == ALL_MIN ? 0 : fill == ALTERNATE ? i % 2 * 15 : fill == ZERO ? XC_S4_ZERO : rnd() % 16);
+    return p;
+}
+
+static uint16_t *halves(int64_t n)
+{
+    uint16_t *p = block((size_t)n * sizeof *p);
+
+    for (int64_t i = 0; i < n; i++) p[i] = xc_f32_to_f16(rndf(0.5f));
+    return p;
+}
+
+static uint8_t *zeros_s4(int64_t n)
+{
+    uint8_t *p = block((size_t)n);
+
+    for (int64_t i = 0; i < n; i++) p[i] = (uint8_t)(rnd() % 8 ? rnd() % 16 : 255); /* a hostile file may say anything */
+    return p;
+}
+
+static struct xc_gemm_s4 s4_operands(int64_t R, int64_t N, int64_t K, int64_t group, int64_t ldx, enum fill fill, bool affine)
+{
+    const int64_t n = xc_round_up(N, 16) * xc_div_up(K, group);
+    uint8_t *panel = block(xc_panel_s4_bytes(N, K)), *back = block((size_t)(N * K));
+    const uint8_t *w = nibbles(N * K, fill);
+    struct xc_gemm_s4 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .w = panel, .N = N, .K = K, .group = group};
+
+    xc_pack_panel_s4(panel, w, N, K);
+    xc_unpack_panel_s4(back, panel, N, K);
+    check(memcmp(back, w, (size_t)(N * K)) == 0, "pack", "s4 panel round trip");
+    g.scale = halves(n);
+    g.zero = affine ? zeros_s4(n) : NULL;
+    g.ep.row_scale = floats(R, RANDOM);
+    return g;
+}
+
+static void check_gemm_s4(const struct xc_kernels *k)
+{
+    static const int64_t Ns[] = {1, 16, 17, 48, 80, 312}, Ks[] = {1, 4, 26, 77, 312, 384, 1200, 1537, 9000}, groups[] = {32, 64, 96, 128, 256};
+    static const int64_t Rs[] = {0, 1, 2, 3, 4, 5, 8, 9, 13, 17, 40};
+
+    for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
+        for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++)
+            for (int variant = 0; variant < 2 * N_FILLS; variant++) {
+                const int64_t N = Ns[in], K = Ks[ik], R = Rs[(in * 5 + ik * 3 + rnd()) % XC_ARRAY_LEN(Rs)], N16 = xc_round_up(N, 16);
+                const int64_t group = groups[rnd() % XC_ARRAY_LEN(groups)], ldx = xc_round_up(K, 4) + 4 * (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
+                const bool affine = variant % 2 != 0, part = rnd() % 3 == 0;
+                const int64_t row0 = part && R > 0 ? (int64_t)(rnd() % (uint32_t)R) : 0, row1 = part ? row0 + (R - row0) / 2 : R;
+                const int64_t col0 = part ? (int64_t)(rnd() % (uint32_t)(N16 / 16)) * 16 : 0, col1 = part && rnd() % 2 && col0 + 16 <= N ? col0 + 16 : N;
+                struct xc_gemm_s4 g = s4_operands(R, N, K, group, ldx, (enum fill)(variant / 2), affine);
+                struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
+                char name[160];
+
+                g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
+                g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
+                g.ep.ld_residual = N + 3;
+                g.ep.residual = rnd() % 2 && R > 0 ? floats((R - 1) * g.ep.ld_residual + N, RANDOM) : NULL;
+                g.ep.ld_out = ld;
+                g.ep.out = data(a);
+                ref->gemm_s4(&g, row0, row1, col0, col1);
+                g.ep.out = data(b);
+                k->gemm_s4(&g, row0, row1, col0, col1);
+                snprintf(name, sizeof name, "gemm_s4 R %d N %d K %d group %d fill %d affine %d act %d rows %d-%d cols %d-%d", (int)R, (int)N, (int)K, (int)group, variant / 2,
+                         affine, (int)g.ep.act, (int)row0, (int)row1, (int)col0, (int)col1);
+                check(same(a, b), k->isa, name);
+                free_blocks();
+            }
+}
+
 static void check_gemm_f32(const struct xc_kernels *k)
 {
     static const int64_t Ns[] = {1, 16, 17, 48, 80, 312}, Ks[] = {1, 26, 77, 384, 1200}, Rs[] = {0, 1, 2, 3, 5, 6, 7, 13, 17};
@@ -637,12 +713,18 @@ static void check_elementwise(const struct xc_kernels *k)
         SAME_FLOATS(R * C, "f16_to_f32", K->f16_to_f32(y, h, R * C));
         SAME_FLOATS(R * C, "bf16_to_f32", K->bf16_to_f32(y, h, R * C));
 
-        for (int dtype = XC_TABLE_F32; dtype <= XC_TABLE_S8; dtype++)
+        for (int dtype = XC_TABLE_F32; dtype <= XC_TABLE_S4; dtype++)
             for (int accumulate = 0; accumulate < 2; accumulate++) {
                 struct xc_table t = {.scale = floats(R, RANDOM), .n = R, .C = C, .bits = dtype};
 
                 for (int64_t i = 0; i < R * C; i++) h[i] &= 0xbfff; /* no NaN, no infinity */
                 t.rows = dtype == XC_TABLE_F32 ? (void *)a : dtype == XC_TABLE_S8 ? (void *)rows_s8(R, C, C, RANDOM) : (void *)h;
+                if (dtype == XC_TABLE_S4) {
+                    t.group = rnd() % 2 ? 32 : 6;
+                    t.rows = (void *)rows_s8(R, xc_div_up(C, 2), xc_div_up(C, 2), RANDOM);
+                    t.group_scale = halves(R * xc_div_up(C, t.group));
+                    t.group_zero = rnd() % 2 ? zeros_s4(R * xc_div_up(C, t.group)) : NULL;
+                }
                 struct out o[2];
 
                 for (int s = 0; s < 2; s++) {
@@ -664,6 +746,7 @@ static void check_level(const struct xc_kernels *k)
     printf("# level %s\n", k->isa);
     check_gemm_s8(k);
     check_gemm_sparse(k);
+    check_gemm_s4(k);
     check_gemm_f32(k);
     check_attn(k);
     check_norm(k);
@@ -759,6 +842,28 @@ static void check_oracle_gemm(void)
         ref->gemm_f32(&f, 0, R, 0, N);
         oracle_gemm_f32(want, &f, R);
         bounded(worst(y, N, want, R, N), 2e-4, "gemm_f32"); /* sums of 333 products of up to 16 */
+        free_blocks();
+    }
+}
+
+static void check_oracle_gemm_s4(void)
+{
+    static const int64_t groups[] = {32, 64, 128, 256};
+
+    for (int i = 0; i < 16; i++) {
+        const int64_t R = 5, N = 50, K = 333;
+        double *want = block((size_t)(R * N) * 8);
+        float *y = block((size_t)(R * N) * 4);
+        struct xc_gemm_s4 g = s4_operands(R, N, K, groups[i / 4], 336, RANDOM, i % 2 != 0);
+
+        for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_scale)[r] *= 1e-4f;
+        g.ep.bias = floats(64, RANDOM);
+        g.ep.act = (enum xc_act)(i % XC_ACT_COUNT);
+        g.ep.residual = floats(R * N, RANDOM), g.ep.ld_residual = N;
+        g.ep.out = y, g.ep.ld_out = N;
+        ref->gemm_s4(&g, 0, R, 0, N);
+        oracle_gemm_s4(want, &g, R);
+        bounded(worst(y, N, want, R, N), 1e-6, "gemm_s4");
         free_blocks();
     }
 }
@@ -883,6 +988,7 @@ int main(int argc, char **argv)
         check_parse();
         check_oracle_functions();
         check_oracle_gemm();
+        check_oracle_gemm_s4();
         check_oracle_attention();
         check_oracle_rows();
     }

@@ -8,6 +8,7 @@ double oracle_act(double x, enum xc_act act);
 
 /* out (R,N) */
 void oracle_gemm_s8(double *out, const struct xc_gemm_s8 *g, int64_t R);
+void oracle_gemm_s4(double *out, const struct xc_gemm_s4 *g, int64_t R);
 void oracle_gemm_f32(double *out, const struct xc_gemm_f32 *g, int64_t R);
 
 /* out (n_q, D); attn_s8 from its dequantized operands with exact probabilities */

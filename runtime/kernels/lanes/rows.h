@@ -292,6 +292,34 @@ static void lanes_bf16_to_f32(float *y, const uint16_t *x, int64_t n)
         for (; i < C; i++) y[i] = accumulate ? y[i] + (single) : (single);                            \
     } while (0)
 
+/* One row of int4: nibbles to bytes, group by group. */
+static void gather_row_s4(float *y, const struct xc_table *t, int64_t row, bool accumulate)
+{
+    const uint8_t *q = (const uint8_t *)t->rows + row * xc_div_up(t->C, 2);
+    const int64_t groups = xc_div_up(t->C, t->group);
+
+    for (int64_t g = 0; g < groups; g++) {
+        const int64_t end = xc_min_i64((g + 1) * t->group, t->C);
+        const int zero = t->group_zero ? t->group_zero[row * groups + g] : XC_S4_ZERO;
+        const v16f scale = v_set1(xc_f16_to_f32(t->group_scale[row * groups + g])), minus = v_set1((float)-zero);
+
+        for (int64_t k = g * t->group; k < end; k += 16) {
+            const int64_t n = xc_min_i64(16, end - k);
+            int8_t u[16] = {0};
+            v16f v;
+
+            for (int64_t i = 0; i < n; i += 2) {
+                u[i] = (int8_t)(q[(k + i) / 2] & 15);
+                u[i + 1] = (int8_t)(q[(k + i) / 2] >> 4);
+            }
+            v = v_mul(v_add(v_from_s8(u), minus), scale);
+            if (accumulate) v = v_add(n == 16 ? v_load(y + k) : v_load_n(y + k, n), v);
+            if (n == 16) v_store(y + k, v);
+            else v_store_n(y + k, v, n);
+        }
+    }
+}
+
 static void lanes_gather_rows(float *y, int64_t ldy, const struct xc_table *t, const int32_t *ids, int64_t R, bool accumulate)
 {
     const int64_t C = t->C;
@@ -308,6 +336,7 @@ static void lanes_gather_rows(float *y, int64_t ldy, const struct xc_table *t, c
         case XC_TABLE_F16: GATHER_ROW(v_from_f16(h + i), xc_f16_to_f32(h[i])); break;
         case XC_TABLE_BF16: GATHER_ROW(v_from_bf16(h + i), xc_bf16_to_f32(h[i])); break;
         case XC_TABLE_S8: GATHER_ROW(v_mul(v_from_s8(q + i), v_set1(scale)), (float)q[i] * scale); break;
+        case XC_TABLE_S4: gather_row_s4(y, t, ids[r], accumulate); break;
         default: GATHER_ROW(v_load(f + i), f[i]); break;
         }
     }

@@ -1,4 +1,5 @@
 /* elementwise: activations, sums and products, gathers, pooling over rows, widening of half floats. */
+#include "runtime/base/base.h"
 #include "runtime/base/half.h"
 #include "runtime/kernels/scalar/math.h"
 #include "runtime/kernels/scalar/scalar.h"
@@ -33,6 +34,14 @@ void xc_mul_f32__scalar(float *y, const float *a, const float *b, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] = a[i] * b[i];
 }
 
+static float s4_value(const struct xc_table *t, int64_t row, int64_t i)
+{
+    const int64_t at = row * xc_div_up(t->C, t->group) + i / t->group;
+    const int u = ((const uint8_t *)t->rows)[row * xc_div_up(t->C, 2) + i / 2] >> (i % 2 * 4) & 15;
+
+    return (float)(u - (t->group_zero ? t->group_zero[at] : XC_S4_ZERO)) * xc_f16_to_f32(t->group_scale[at]);
+}
+
 static float table_value(const struct xc_table *t, int64_t row, int64_t i)
 {
     const int64_t at = row * t->C + i;
@@ -41,6 +50,7 @@ static float table_value(const struct xc_table *t, int64_t row, int64_t i)
     case XC_TABLE_F16: return xc_f16_to_f32(((const uint16_t *)t->rows)[at]);
     case XC_TABLE_BF16: return xc_bf16_to_f32(((const uint16_t *)t->rows)[at]);
     case XC_TABLE_S8: return (float)((const int8_t *)t->rows)[at] * t->scale[row];
+    case XC_TABLE_S4: return s4_value(t, row, i);
     default: return ((const float *)t->rows)[at];
     }
 }

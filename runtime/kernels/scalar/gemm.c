@@ -1,5 +1,6 @@
-/* gemm: y = act(x W^T + b) + residual from panel16 weights, int8 and f32, with the epilogue of kernels.h. */
+/* gemm: y = act(x W^T + b) + residual from panel16 weights, int8, int4 in groups and f32, with the epilogue of kernels.h. */
 #include "runtime/base/base.h"
+#include "runtime/base/half.h"
 #include "runtime/kernels/scalar/math.h"
 #include "runtime/kernels/scalar/scalar.h"
 
@@ -96,6 +97,31 @@ void xc_gemm_block_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t 
             for (uint32_t b = first[n0 / 16]; b < first[n0 / 16 + 1]; b++)
                 for (int64_t i = 0; i < 64; i++) acc[i / 4] += g->x[r * g->ldx + 4 * quad[b] + i % 4] * g->w[64 * (int64_t)b + i];
             finish_s8(g, acc, r, n0, col1);
+        }
+}
+
+void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    const int64_t K8 = xc_round_up(g->K, 8), groups = xc_div_up(g->K, g->group);
+
+    for (int64_t r = row0; r < row1; r++)
+        for (int64_t n0 = col0; n0 < col1; n0 += 16) {
+            const uint8_t *w = g->w + n0 / 2 * K8; /* [K/8][16][4] */
+            float acc[16] = {0};
+
+            for (int64_t i = 0; i < groups; i++) {
+                const int64_t at = (n0 / 16 * groups + i) * 16, end = xc_min_i64((i + 1) * g->group, g->K);
+
+                for (int64_t l = 0; l < 16; l++) {
+                    const int32_t zero = g->zero ? g->zero[at + l] : XC_S4_ZERO;
+                    int32_t sum = 0;
+
+                    for (int64_t k = i * g->group; k < end; k++) sum += g->x[r * g->ldx + k] * ((w[k / 8 * 64 + l * 4 + k % 4] >> (k & 4) & 15) - zero);
+                    acc[l] = fmaf((float)sum, xc_f16_to_f32(g->scale[at + l]), acc[l]);
+                }
+            }
+            for (int64_t l = 0; l < 16 && n0 + l < col1; l++)
+                finish(&g->ep, fmaf(acc[l], g->ep.row_scale[r], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
         }
 }
 

@@ -1,0 +1,130 @@
+/* gemm_s4: int4 weights in groups for ISAs with a four-byte dot product. Included after <isa>/lanes.h with
+ *   S4_ROWS (at most 8)
+ *   s4_low(p), s4_high(p) sixteen outputs x four inputs from the low and the high nibbles of 64 bytes, as the weight operand of s4_dot
+ *   s4_dot(acc, w, x)     acc + w . x, x four signed bytes repeated
+ *   S4_OFFSET             8 when these leave u as it is, 0 when they take 8 from it */
+#ifndef XC_RUNTIME_KERNELS_LANES_GEMM_S4_H
+#define XC_RUNTIME_KERNELS_LANES_GEMM_S4_H
+
+#include "runtime/base/base.h"
+#include "runtime/kernels/lanes/epilogue.h"
+
+#define S4_BLOCK 32 /* rows at most of a block */
+#define S4_SUMS (XC_S4_MAX_K / XC_S4_GROUP_STEP)
+#define EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+
+struct s4_tile {
+    float *c;             /* (mr, 16) */
+    const int8_t *x;
+    int64_t ldx;
+    const int32_t *sum;   /* (mr, groups): sums of x */
+    int64_t groups;
+    const uint8_t *w;
+    const uint16_t *scale;
+    const uint8_t *zero;
+    int64_t K, group;
+};
+
+/* (8 - S4_OFFSET - zero) * sum, output by output. */
+LANES_INLINE v16i s4_start(const uint8_t *zero, int32_t sum)
+{
+    int32_t start[16];
+
+    if (!zero) return i_set1(-S4_OFFSET * sum);
+    for (int l = 0; l < 16; l++) start[l] = (XC_S4_ZERO - S4_OFFSET - zero[l]) * sum;
+    return i_load(start);
+}
+
+LANES_INLINE void s4_tile_rows(const struct s4_tile *t, int mr)
+{
+    const uint8_t *w = t->w;
+
+#define CLEAR(i) v16f c##i = v_zero();
+    EACH_ROW(CLEAR)
+#undef CLEAR
+    for (int64_t g = 0; g < t->groups; g++) {
+        const int64_t end = xc_min_i64((g + 1) * t->group, t->K);
+        const uint8_t *zero = t->zero ? t->zero + 16 * g : NULL;
+        int64_t k = g * t->group;
+
+#define START(i) v16i a##i = mr > i ? s4_start(zero, t->sum[i * t->groups + g]) : i_zero();
+        EACH_ROW(START)
+#undef START
+#define STEP(i)                                    \
+    if (mr > i) {                                  \
+        int32_t four;                              \
+        memcpy(&four, t->x + i * t->ldx + at, 4);  \
+        a##i = s4_dot(a##i, u, four);              \
+    }
+        for (; k < end; k += 8, w += 64) {
+            {
+                const v16i u = s4_low(w);
+                const int64_t at = k;
+
+                EACH_ROW(STEP)
+            }
+            if (k + 4 < end) { /* else x may end here */
+                const v16i u = s4_high(w);
+                const int64_t at = k + 4;
+
+                EACH_ROW(STEP)
+            }
+        }
+#undef STEP
+        const v16f scale = v_from_f16(t->scale + 16 * g);
+
+#define FINISH(i) if (mr > i) c##i = v_fma(v_from_i(a##i), scale, c##i);
+        EACH_ROW(FINISH)
+#undef FINISH
+    }
+#define STORE(i) if (mr > i) v_store(t->c + 16 * i, c##i);
+    EACH_ROW(STORE)
+#undef STORE
+}
+
+static __attribute__((noinline)) void s4_run_tile(const struct s4_tile *t, int64_t rows)
+{
+#define CASE(i) case i + 1: if (i + 1 <= S4_ROWS) s4_tile_rows(t, i + 1); break;
+    switch (rows) { EACH_ROW(CASE) default: break; }
+#undef CASE
+}
+
+static void lanes_gemm_s4(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    const int64_t K8 = xc_round_up(g->K, 8), groups = xc_div_up(g->K, g->group), most = xc_max_i64(1, xc_min_i64(S4_BLOCK, S4_SUMS / groups));
+    _Alignas(64) float c[S4_ROWS * 16];
+    int32_t sum[S4_SUMS];
+
+    for (int64_t r0 = row0; r0 < row1; r0 += most) {
+        const int64_t rows = xc_min_i64(most, row1 - r0);
+
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = 0; i < groups; i++) {
+                const int8_t *x = g->x + (r0 + r) * g->ldx;
+                int32_t s = 0;
+
+                for (int64_t k = i * g->group; k < xc_min_i64((i + 1) * g->group, g->K); k++) s += x[k];
+                sum[r * groups + i] = s;
+            }
+        for (int64_t c0 = col0; c0 < col1; c0 += 16) {
+            const int64_t n = xc_min_i64(16, col1 - c0), at = c0 / 16 * groups * 16;
+
+            for (int64_t r = 0; r < rows; r += S4_ROWS) {
+                const int64_t mr = xc_min_i64(S4_ROWS, rows - r);
+                const struct s4_tile t = {.c = c, .x = g->x + (r0 + r) * g->ldx, .ldx = g->ldx, .sum = sum + r * groups, .groups = groups, .w = g->w + c0 / 2 * K8,
+                                          .scale = g->scale + at, .zero = g->zero ? g->zero + at : NULL, .K = g->K, .group = g->group};
+
+                s4_run_tile(&t, mr);
+                for (int64_t i = 0; i < mr; i++) {
+                    const v16f y = v_fma(v_load(c + 16 * i), v_set1(g->ep.row_scale[r0 + r + i]), g->ep.bias ? v_load(g->ep.bias + c0) : v_zero());
+
+                    ep_store(&g->ep, y, r0 + r + i, c0, n);
+                    ep_finish(&g->ep, r0 + r + i, c0, n);
+                }
+            }
+        }
+    }
+}
+
+#undef EACH_ROW
+#endif
