@@ -17,7 +17,7 @@ struct compress_opts {
     bool no_resume, static_ranges, plan, no_golden, json, quiet;
 };
 
-static const char *const quantize_choices[] = { "none", "int8", NULL };
+static const char *const quantize_choices[] = { "none", "int8", "int4", NULL };
 static const char *const store_choices[] = { "fast", "small", NULL };
 
 static const struct cli_opt table[] = {
@@ -25,7 +25,7 @@ static const struct cli_opt table[] = {
     CLI_BOOL(struct compress_opts, plan, 'n', "plan", "print what would become of every tensor, and the size of the file; write nothing"),
     CLI_GROUP("What to do"),
     CLI_STRING(struct compress_opts, recipe, 'r', "recipe", "FILE", NULL, "a recipe: passes with their options, targets and exceptions, as YAML (docs/recipes.md); instead of the options below"),
-    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8: weights of linears and embeddings, their activations, and attention"),
+    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8, or int4 in groups: weights of linears and embeddings; their activations and attention are int8"),
     CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
     CLI_LIST(struct compress_opts, targets, 0, "target", "WORD", "treat only this: an op (linear), a node, a tensor, or re:PATTERN; may be repeated"),
     CLI_LIST(struct compress_opts, ignore, 0, "ignore", "WORD", "leave this as it is; may be repeated"),

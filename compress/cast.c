@@ -119,13 +119,13 @@ static void clear_nodes(struct xc_model *m)
 {
     bool int8 = false;
 
-    for (int32_t t = 0; t < m->n_tensors; t++) int8 |= m->tensors[t]->enc.format == XC_FMT_S8;
+    for (int32_t t = 0; t < m->n_tensors; t++) int8 |= xc_format_traits((enum xc_format)m->tensors[t]->enc.format)->quantized;
     for (int32_t g = 0; g < m->n_graphs; g++)
         for (int32_t n = 0; n < m->graphs[g]->n_nodes; n++) {
             struct xc_node *node = &m->graphs[g]->nodes[n];
 
             if (is_op(node, "attention") && !int8) ((struct xc_attr_attention *)node->attr)->quantized = false;
-            if (is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR && m->tensors[node->in[1].id]->enc.format != XC_FMT_S8) node->in[0].range = (struct xc_range){ 0 };
+            if (is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR && !xc_format_traits((enum xc_format)m->tensors[node->in[1].id]->enc.format)->quantized) node->in[0].range = (struct xc_range){ 0 };
         }
 }
 
@@ -134,7 +134,7 @@ static enum xc_status cast_apply(struct xc_work *w, struct xc_err *err)
     for (int32_t t = 0; t < w->model->n_tensors; t++) {
         const struct xc_tensor *tensor = w->model->tensors[t];
 
-        if (w->want[t].format != XC_FMT_S8 && w->want[t].format != XC_FMT_I32 && !(tensor->part[XC_PART_DATA] && same_encoding(&tensor->enc, &w->want[t]))) XC_TRY(cast_tensor(w, t, err));
+        if (!xc_format_traits((enum xc_format)w->want[t].format)->quantized && w->want[t].format != XC_FMT_I32 && !(tensor->part[XC_PART_DATA] && same_encoding(&tensor->enc, &w->want[t]))) XC_TRY(cast_tensor(w, t, err));
         XC_TRY(xc_work_advance(w, "cast", (double)xc_tensor_count(tensor), err));
     }
     clear_nodes(w->model);

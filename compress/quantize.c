@@ -1,5 +1,5 @@
-/* quantize: int8 weights. Linears are symmetric per output channel, in the order the GEMM reads, and obey its pair-sum rule; tables of
- * embeddings are symmetric per row. The input of an int8 linear is quantized per row at run time, or by one scale seen on
+/* quantize: int8 weights, and weights of 4, 3 and 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its pair-sum rule; tables of
+ * embeddings are symmetric per row. Below int8 every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run time, or by one scale seen on
  * calibration texts. Attention runs in int8. Norms and biases stay f32.
  *
  * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the pair-sum rule. */
@@ -7,14 +7,23 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/calibrate.h"
+#include "compress/hessian.h"
 #include "compress/int8.h"
 #include "compress/pass.h"
+#include "compress/quantize_grouped.h"
+#include "runtime/graph/grouped.h"
 
 #define SMALL_TABLE 16 /* rows; token types: a few kilobytes that every token adds, so their error would be everywhere */
 
 static const struct xc_pass_option options[] = {
-    { .name = "format", .help = "number format of weights", .def = "int8", .choices = "int8" },
+    { .name = "format", .help = "number format of weights; ternary is int2 of which only -1, 0, 1 are used", .def = "int8", .choices = "int8|int4|int3|int2|ternary" },
+    { .name = "embeddings", .help = "number format of tables", .def = "same", .choices = "same|int8|int4" },
+    { .name = "group", .help = "below int8: inputs that share a scale", .def = "64", .choices = "32|64|128|256" },
+    { .name = "zero_point", .help = "below int8: a zero point a group, too", .def = "no", .choices = "yes|no" },
+    { .name = "method", .help = "below int8: scales by the largest magnitude, by a search for the least squared error, or that and each rounding error taken out of what is not rounded yet "
+      "(needs calibration texts)", .def = "search", .choices = "nearest|search|gptq" },
+    { .name = "act_order", .help = "gptq: inputs of largest norm first", .def = "yes", .choices = "yes|no" },
+    { .name = "damp", .help = "gptq: share of the mean of the Hessian's diagonal that is added to it", .def = "0.01", .min = 1e-6, .max = 1 },
     { .name = "activations", .help = "inputs of linears: one scale a row at run time, or one calibrated scale", .def = "row", .choices = "row|static" },
     { .name = "range", .help = "static: the range is the largest magnitude seen, a percentile of the magnitudes, or the one of least squared error", .def = "mse",
       .choices = "absmax|percentile|mse" },
@@ -94,6 +103,25 @@ static bool picked(const struct xc_scope *scope, const struct xc_uses *uses, int
     return false;
 }
 
+static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
+{
+    const char *format = xc_recipe_get(spec, table && !xc_recipe_is(spec, "embeddings", "same") ? "embeddings" : "format");
+
+    return !strcmp(format, "int8") ? XC_FMT_S8 : !strcmp(format, "int4") ? XC_FMT_S4 : !strcmp(format, "int3") ? XC_FMT_S3 : XC_FMT_S2;
+}
+
+static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
+{
+    const enum xc_format format = format_of(w->spec, !linear);
+    struct xc_encoding *e = &w->want[t];
+
+    *e = (struct xc_encoding){ .format = (uint8_t)format, .layout = linear && !gather && format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .scale_format = XC_FMT_F16,
+                               .group = (int32_t)xc_recipe_number(w->spec, "group"), .zero_point = xc_recipe_is(w->spec, "zero_point", "yes") };
+    snprintf(w->layers[t].why, sizeof w->layers[t].why, "a scale%s a group%s%s", e->zero_point ? " and a zero point" : "",
+             !linear ? "" : xc_recipe_is(w->spec, "activations", "static") ? "; inputs by a calibrated scale" : "; inputs int8 per row at run time",
+             linear && e->layout == XC_LAYOUT_ROWS && !gather ? "; unpacked to int4 when opened" : "");
+}
+
 static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const struct xc_uses *uses, int32_t t)
 {
     struct xc_layer_report *l = &w->layers[t];
@@ -111,6 +139,10 @@ static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const s
     }
     if (!linear && xc_tensor_rows(w->model->tensors[t]) <= SMALL_TABLE && !w->spec->targets.n) {
         snprintf(l->why, sizeof l->why, "kept: a table of %lld rows saves nothing", (long long)xc_tensor_rows(w->model->tensors[t]));
+        return;
+    }
+    if (format_of(w->spec, !linear) != XC_FMT_S8) {
+        plan_groups(w, t, linear, gather);
         return;
     }
     w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear && !gather };
@@ -132,6 +164,10 @@ static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
     struct xc_uses uses = { 0 };
     enum xc_status status;
 
+    if (xc_recipe_is(w->spec, "method", "gptq")) {
+        if (xc_recipe_is(w->spec, "format", "int8")) return xc_fail(err, XC_E_UNSUPPORTED, "method gptq is for formats below int8");
+        if (!w->opts->calibrate) return xc_fail(err, XC_E_ARG, "method gptq needs calibration texts: name a file of them (--calibrate FILE)");
+    }
     XC_TRY(make_scope(w, &scope, err));
     status = xc_uses_make(&uses, w->model, err);
     if (status == XC_OK) status = check_targets(w, &scope, &uses, err);
@@ -257,6 +293,117 @@ out:
     return status;
 }
 
+/* ---- groups ---- */
+#define HESSIANS ((size_t)256 << 20) /* bytes of Hessians held at a time, unless one alone is larger */
+
+static bool is_due(const struct xc_work *w, int32_t t)
+{
+    const struct xc_tensor *tensor = w->model->tensors[t];
+
+    return xc_is_grouped(&w->want[t]) && !(tensor->part[XC_PART_DATA] && xc_is_grouped(&tensor->enc));
+}
+
+/* The value of graph "encode" that a linear multiplies by tensor t; -1 = none. */
+static int32_t value_of(const struct xc_model *m, const struct xc_uses *uses, int32_t t)
+{
+    for (int32_t u = uses->first[t]; u < uses->first[t + 1]; u++) {
+        const struct xc_graph *g = m->graphs[uses->use[u].graph];
+        const struct xc_node *node = &g->nodes[uses->use[u].node];
+
+        if (!strcmp(g->name, "encode") && is_op(node, "linear") && node->in[0].kind == XC_REF_VALUE) return node->in[0].id;
+    }
+    return -1;
+}
+
+/* How much each input counts: its squared norm, and a little for those that the texts do not reach. */
+static enum xc_status input_weights(float **out, const float *norm2, int64_t K, struct xc_err *err)
+{
+    double mean = 0;
+
+    *out = NULL;
+    for (int64_t k = 0; k < K; k++) mean += (double)norm2[k] / (double)K;
+    if (!(mean > 0)) return XC_OK;
+    *out = xc_malloc((size_t)K * sizeof **out);
+    if (!*out) return xc_fail_nomem(err, (size_t)K * sizeof **out);
+    for (int64_t k = 0; k < K; k++) (*out)[k] = (float)((double)norm2[k] / mean + 0.01);
+    return XC_OK;
+}
+
+static enum xc_status quantize_groups(struct xc_work *w, int32_t t, const float *h, const float *norm2, struct xc_err *err)
+{
+    const struct xc_encoding *e = &w->want[t];
+    const int64_t K = xc_tensor_cols(w->model->tensors[t]);
+    struct xc_grouped_how how = { .lowbit = { .bits = xc_format_traits((enum xc_format)e->format)->bits, .affine = e->zero_point, .search = !xc_recipe_is(w->spec, "method", "nearest"),
+                                              .ternary = e->format == XC_FMT_S2 && xc_recipe_is(w->spec, "format", "ternary") } };
+    struct xc_gptq gptq = { 0 };
+    float *weight = NULL;
+    enum xc_status status = norm2 ? input_weights(&weight, norm2, K, err) : XC_OK;
+
+    how.weight = weight;
+    if (status == XC_OK && h && weight) {
+        status = xc_gptq_init(&gptq, h, weight, K, e->group, xc_recipe_number(w->spec, "damp"), xc_recipe_is(w->spec, "act_order", "yes"), err);
+        how.gptq = &gptq;
+    }
+    if (status == XC_OK) status = xc_quantize_grouped(w, t, &how, err);
+    xc_gptq_release(&gptq);
+    xc_free(weight);
+    return status == XC_OK ? XC_OK : xc_fail_at(err, status, "tensor '%s'", w->model->tensors[t]->name);
+}
+
+/* Weights by what they read: as many values at a time as their Hessians fit the memory allowed, in the order of the graph. */
+static enum xc_status quantize_weighted(struct xc_work *w, const struct xc_uses *uses, struct xc_err *err)
+{
+    const struct xc_graph *g = xc_model_find_graph(w->model, "encode");
+    const bool full = xc_recipe_is(w->spec, "method", "gptq");
+    uint8_t *want = g ? xc_calloc((size_t)g->n_values + 1, 1) : NULL, *needed = g ? xc_calloc((size_t)g->n_values + 1, 1) : NULL;
+    enum xc_status status = !g || (want && needed) ? XC_OK : xc_fail_nomem(err, (size_t)g->n_values);
+
+    for (int32_t t = 0; t < w->model->n_tensors && g && status == XC_OK; t++)
+        if (is_due(w, t) && value_of(w->model, uses, t) >= 0) needed[value_of(w->model, uses, t)] = 1;
+    for (int32_t v = 0; g && status == XC_OK && v < g->n_values;) {
+        struct xc_hessians hessians = { 0 };
+        size_t bytes = 0;
+        bool any = false;
+
+        memset(want, 0, (size_t)g->n_values);
+        for (; v < g->n_values; v++) {
+            const size_t one = full ? (size_t)g->values[v].cols * (size_t)g->values[v].cols * sizeof(float) : 0;
+
+            if (!needed[v]) continue;
+            if (any && bytes + one > HESSIANS) break;
+            want[v] = full ? XC_HESSIAN_FULL : XC_HESSIAN_DIAGONAL;
+            bytes += one;
+            any = true;
+        }
+        if (!any) break;
+        status = xc_hessians_make(&hessians, w->model, want, w->texts, w->opts, err);
+        for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) {
+            const int32_t value = is_due(w, t) ? value_of(w->model, uses, t) : -1;
+
+            if (value >= 0 && want[value]) status = quantize_groups(w, t, hessians.h[value], hessians.norm2[value], err);
+        }
+        xc_hessians_release(&hessians);
+    }
+    xc_free(want);
+    xc_free(needed);
+    return status;
+}
+
+static enum xc_status quantize_all_groups(struct xc_work *w, struct xc_err *err)
+{
+    struct xc_uses uses = { 0 };
+    enum xc_status status = XC_OK;
+
+    if (w->texts && !xc_recipe_is(w->spec, "method", "nearest")) {
+        XC_TRY(xc_uses_make(&uses, w->model, err));
+        status = quantize_weighted(w, &uses, err);
+        xc_uses_release(&uses);
+    }
+    for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++)
+        if (is_due(w, t)) status = quantize_groups(w, t, NULL, NULL, err);
+    return status;
+}
+
 /* ---- nodes ---- */
 /* Is a value bounded below by an activation function, with or without factors of smoothing behind it? Such rows lie nearly on one side
  * of zero, and their symmetric int8 would waste half its steps. */
@@ -276,8 +423,9 @@ static bool one_sided(const struct xc_graph *g, int32_t value)
 static enum xc_status set_range(struct xc_work *w, struct xc_graph *g, int32_t n, struct xc_err *err)
 {
     struct xc_range *range = &g->nodes[n].in[0].range;
+    const bool grouped = xc_is_grouped(&w->model->tensors[g->nodes[n].in[1].id]->enc); /* gemm_s4 has no such rows */
 
-    *range = (struct xc_range){ .mode = one_sided(g, g->nodes[n].in[0].id) ? XC_RANGE_AFFINE : XC_RANGE_ROW };
+    *range = (struct xc_range){ .mode = one_sided(g, g->nodes[n].in[0].id) && !grouped ? XC_RANGE_AFFINE : XC_RANGE_ROW };
     if (!needs_ranges(w->spec)) return XC_OK;
     *range = (struct xc_range){ .mode = XC_RANGE_STATIC, .scale = xc_ranges_scale(w->ranges, g, n, xc_recipe_get(w->spec, "range"), xc_recipe_number(w->spec, "percentile")) };
     if (range->scale > 0) return XC_OK;
@@ -296,7 +444,7 @@ static enum xc_status set_nodes(struct xc_work *w, const struct xc_scope *scope,
             if (pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) continue;
             if (is_op(node, "attention") && ((const struct xc_attr_attention *)node->attr)->kind == 0 && xc_recipe_is(w->spec, "attention", "int8"))
                 ((struct xc_attr_attention *)node->attr)->quantized = true;
-            if (is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR && m->tensors[node->in[1].id]->enc.format == XC_FMT_S8 && node->in[0].range.mode == XC_RANGE_NONE)
+            if (is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR && xc_format_traits((enum xc_format)m->tensors[node->in[1].id]->enc.format)->quantized && node->in[0].range.mode == XC_RANGE_NONE)
                 XC_TRY(set_range(w, m->graphs[g], n, err));
         }
     return XC_OK;
@@ -315,10 +463,11 @@ static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
         status = quantize_tensor(w, t, err);
         if (status == XC_OK) status = xc_work_keep(w, t, err);
     }
+    if (status == XC_OK) status = quantize_all_groups(w, err);
     if (status == XC_OK) status = set_nodes(w, &scope, err);
     xc_scope_release(&scope);
     return status;
 }
 
-const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "int8 weights and activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,
+const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "weights of 8, 4, 3 and 2 bits, int8 activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,
                                           .plan = quantize_plan, .apply = quantize_apply };

@@ -1,12 +1,14 @@
 /* encoding: traits, sizes and names of the ways to hold numbers. See encoding.h.
  *
- * This version knows f32, f16, bf16, i32 and int8 with one scale a row, dense (any structure may then say where zeros lie), and int8 panels
- * of N:M and blocks; the rest of the product has its fields here and in the file, and is refused by name. Scales of a panel are one an output, without padding; readers of 16 at a time rely on buffers
+ * This version knows f32, f16, bf16, i32 and int8 with one scale a row, dense (any structure may then say where zeros lie), int8 panels of
+ * N:M and blocks, and int4, int3, int2 in groups (grouped.c); the rest of the product has its fields here and in the file, and is
+ * refused by name. Scales of a panel are one an output, without padding; readers of 16 at a time rely on buffers
  * and file sections being padded to XC_ALIGN. */
 #include "runtime/graph/encoding.h"
 
 #include <stdio.h>
 
+#include "runtime/graph/grouped.h"
 #include "runtime/kernels/kernels.h"
 
 static const struct xc_format_traits traits[XC_FMT_COUNT] = {
@@ -66,8 +68,7 @@ static enum xc_status check_known(const struct xc_encoding *enc, struct xc_err *
 {
     const char *what = NULL;
 
-    if (enc->format == XC_FMT_S4 || enc->format == XC_FMT_S3 || enc->format == XC_FMT_S2)
-        return xc_fail(err, XC_E_UNSUPPORTED, "number format '%s' is not supported by this version", traits[enc->format].name);
+    if (xc_is_grouped(enc)) return xc_grouped_check(enc, err);
     if (enc->perm_rows || enc->perm_cols) what = "a permutation";
     else if (enc->zero_point) what = "a zero point";
     else if (enc->group != 0) what = "scales by group";
@@ -108,7 +109,7 @@ enum xc_status xc_encoding_check(const struct xc_encoding *enc, int64_t rows, in
     if (rows < 1 || cols < 1) return xc_fail(err, XC_E_RANGE, "a tensor of %lld x %lld", (long long)rows, (long long)cols);
     XC_TRY(check_known(enc, err));
     XC_TRY(check_structure(enc, rows, cols, err));
-    if (enc->layout == XC_LAYOUT_PANEL16 && enc->format != XC_FMT_F32 && enc->format != XC_FMT_S8)
+    if (enc->layout == XC_LAYOUT_PANEL16 && enc->format != XC_FMT_F32 && enc->format != XC_FMT_S8 && !xc_is_grouped(enc))
         return xc_fail(err, XC_E_UNSUPPORTED, "layout panel16 holds f32 or int8, not %s", traits[enc->format].name);
     if (enc->sum16 && (enc->format != XC_FMT_S8 || enc->layout != XC_LAYOUT_PANEL16))
         return xc_fail(err, XC_E_FORMAT, "sum16 belongs to int8 in panel16");
@@ -122,7 +123,8 @@ enum xc_status xc_encoding_part_bytes(const struct xc_encoding *enc, int64_t row
     *bytes = 0;
     XC_TRY(xc_encoding_check(enc, rows, cols, err));
     if ((unsigned)part >= XC_PART_COUNT) return xc_fail(err, XC_E_ARG, "part %d of a tensor", (int)part);
-    if (part == XC_PART_DATA) ok = data_bytes(bytes, enc, (size_t)rows, (size_t)cols);
+    if (xc_is_grouped(enc)) ok = xc_grouped_part_bytes(bytes, enc, (size_t)rows, (size_t)cols, part);
+    else if (part == XC_PART_DATA) ok = data_bytes(bytes, enc, (size_t)rows, (size_t)cols);
     else if (part == XC_PART_INDEX && is_sparse(enc)) ok = sparse_bytes(bytes, enc, (size_t)rows, (size_t)cols, true);
     else if (part == XC_PART_SCALE && traits[enc->format].quantized) ok = scale_bytes(bytes, enc, (size_t)rows, (size_t)cols);
     if (!ok || *bytes > (size_t)PTRDIFF_MAX) {

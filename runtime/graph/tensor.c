@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "runtime/kernels/kernels.h"
+#include "runtime/graph/grouped.h"
 
 int64_t xc_tensor_rows(const struct xc_tensor *t) { return t->rank >= 2 ? t->dim[0] : 1; }
 
@@ -124,6 +124,10 @@ enum xc_status xc_tensor_rows_to_f32(const struct xc_tensor *t, int64_t row0, in
         if (!t->source) return xc_fail(err, XC_E_NOT_FOUND, "tensor '%s' has no bytes and no source", t->name);
         return t->source->read_f32(t->source, t, row0 * cols, n_rows * cols, dst, err);
     }
+    if (xc_is_grouped(&t->enc)) {
+        xc_grouped_rows_to_f32(t, row0, n_rows, dst);
+        return XC_OK;
+    }
     data = t->part[XC_PART_DATA]->data;
     if (t->enc.layout == XC_LAYOUT_PANEL16) panel_to_f32(t, row0, n_rows, dst);
     else if (t->enc.format == XC_FMT_F32) memcpy(dst, data + (size_t)(row0 * cols) * 4, (size_t)(n_rows * cols) * 4);
@@ -132,6 +136,22 @@ enum xc_status xc_tensor_rows_to_f32(const struct xc_tensor *t, int64_t row0, in
     else if (t->enc.format == XC_FMT_S8) s8_rows_to_f32(t, (const int8_t *)data + row0 * cols, row0, n_rows, dst);
     else return xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' does not hold real numbers", t->name);
     return XC_OK;
+}
+
+bool xc_tensor_table(struct xc_table *out, const struct xc_tensor *t)
+{
+    static const int bits[XC_FMT_COUNT] = { [XC_FMT_F32] = XC_TABLE_F32, [XC_FMT_F16] = XC_TABLE_F16, [XC_FMT_BF16] = XC_TABLE_BF16, [XC_FMT_S8] = XC_TABLE_S8, [XC_FMT_S4] = XC_TABLE_S4 };
+    const void *scale = t->part[XC_PART_SCALE] ? t->part[XC_PART_SCALE]->data : NULL;
+
+    if (!t->part[XC_PART_DATA] || t->enc.layout != XC_LAYOUT_ROWS) return false;
+    if (t->enc.format != XC_FMT_F32 && !bits[t->enc.format]) return false;
+    *out = (struct xc_table){ .rows = t->part[XC_PART_DATA]->data, .n = xc_tensor_rows(t), .C = xc_tensor_cols(t), .bits = bits[t->enc.format] };
+    if (t->enc.format == XC_FMT_S8) out->scale = scale;
+    if (t->enc.format != XC_FMT_S4) return true;
+    out->group = xc_grouped_group(&t->enc, out->C);
+    out->group_scale = scale;
+    out->group_zero = t->enc.zero_point ? t->part[XC_PART_ZERO]->data : NULL;
+    return true;
 }
 
 enum xc_status xc_tensor_to_f32(const struct xc_tensor *t, float *dst, struct xc_err *err)

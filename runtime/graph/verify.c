@@ -63,8 +63,11 @@ static const char *node_name(const void *items, int32_t i) { return ((const stru
 static enum xc_status verify_scales(const struct xc_tensor *t, size_t bytes, struct xc_err *err)
 {
     const float *scale = (const float *)(const void *)t->part[XC_PART_SCALE]->data;
+    const uint16_t *half = (const uint16_t *)(const void *)scale;
 
-    for (size_t i = 0; i < bytes / sizeof *scale; i++) /* one NaN would poison every answer */
+    for (size_t i = 0; t->enc.scale_format == XC_FMT_F16 && i < bytes / sizeof *half; i++)
+        if ((half[i] & 0x7c00) == 0x7c00) return xc_fail(err, XC_E_FORMAT, "tensor '%s': scale %zu is not finite", t->name, i);
+    for (size_t i = 0; t->enc.scale_format == XC_FMT_F32 && i < bytes / sizeof *scale; i++) /* one NaN would poison every answer */
         if (!isfinite(scale[i])) return xc_fail(err, XC_E_FORMAT, "tensor '%s': scale %zu is not finite", t->name, i);
     return XC_OK;
 }
@@ -85,7 +88,7 @@ static enum xc_status verify_tensor(const struct xc_tensor *t, struct xc_err *er
         if (bytes && (!t->part[p] || t->part[p]->size < bytes))
             return xc_fail(err, XC_E_FORMAT, "tensor '%s': part %d has %zu bytes, must have %zu", t->name, p, t->part[p] ? t->part[p]->size : 0, bytes);
         if (!bytes && t->part[p]) return xc_fail(err, XC_E_FORMAT, "tensor '%s' has a part %d that its encoding has not", t->name, p);
-        if (p == XC_PART_SCALE && bytes && t->enc.scale_format == XC_FMT_F32) XC_TRY(verify_scales(t, bytes, err));
+        if (p == XC_PART_SCALE && bytes) XC_TRY(verify_scales(t, bytes, err));
     }
     return XC_OK;
 }

@@ -6,6 +6,7 @@
  *   add of a gather          -> the gather accumulates into the other operand
  *   norm -> int8 linear      -> the norm writes the quantized rows too
  * Nodes that no rule knows run as they are, through xc_run_node. */
+#include "runtime/graph/grouped.h"
 #include "runtime/session/steps.h"
 
 #include <string.h>
@@ -98,12 +99,30 @@ static enum xc_status pack_f32(struct xc_plan *p, struct step *s, const struct x
     return status;
 }
 
+/* Weights in groups: as the file has them, or repacked. */
+static enum xc_status set_groups(struct xc_plan *p, struct step *s, const struct xc_tensor *t, struct xc_err *err)
+{
+    struct xc_gemm_s4 g = { 0 };
+    void *memory = NULL;
+    size_t bytes;
+
+    XC_TRY(xc_grouped_panel_bytes(&bytes, t, err));
+    if (bytes) XC_TRY(own(p, &memory, bytes, err));
+    XC_TRY(xc_grouped_panel(&g, memory, t, err));
+    s->w = g.w;
+    s->group = g.group;
+    s->group_scale = g.scale;
+    s->group_zero = g.zero;
+    return XC_OK;
+}
+
 static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct xc_tensor *t, const struct xc_range *range, struct xc_err *err)
 {
     s->N = xc_tensor_rows(t);
     s->K = xc_tensor_cols(t);
-    s->int8 = t->enc.format == XC_FMT_S8 && range->mode != XC_RANGE_NONE;
+    s->int8 = (t->enc.format == XC_FMT_S8 || xc_is_grouped(&t->enc)) && range->mode != XC_RANGE_NONE;
     s->sum16 = t->enc.sum16;
+    if (s->int8 && xc_is_grouped(&t->enc)) return set_groups(p, s, t, err);
     if (!s->int8 && t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_PANEL16) {
         s->w = t->part[XC_PART_DATA]->data;
         return XC_OK;
@@ -132,21 +151,12 @@ static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct
 /* What the fused kernels know of a weight; anything else runs as a plain node. */
 static bool weight_known(const struct xc_tensor *t)
 {
+    if (xc_is_grouped(&t->enc)) return t->part[XC_PART_DATA] != NULL && xc_grouped_gemm(&t->enc);
     if (t->enc.group || t->enc.zero_point || t->enc.perm_rows || t->enc.perm_cols) return false;
     if (!t->part[XC_PART_DATA]) return false;
     if (t->enc.format == XC_FMT_S8)
         return t->enc.scale_format == XC_FMT_F32 && t->part[XC_PART_SCALE] != NULL;
     return t->enc.format == XC_FMT_F32 || t->enc.format == XC_FMT_F16 || t->enc.format == XC_FMT_BF16;
-}
-
-static bool table_of(struct xc_table *out, const struct xc_tensor *t)
-{
-    static const int bits[XC_FMT_COUNT] = { [XC_FMT_F32] = XC_TABLE_F32, [XC_FMT_F16] = XC_TABLE_F16, [XC_FMT_BF16] = XC_TABLE_BF16, [XC_FMT_S8] = XC_TABLE_S8 };
-
-    if (!weight_known(t) || t->enc.layout != XC_LAYOUT_ROWS) return false;
-    *out = (struct xc_table){ .rows = t->part[XC_PART_DATA]->data, .n = xc_tensor_rows(t), .C = xc_tensor_cols(t), .bits = bits[t->enc.format] };
-    if (t->enc.format == XC_FMT_S8) out->scale = (const float *)(const void *)t->part[XC_PART_SCALE]->data;
-    return true;
 }
 
 /* ---- steps ---- */
@@ -246,7 +256,7 @@ static bool linear_known(const struct xc_graph *g, const struct xc_node *node)
     const struct xc_tensor *w = tensor_in(g, node, 1);
 
     return value_in(node, 0) >= 0 && w && weight_known(w) && (node->n_in < 3 || node->in[2].kind != XC_REF_VALUE) &&
-           !(w->enc.format == XC_FMT_S8 && node->in[0].range.mode == XC_RANGE_NONE);
+           !((w->enc.format == XC_FMT_S8 || xc_is_grouped(&w->enc)) && node->in[0].range.mode == XC_RANGE_NONE);
 }
 
 static enum xc_status add_node(struct xc_plan *p, const struct uses *uses, int32_t n, const int32_t *fused_add, bool *done, struct xc_err *err)
@@ -256,7 +266,7 @@ static enum xc_status add_node(struct xc_plan *p, const struct uses *uses, int32
     struct xc_table table;
     struct step *s = NULL;
 
-    if (is(node, "gather") && value_in(node, 0) >= 0 && tensor_in(g, node, 1) && table_of(&table, tensor_in(g, node, 1))) {
+    if (is(node, "gather") && value_in(node, 0) >= 0 && tensor_in(g, node, 1) && xc_tensor_table(&table, tensor_in(g, node, 1))) {
         int32_t other = -1;
         const int32_t add = gather_into(g, uses, n, &other);
         /* an add that a norm has swallowed keeps the gather plain: the norm reads both */

@@ -45,7 +45,10 @@ struct step {
     enum xc_act act;
     struct xc_table table;
     /* linear */
-    bool int8, sum16;
+    bool int8, sum16;     /* int8: the input is quantized */
+    int64_t group;        /* > 0: int4 weights in groups */
+    const uint16_t *group_scale;
+    const uint8_t *group_zero;
     const void *w;        /* panel16 */
     const float *w_scale, *bias;
     const int32_t *w_sum; /* (N padded to 16) where the input is affine */

@@ -83,7 +83,7 @@ static void make(const char *from, const char *to, int threads, struct xc_compre
     struct xc_err err = { 0 };
 
     ok(xc_pool_new(&pool, threads, &err), &err);
-    how.quantize = "int8";
+    if (!how.recipe) how.quantize = "int8";
     how.pool = pool;
     ok(xc_compress_file(from, to, &how, &result, &err), &err);
     xc_compress_result_release(&result);
@@ -390,6 +390,79 @@ static void test_calibrate(void **state)
 }
 
 /* ---- failed allocations ---- */
+/* Weights below int8: same bytes for any number of threads, the plan's size to the byte, the same answers fused and plain on every level, rebuilt. */
+static void test_grouped(void **state)
+{
+    static const struct { const char *format, *group, *zero_point, *method, *act_order, *encoding; double error; } cases[] = {
+        { "int4", "32", "no", "nearest", "no", "int4/g32", 0.15 },   { "int4", "64", "no", "search", "no", "int4/g64", 0.13 },
+        { "int4", "32", "yes", "search", "no", "int4/g32+zp", 0.12 }, { "int4", "64", "no", "gptq", "yes", "int4/g64", 0.25 },
+        { "int3", "32", "yes", "gptq", "no", "int3/g32+zp", 0.5 },   { "int2", "64", "no", "search", "no", "int2/g64", 0.6 },
+        { "ternary", "32", "no", "search", "no", "int2/g32", 0.6 },
+    };
+    static const char texts[] = "the movie is a love story\nwhat a long and strange film\none two three four five\nhe did not like it at all\n";
+
+    (void)state;
+    write_file(in_dir("calibration.txt"), texts, sizeof texts - 1);
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        struct xc_compress_opts how = XC_COMPRESS_DEFAULT;
+        struct xc_compress_result planned, r;
+        struct xc_err err = { 0 };
+        struct xc_recipe *recipe = NULL;
+        struct xc_reproduce_opts again = { .calibrate = NULL };
+        struct xc_model *m;
+        const char *from = in_root(checkpoints[!strcmp(cases[i].method, "gptq") ? 0 : i % XC_ARRAY_LEN(checkpoints)]); /* 0 has a tokenizer */
+        uint8_t *one, *three;
+        size_t n_one, n_three;
+        int64_t same;
+        int checked, found = 0;
+
+        ok(xc_recipe_new(&recipe, &err), &err);
+        ok(xc_recipe_add(recipe, "quantize", &err), &err);
+        ok(xc_recipe_set(recipe, "format", cases[i].format, &err), &err);
+        ok(xc_recipe_set(recipe, "group", cases[i].group, &err), &err);
+        ok(xc_recipe_set(recipe, "zero_point", cases[i].zero_point, &err), &err);
+        ok(xc_recipe_set(recipe, "method", cases[i].method, &err), &err);
+        ok(xc_recipe_set(recipe, "act_order", cases[i].act_order, &err), &err);
+        how.recipe = recipe;
+        if (!strcmp(cases[i].method, "gptq")) {
+            assert_int_equal(xc_compress_file(from, in_dir("g1.xc"), &how, &r, &err), XC_E_ARG); /* no texts */
+            assert_non_null(strstr(err.msg, "--calibrate"));
+            how.calibrate = again.calibrate = in_dir("calibration.txt");
+        }
+        make(from, in_dir("g1.xc"), 1, how);
+        make(from, in_dir("g3.xc"), 3, how);
+        one = read_file(in_dir("g1.xc"), &n_one);
+        three = read_file(in_dir("g3.xc"), &n_three);
+        assert_int_equal(n_one, n_three);
+        assert_memory_equal(one, three, n_one);
+        free(one);
+        free(three);
+        ok(xc_compress_file(from, NULL, &how, &planned, &err), &err);
+        if (!how.calibrate) assert_int_equal(planned.output_bytes, n_one);
+        xc_compress_result_release(&planned);
+        ok(xc_compress_file(from, in_dir("g1.xc"), &how, &r, &err), &err);
+        for (int64_t l = 0; l < r.n_layers; l++) {
+            if (strncmp(r.layers[l].encoding, "int", 3)) continue;
+            found++;
+            assert_string_equal(r.layers[l].encoding, cases[i].encoding);
+            if (!(r.layers[l].error > 0.01 && r.layers[l].error < cases[i].error)) fail_msg("case %zu: '%s' has an error of %g", i, r.layers[l].name, r.layers[l].error);
+        }
+        assert_true(found >= 6);
+        xc_compress_result_release(&r);
+        m = open_verified(in_dir("g1.xc"));
+        for (const char *const *level = xc_kernels_levels(); *level; level++)
+            for (int plain = 0; plain < 2; plain++) {
+                const struct xc_golden_setup setup = { .isa = *level, .plain = plain, .batching = plain ? XC_BATCH_ALL : XC_BATCH_MIXED, .longest = 130 };
+
+                if (xc_kernels_for(*level)) ok(xc_golden_check(m, &setup, &checked, &err), &err);
+            }
+        xc_model_free(&m);
+        ok(xc_reproduce(in_dir("g1.xc"), from, &again, &same, &err), &err);
+        assert_true(same >= 3);
+        xc_recipe_free(&recipe);
+    }
+}
+
 static void test_no_memory(void **state)
 {
     bool done = false;
@@ -422,7 +495,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_plan), cmocka_unit_test(test_pair_sums), cmocka_unit_test(test_errors_small), cmocka_unit_test(test_manifest),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_golden), cmocka_unit_test(test_flip), cmocka_unit_test(test_reproduce), cmocka_unit_test(test_calibrate), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_golden), cmocka_unit_test(test_flip), cmocka_unit_test(test_reproduce), cmocka_unit_test(test_calibrate), cmocka_unit_test(test_grouped), cmocka_unit_test(test_no_memory),
     };
     const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
     char command[2048];

@@ -344,7 +344,7 @@ static void test_named_refusals(void **state)
     FRESH(), model_text(&im, "embed")[2] = '\n', seal(&im);
     REFUSED(im, XC_E_FORMAT, "em\\x0aed");
     FRESH(), at = model_text(&im, "query") + 5 + 4 + 16, at[0] = XC_FMT_S4, seal(&im); /* after rank and two axes: the number format */
-    REFUSED(im, XC_E_UNSUPPORTED, "'int4'");
+    REFUSED(im, XC_E_UNSUPPORTED, "scales of int4");
     FRESH(), at = model_text(&im, "query") + 5 + 4 + 16, at[0] = 200, seal(&im);
     REFUSED(im, XC_E_VERSION, "number format 200");
     FRESH(), at = model_text(&im, "query") + 5 + 4 + 16, at[4] = XC_STRUCT_NM, seal(&im);

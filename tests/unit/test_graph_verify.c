@@ -104,7 +104,7 @@ static void test_breakage(void **state)
     BROKEN(w->dim[0], INT64_MAX, XC_E_RANGE, "axis");
     BROKEN(w->dim[0], 6, XC_E_FORMAT, "has 160 bytes, must have 192");
     BROKEN(w->enc.format, XC_FMT_S8, XC_E_FORMAT, "part 1 has 0 bytes");
-    BROKEN(w->enc.format, XC_FMT_S4, XC_E_UNSUPPORTED, "'int4'");
+    BROKEN(w->enc.format, XC_FMT_S4, XC_E_UNSUPPORTED, "scales of int4 other than f16");
     BROKEN(w->enc.format, 77, XC_E_VERSION, "number format 77");
     BROKEN(w->enc.layout, 9, XC_E_VERSION, "layout 9");
     BROKEN(w->enc.structure, XC_STRUCT_BLOCK, XC_E_FORMAT, "'block'");
@@ -147,7 +147,7 @@ static void test_breakage(void **state)
     BROKEN(g->nodes[N_OUT].in[1].id, 2, XC_E_SHAPE, "'weight' of 'linear'");
     BROKEN(g->nodes[N_OUT].in[1].kind, XC_REF_STATE, XC_E_FORMAT, "must be a tensor");
     BROKEN(g->nodes[N_OUT].in[1].kind, (enum xc_ref_kind)9, XC_E_FORMAT, "unknown kind");
-    BROKEN(g->nodes[N_OUT].in[0].range.mode, XC_RANGE_ROW, XC_E_FORMAT, "is not int8");
+    BROKEN(g->nodes[N_OUT].in[0].range.mode, XC_RANGE_ROW, XC_E_FORMAT, "is neither int8 nor in groups");
     BROKEN(g->nodes[N_OUT].in[0].range.mode, (enum xc_range_mode)5, XC_E_FORMAT, "invalid range");
     BROKEN(g->nodes[N_OUT].in[0].range, ((struct xc_range){ XC_RANGE_STATIC, NAN }), XC_E_FORMAT, "invalid range");
     BROKEN(attn->heads, 0, XC_E_RANGE, "'heads' is 0");
@@ -344,6 +344,35 @@ static void test_encoding_text(void **state)
     assert_int_equal(bytes, xc_panel_s8_bytes(17, 26));
     OK(xc_encoding_part_bytes(&panel, 17, 26, XC_PART_SCALE, &bytes, &err));
     assert_int_equal(bytes, 17 * 4);
+
+    const struct xc_encoding s4 = { .format = XC_FMT_S4, .layout = XC_LAYOUT_PANEL16, .scale_format = XC_FMT_F16, .group = 32, .zero_point = true };
+    const struct xc_encoding s3 = { .format = XC_FMT_S3, .scale_format = XC_FMT_F16, .group = 8 };
+    struct xc_encoding bad = s4;
+
+    OK(xc_encoding_part_bytes(&s4, 17, 77, XC_PART_DATA, &bytes, &err));
+    assert_int_equal(bytes, 32 * 80 / 2);
+    assert_int_equal(bytes, xc_panel_s4_bytes(17, 77));
+    OK(xc_encoding_part_bytes(&s4, 17, 77, XC_PART_SCALE, &bytes, &err));
+    assert_int_equal(bytes, 32 * 3 * 2);
+    OK(xc_encoding_part_bytes(&s4, 17, 77, XC_PART_ZERO, &bytes, &err));
+    assert_int_equal(bytes, 32 * 3);
+    OK(xc_encoding_part_bytes(&s3, 5, 11, XC_PART_DATA, &bytes, &err));
+    assert_int_equal(bytes, 5 * 5); /* 33 bits a row */
+    OK(xc_encoding_part_bytes(&s3, 5, 11, XC_PART_ZERO, &bytes, &err));
+    assert_int_equal(bytes, 0);
+    SAYS(xc_encoding_part_bytes(&s4, INT64_MAX, INT64_MAX, XC_PART_DATA, &bytes, &err), XC_E_RANGE, "too large");
+    SAYS(xc_encoding_part_bytes(&s4, INT64_MAX / 2, 33, XC_PART_SCALE, &bytes, &err), XC_E_RANGE, "too large");
+    bad.group = 40;
+    SAYS(xc_encoding_check(&bad, 17, 77, &err), XC_E_UNSUPPORTED, "groups of 40");
+    bad.group = 512;
+    SAYS(xc_encoding_check(&bad, 17, 77, &err), XC_E_UNSUPPORTED, "groups of 512");
+    bad.group = -32;
+    SAYS(xc_encoding_check(&bad, 17, 77, &err), XC_E_FORMAT, "groups of -32");
+    bad.group = 0;
+    SAYS(xc_encoding_check(&bad, 17, 77, &err), XC_E_UNSUPPORTED, "groups of 0");
+    bad = s3;
+    bad.layout = XC_LAYOUT_PANEL16;
+    SAYS(xc_encoding_check(&bad, 17, 77, &err), XC_E_UNSUPPORTED, "not int3");
     SAYS(xc_encoding_part_bytes(&panel, INT64_MAX, INT64_MAX, XC_PART_DATA, &bytes, &err), XC_E_RANGE, "too large");
     assert_int_equal(bytes, 0);
 }

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/graph/grouped.h"
 #include "runtime/base/half.h"
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
@@ -107,7 +108,9 @@ static int32_t tensor(struct fix *f, const char *name, int32_t rank, int64_t a, 
 static void encode(struct xc_tensor *t, enum xc_format format, enum xc_layout layout)
 {
     const int64_t N = xc_tensor_rows(t), K = xc_tensor_cols(t);
-    const struct xc_encoding enc = { .format = (uint8_t)format, .layout = (uint8_t)layout };
+    const bool grouped = format == XC_FMT_S4 || format == XC_FMT_S3 || format == XC_FMT_S2;
+    const struct xc_encoding enc = { .format = (uint8_t)format, .layout = (uint8_t)layout, .scale_format = grouped ? XC_FMT_F16 : XC_FMT_F32, .group = grouped ? 32 : 0,
+                                     .zero_point = grouped && N % 2 != 0 };
     struct xc_buf *part[XC_PART_COUNT] = { 0 };
     float *x = malloc((size_t)(N * K) * sizeof *x);
     size_t bytes;
@@ -117,7 +120,23 @@ static void encode(struct xc_tensor *t, enum xc_format format, enum xc_layout la
         OK(xc_encoding_part_bytes(&enc, N, K, (enum xc_part)p, &bytes, &err));
         if (bytes) OK(xc_buf_new(&part[p], bytes, &err));
     }
-    if (format == XC_FMT_S8) {
+    for (int p = 0; grouped && p < XC_PART_COUNT; p++)
+        if (part[p]) memset(part[p]->data, 0, part[p]->size);
+    if (grouped) { /* any numbers will do: the tensor is what its bytes say */
+        const int64_t groups = (K + 31) / 32, levels = format == XC_FMT_S4 ? 16 : format == XC_FMT_S3 ? 8 : 4;
+        uint8_t *u = malloc((size_t)K), zero[16];
+        uint16_t scale[16];
+
+        for (int64_t n = 0; n < N; n++) {
+            for (int64_t g = 0; g < groups; g++) {
+                scale[g] = xc_f32_to_f16(0.01f * (float)(1 + (n * 3 + g) % 5));
+                zero[g] = (uint8_t)((n + g) % levels);
+            }
+            for (int64_t k = 0; k < K; k++) u[k] = (uint8_t)((n * 7 + k * k + k / 3) % levels);
+            xc_grouped_put_row(&enc, K, part[XC_PART_DATA]->data, (uint16_t *)(void *)part[XC_PART_SCALE]->data, part[XC_PART_ZERO] ? part[XC_PART_ZERO]->data : NULL, n, u, scale, zero);
+        }
+        free(u);
+    } else if (format == XC_FMT_S8) {
         int8_t *q = malloc((size_t)(N * K));
         float *scale = (float *)(void *)part[XC_PART_SCALE]->data;
 
@@ -264,6 +283,8 @@ static void test_gather(void **state)
     static const struct { enum xc_format format; enum xc_layout layout; } kinds[] = {
         { XC_FMT_F32, XC_LAYOUT_ROWS }, { XC_FMT_F16, XC_LAYOUT_ROWS },    { XC_FMT_BF16, XC_LAYOUT_ROWS },
         { XC_FMT_S8, XC_LAYOUT_ROWS },  { XC_FMT_F32, XC_LAYOUT_PANEL16 }, { XC_FMT_S8, XC_LAYOUT_PANEL16 },
+        { XC_FMT_S4, XC_LAYOUT_ROWS },  { XC_FMT_S3, XC_LAYOUT_ROWS },     { XC_FMT_S2, XC_LAYOUT_ROWS },
+        { XC_FMT_S4, XC_LAYOUT_PANEL16 },
     };
 
     (void)state;
@@ -428,6 +449,14 @@ static void test_linear(void **state)
     linear_case(26, 33, XC_FMT_S8, XC_LAYOUT_PANEL16, XC_RANGE_STATIC, true);
     linear_case(26, 33, XC_FMT_S8, XC_LAYOUT_ROWS, XC_RANGE_AFFINE, true);
     linear_case(312, 300, XC_FMT_S8, XC_LAYOUT_PANEL16, XC_RANGE_AFFINE, true);
+    linear_case(26, 33, XC_FMT_S4, XC_LAYOUT_ROWS, XC_RANGE_NONE, true); /* odd N: with zero points */
+    linear_case(77, 32, XC_FMT_S4, XC_LAYOUT_PANEL16, XC_RANGE_NONE, true);
+    linear_case(77, 32, XC_FMT_S4, XC_LAYOUT_PANEL16, XC_RANGE_ROW, true);
+    linear_case(312, 301, XC_FMT_S4, XC_LAYOUT_PANEL16, XC_RANGE_ROW, true);
+    linear_case(77, 33, XC_FMT_S4, XC_LAYOUT_ROWS, XC_RANGE_ROW, false);
+    linear_case(78, 32, XC_FMT_S3, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
+    linear_case(78, 33, XC_FMT_S2, XC_LAYOUT_ROWS, XC_RANGE_STATIC, true);
+    linear_case(70, 20, XC_FMT_S2, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
 }
 
 static double act(double x, int fn)

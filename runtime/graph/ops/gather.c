@@ -2,6 +2,7 @@
  *
  *   in    ids (R,1) i32, table (n,C) tensor
  *   out   y (R,C) */
+#include "runtime/graph/grouped.h"
 #include "runtime/graph/ops/parallel.h"
 
 static enum xc_status gather_infer(struct xc_infer *c, struct xc_err *err)
@@ -34,20 +35,19 @@ static void gather_rows(const struct xc_op_ctx *c, const void *arg, int64_t row0
 
 static enum xc_status gather_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
-    static const int bits[XC_FMT_COUNT] = { [XC_FMT_F32] = XC_TABLE_F32, [XC_FMT_F16] = XC_TABLE_F16, [XC_FMT_BF16] = XC_TABLE_BF16, [XC_FMT_S8] = XC_TABLE_S8 };
     const struct xc_tensor *t = c->tensor[1];
-    const struct xc_table table = { .rows = t->part[XC_PART_DATA]->data, .n = xc_tensor_rows(t), .C = xc_tensor_cols(t), .bits = bits[t->enc.format],
-                                    .scale = t->part[XC_PART_SCALE] ? (const float *)(const void *)t->part[XC_PART_SCALE]->data : NULL };
+    const int64_t n = xc_tensor_rows(t), C = xc_tensor_cols(t);
     const int32_t *ids = c->in[0]->data;
+    struct xc_table table;
 
     for (int64_t r = 0; r < c->in[0]->rows; r++)
-        if (ids[r] < 0 || ids[r] >= table.n)
-            return xc_fail(err, XC_E_RANGE, "node '%s', row %lld: id %d is outside the table of %lld", c->node->name, (long long)r, ids[r], (long long)table.n);
-    if (t->enc.layout == XC_LAYOUT_ROWS) {
-        xc_rows_run(c, gather_rows, &table, c->in[0]->rows, table.C);
+        if (ids[r] < 0 || ids[r] >= n)
+            return xc_fail(err, XC_E_RANGE, "node '%s', row %lld: id %d is outside the table of %lld", c->node->name, (long long)r, ids[r], (long long)n);
+    if (xc_tensor_table(&table, t)) {
+        xc_rows_run(c, gather_rows, &table, c->in[0]->rows, C);
         return XC_OK;
     }
-    for (int64_t r = 0; r < c->in[0]->rows; r++) XC_TRY(xc_tensor_rows_to_f32(t, ids[r], 1, (float *)c->out[0]->data + r * table.C, err)); /* a tied panel */
+    for (int64_t r = 0; r < c->in[0]->rows; r++) XC_TRY(xc_tensor_rows_to_f32(t, ids[r], 1, (float *)c->out[0]->data + r * C, err)); /* a tied panel */
     return XC_OK;
 }
 

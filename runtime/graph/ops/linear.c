@@ -3,9 +3,10 @@
  *   in    x (R,K), weight (N,K), bias (N), optional
  *   out   y (R,N)
  *
- * An int8 weight whose input has a range takes x quantized per row (or by its static scale); any other weight is used as f32. */
+ * An int8 weight, or one in groups, whose input has a range takes x quantized per row (or by its static scale); any other weight is used as f32. */
 #include <string.h>
 
+#include "runtime/graph/grouped.h"
 #include "runtime/graph/op.h"
 #include "runtime/graph/ops/gemm.h"
 #include "runtime/graph/ops/parallel.h"
@@ -18,8 +19,10 @@ static enum xc_status linear_infer(struct xc_infer *c, struct xc_err *err)
 
     if (N > INT32_MAX) return xc_fail(err, XC_E_RANGE, "the weight has too many outputs");
     if (c->node->n_in > 2 && c->node->in[2].kind != XC_REF_NONE) XC_TRY(xc_need_tensor(c, 2, 1, N, err));
-    if (c->node->in[0].range.mode != XC_RANGE_NONE && xc_infer_tensor(c, 1)->enc.format != XC_FMT_S8)
-        return xc_fail(err, XC_E_FORMAT, "the input of a linear has an int8 range, its weight '%s' is not int8", xc_infer_tensor(c, 1)->name);
+    if (c->node->in[0].range.mode != XC_RANGE_NONE && xc_infer_tensor(c, 1)->enc.format != XC_FMT_S8 && !xc_grouped_gemm(&xc_infer_tensor(c, 1)->enc))
+        return xc_fail(err, XC_E_FORMAT, "the input of a linear has an int8 range, its weight '%s' is neither int8 nor in groups of 32 to 256", xc_infer_tensor(c, 1)->name);
+    if (c->node->in[0].range.mode == XC_RANGE_AFFINE && xc_is_grouped(&xc_infer_tensor(c, 1)->enc))
+        return xc_fail(err, XC_E_UNSUPPORTED, "rows quantized between their least and greatest number, with weights in groups, are not supported by this version");
     if (c->node->in[0].range.mode != XC_RANGE_NONE && xc_infer_value(c, 0)->cols > XC_GEMM_S8_MAX_K)
         return xc_fail(err, XC_E_UNSUPPORTED, "int8 sums over %d inputs would overflow; at most %d", xc_infer_value(c, 0)->cols, XC_GEMM_S8_MAX_K);
     c->out[0].space = xc_infer_value(c, 0)->space;
@@ -42,7 +45,8 @@ static void linear_cost(const struct xc_graph *g, const struct xc_node *node, co
 
 struct tiles {
     const struct xc_kernels *kern;
-    const struct xc_gemm_s8 *s8; /* one of the two */
+    const struct xc_gemm_s8 *s8; /* one of the three */
+    const struct xc_gemm_s4 *s4;
     const struct xc_gemm_f32 *f32;
     int64_t R, N, across;        /* tiles side by side */
 };
@@ -55,17 +59,18 @@ static void run_tile(void *arg, int64_t item, int thread)
 
     (void)thread;
     if (t->s8) t->kern->gemm_s8(t->s8, row0, row1, col0, col1);
+    else if (t->s4) t->kern->gemm_s4(t->s4, row0, row1, col0, col1);
     else t->kern->gemm_f32(t->f32, row0, row1, col0, col1);
 }
 
-static void run_tiles(const struct xc_op_ctx *c, const struct xc_gemm_s8 *s8, const struct xc_gemm_f32 *f32, int64_t R, int64_t N)
+static void run_tiles(const struct xc_op_ctx *c, struct tiles t)
 {
-    struct tiles t = { .kern = c->kern, .s8 = s8, .f32 = f32, .R = R, .N = N, .across = xc_div_up(N, TILE_COLS) };
-
-    xc_pool_run(c->pool, run_tile, &t, xc_div_up(R, TILE_ROWS) * t.across);
+    t.kern = c->kern;
+    t.across = xc_div_up(t.N, TILE_COLS);
+    xc_pool_run(c->pool, run_tile, &t, xc_div_up(t.R, TILE_ROWS) * t.across);
 }
 
-void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, int64_t R) { run_tiles(c, NULL, g, R, g->N); }
+void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, int64_t R) { run_tiles(c, (struct tiles){ .f32 = g, .R = R, .N = g->N }); }
 
 /* ---- int8: x quantized per row, the weight in panels ---- */
 struct quantize {
@@ -99,17 +104,26 @@ static enum xc_status padded(const struct xc_op_ctx *c, const float **out, const
     return XC_OK;
 }
 
+/* x (R,K) quantized into scratch. */
+static enum xc_status quantized(const struct xc_op_ctx *c, struct quantize *z, const float *x, int64_t R, int64_t K, const struct xc_range *range, struct xc_err *err)
+{
+    *z = (struct quantize){ .ld = xc_round_up(K, XC_ALIGN), .K = K, .x = x, .static_scale = range->mode == XC_RANGE_STATIC ? range->scale : 0.0f };
+    z->q = xc_run_scratch(c->run, (size_t)(R * z->ld));
+    z->scale = xc_run_scratch(c->run, (size_t)R * sizeof *z->scale);
+    z->sum = xc_run_scratch(c->run, (size_t)R * sizeof *z->sum);
+    if (range->mode == XC_RANGE_AFFINE) z->mid = xc_run_scratch(c->run, (size_t)R * sizeof *z->mid);
+    if (!z->q || !z->scale || !z->sum || (range->mode == XC_RANGE_AFFINE && !z->mid)) return xc_fail_nomem(err, (size_t)(R * z->ld));
+    xc_rows_run(c, quantize_rows, z, R, K);
+    return XC_OK;
+}
+
 static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epilogue *ep, const float *x, int64_t R, const struct xc_tensor *w,
                                   const struct xc_range *range, struct xc_err *err)
 {
-    const int64_t N = xc_tensor_rows(w), K = xc_tensor_cols(w), ld = xc_round_up(K, XC_ALIGN);
-    struct quantize z = { .ld = ld, .K = K, .x = x, .static_scale = range->mode == XC_RANGE_STATIC ? range->scale : 0.0f };
-    struct xc_gemm_s8 g = { .ldx = ld, .w = (const int8_t *)w->part[XC_PART_DATA]->data, .w_sum16 = w->enc.sum16, .N = N, .K = K, .ep = *ep };
+    const int64_t N = xc_tensor_rows(w), K = xc_tensor_cols(w);
+    struct xc_gemm_s8 g = { .w = (const int8_t *)w->part[XC_PART_DATA]->data, .w_sum16 = w->enc.sum16, .N = N, .K = K, .ep = *ep };
+    struct quantize z;
 
-    z.q = xc_run_scratch(c->run, (size_t)(R * ld));
-    z.scale = xc_run_scratch(c->run, (size_t)R * sizeof *z.scale);
-    z.sum = xc_run_scratch(c->run, (size_t)R * sizeof *z.sum);
-    if (!z.q || !z.scale || !z.sum) return xc_fail_nomem(err, (size_t)(R * ld));
     if (w->enc.layout == XC_LAYOUT_ROWS) {
         int8_t *packed = xc_run_scratch(c->run, xc_panel_s8_bytes(N, K));
 
@@ -118,20 +132,40 @@ static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epi
         g.w = packed;
     }
     XC_TRY(padded(c, &g.ep.col_scale, w, w->part[XC_PART_SCALE], N, err));
+    XC_TRY(quantized(c, &z, x, R, K, range, err));
     if (range->mode == XC_RANGE_AFFINE) {
         int32_t *col_sum = xc_run_scratch(c->run, (size_t)xc_round_up(N, 16) * sizeof *col_sum);
 
-        z.mid = xc_run_scratch(c->run, (size_t)R * sizeof *z.mid);
-        if (!z.mid || !col_sum) return xc_fail_nomem(err, (size_t)(R + N) * sizeof *z.mid);
+        if (!col_sum) return xc_fail_nomem(err, (size_t)N * sizeof *col_sum);
         xc_panel_s8_sums(col_sum, g.w, N, K);
         g.ep.row_mid = z.mid;
         g.ep.col_sum = col_sum;
     }
-    xc_rows_run(c, quantize_rows, &z, R, K);
     g.x = z.q;
+    g.ldx = z.ld;
     g.x_sum = z.sum;
     g.ep.row_scale = z.scale;
-    run_tiles(c, &g, NULL, R, N);
+    run_tiles(c, (struct tiles){ .s8 = &g, .R = R, .N = N });
+    return XC_OK;
+}
+
+static enum xc_status gemm_s4_run(const struct xc_op_ctx *c, const struct xc_epilogue *ep, const float *x, int64_t R, const struct xc_tensor *w,
+                                  const struct xc_range *range, struct xc_err *err)
+{
+    struct xc_gemm_s4 g = { .ep = *ep };
+    struct quantize z;
+    void *memory = NULL;
+    size_t bytes;
+
+    XC_TRY(xc_grouped_panel_bytes(&bytes, w, err));
+    if (bytes) memory = xc_run_scratch(c->run, bytes);
+    if (bytes && !memory) return xc_fail_nomem(err, bytes);
+    XC_TRY(xc_grouped_panel(&g, memory, w, err));
+    XC_TRY(quantized(c, &z, x, R, g.K, range, err));
+    g.x = z.q;
+    g.ldx = z.ld;
+    g.ep.row_scale = z.scale;
+    run_tiles(c, (struct tiles){ .s4 = &g, .R = R, .N = g.N });
     return XC_OK;
 }
 
@@ -144,6 +178,7 @@ enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, 
 
     if (b) XC_TRY(padded(c, &ep.bias, b, NULL, N, err));
     if (w->enc.format == XC_FMT_S8 && range->mode != XC_RANGE_NONE) return gemm_s8_run(c, &ep, x, R, w, range, err);
+    if (xc_grouped_gemm(&w->enc) && range->mode != XC_RANGE_NONE) return gemm_s4_run(c, &ep, x, R, w, range, err);
     if (w->enc.format != XC_FMT_F32 || w->enc.layout != XC_LAYOUT_PANEL16) {
         float *packed = xc_run_scratch(c->run, xc_panel_f32_bytes(N, K)), *rows = NULL;
 

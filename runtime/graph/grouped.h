@@ -1,0 +1,34 @@
+/* grouped: numbers of 4, 3 or 2 bits in groups along a row, each with its f16 scale and perhaps its zero point:
+ *
+ *     real = scale * (u - zero),   u in 0 .. 2^bits - 1,   zero = 2^(bits - 1) where the encoding has none
+ *
+ * rows      each row's u packed from its lowest bits on, rows padded to whole bytes; scale and zero (rows, groups)
+ * panel16   int4 only: kernels.h, the order of gemm_s4 */
+#ifndef XC_RUNTIME_GRAPH_GROUPED_H
+#define XC_RUNTIME_GRAPH_GROUPED_H
+
+#include "runtime/graph/tensor.h"
+#include "runtime/kernels/kernels.h"
+
+bool xc_is_grouped(const struct xc_encoding *enc);
+int xc_grouped_zero(const struct xc_encoding *enc);                   /* of a group without a zero point */
+int64_t xc_grouped_group(const struct xc_encoding *enc, int64_t cols); /* numbers of a group: the whole row when enc->group is 0 */
+bool xc_grouped_gemm(const struct xc_encoding *enc);                  /* can gemm_s4 use it, repacked if need be? */
+
+/* Used by encoding.c. */
+enum xc_status xc_grouped_check(const struct xc_encoding *enc, struct xc_err *err);
+bool xc_grouped_part_bytes(size_t *bytes, const struct xc_encoding *enc, size_t rows, size_t cols, enum xc_part part); /* false on overflow */
+
+/* Writes a row into parts of the sizes of xc_grouped_part_bytes, which start as zeros; zero_part NULL when the encoding has no zero
+ * points. Rows may be written in any order, by several threads when their panels differ. */
+void xc_grouped_put_row(const struct xc_encoding *enc, int64_t cols, uint8_t *data, uint16_t *scale_part, uint8_t *zero_part, int64_t row, const uint8_t *u,
+                        const uint16_t *scale, const uint8_t *zero);
+
+void xc_grouped_rows_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n_rows, float *dst);
+
+/* The weight as gemm_s4 reads it: w, scale, zero, N, K and group of *g, pointing into the tensor, or into the caller's memory (aligned, of
+ * xc_grouped_panel_bytes) when it must be repacked. */
+enum xc_status xc_grouped_panel_bytes(size_t *bytes, const struct xc_tensor *t, struct xc_err *err); /* 0 = used as it is */
+enum xc_status xc_grouped_panel(struct xc_gemm_s4 *g, void *memory, const struct xc_tensor *t, struct xc_err *err);
+
+#endif

@@ -1,0 +1,213 @@
+/* Weights below int8: scales, rounding, bytes, and GPTQ against numpy (tests/vectors/gen_gptq.py). */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "compress/gptq.h"
+#include "runtime/base/half.h"
+#include "runtime/base/rng.h"
+#include "runtime/graph/grouped.h"
+#include "tests/vectors/gptq_vectors.h"
+
+static float uniform(struct xc_rng *rng) { return (float)xc_rng_below(rng, 2000001) / 1e6f - 1.0f; }
+
+static double error_of(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n)
+{
+    uint8_t u[256], zero;
+    uint16_t scale;
+    double e = 0;
+
+    assert_true(xc_lowbit_scale(f, x, weight, n, &scale, &zero));
+    xc_lowbit_round(f, u, x, n, scale, zero);
+    for (int64_t i = 0; i < n; i++) {
+        const double d = (double)x[i] - (double)xc_f16_to_f32(scale) * (u[i] - zero);
+
+        assert_true(u[i] < 1 << f->bits);
+        if (f->ternary) assert_true(u[i] >= 1);
+        e += (weight ? (double)weight[i] : 1.0) * d * d;
+    }
+    return e;
+}
+
+/* The best of very many scales, in double precision. */
+static double least_error(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n)
+{
+    const double lo = f->ternary ? -1 : -(1 << (f->bits - 1)), hi = f->ternary ? 1 : -lo - 1;
+    double best = INFINITY, max = 0;
+
+    for (int64_t i = 0; i < n; i++) max = fmax(max, fabs((double)x[i]));
+    for (int sign = -1; sign < 2; sign += 2)
+        for (int step = 1; step <= 3000; step++) {
+            const double s = sign * max / -lo * step / 2000;
+            double e = 0;
+
+            for (int64_t i = 0; i < n; i++) {
+                const double d = (double)x[i] - s * fmax(lo, fmin(hi, rint((double)x[i] / s)));
+
+                e += (weight ? (double)weight[i] : 1.0) * d * d;
+            }
+            best = fmin(best, e);
+        }
+    return best;
+}
+
+static void test_scales(void **state)
+{
+    struct xc_rng rng;
+    double nearest[5] = { 0 }, search[5] = { 0 }, least[5] = { 0 }, affine[5] = { 0 };
+
+    (void)state;
+    xc_rng_init(&rng, 1, 2);
+    for (int i = 0; i < 60; i++) {
+        float x[64], weight[64];
+
+        for (int k = 0; k < 64; k++) {
+            x[k] = 0.05f * (uniform(&rng) + uniform(&rng) + uniform(&rng) + uniform(&rng));
+            weight[k] = 0.1f + fabsf(uniform(&rng));
+        }
+        for (int bits = 2; bits <= 4; bits++) {
+            const float *w = i % 2 ? weight : NULL;
+            const int64_t n = i % 3 ? 64 : 37;
+            const struct xc_lowbit plain = { .bits = bits }, found = { .bits = bits, .search = true }, zp = { .bits = bits, .search = true, .affine = true };
+
+            nearest[bits] += error_of(&plain, x, w, n);
+            search[bits] += error_of(&found, x, w, n);
+            affine[bits] += error_of(&zp, x, w, n);
+            least[bits] += least_error(&found, x, w, n);
+        }
+        const struct xc_lowbit ternary = { .bits = 2, .ternary = true, .search = true };
+
+        search[0] += error_of(&ternary, x, NULL, 64);
+        least[0] += least_error(&ternary, x, NULL, 64);
+    }
+    for (int bits = 0; bits <= 4; bits++) {
+        if (bits == 1) continue;
+        if (search[bits] > 1.06 * least[bits]) fail_msg("%d bits: the search finds %g, the least is %g", bits, search[bits], least[bits]);
+        if (bits) assert_true(search[bits] < 0.97 * nearest[bits]);
+        if (bits) assert_true(affine[bits] < 1.02 * search[bits]);
+    }
+}
+
+static void test_extremes(void **state)
+{
+    const struct xc_lowbit f = { .bits = 4, .search = true };
+    float x[64] = { 0 };
+    uint8_t zero, u[64];
+    uint16_t scale;
+
+    (void)state;
+    assert_true(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    xc_lowbit_round(&f, u, x, 64, scale, zero);
+    assert_int_equal(u[5], 8);
+    x[7] = NAN;
+    assert_false(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    x[7] = -INFINITY;
+    assert_false(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    x[7] = 1e6f;
+    assert_false(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero)); /* a scale beyond f16 */
+    x[7] = 4e5f;
+    assert_true(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    x[7] = 1e-38f;
+    assert_true(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    xc_lowbit_round(&f, u, x, 64, scale, zero);
+    assert_true(error_of(&f, x, NULL, 64) < 1e-70);
+}
+
+/* Bytes as docs/container.md says. */
+static void test_bytes(void **state)
+{
+    enum { K = 77, N = 19 };
+    const struct xc_encoding panel = { .format = XC_FMT_S4, .layout = XC_LAYOUT_PANEL16, .scale_format = XC_FMT_F16, .group = 32, .zero_point = true };
+    const struct xc_encoding rows = { .format = XC_FMT_S3, .scale_format = XC_FMT_F16, .group = 40 };
+    uint8_t data[32 * 80 / 2] = { 0 }, zeros[32 * 3] = { 0 }, data3[N * 29] = { 0 }, u[K], zero[3];
+    uint16_t scales[32 * 3] = { 0 }, scales3[N * 2] = { 0 }, scale[3];
+
+    (void)state;
+    for (int n = N - 1; n >= 0; n--) {
+        for (int g = 0; g < 3; g++) scale[g] = (uint16_t)(n * 100 + g), zero[g] = (uint8_t)((n + g) % 16);
+        for (int k = 0; k < K; k++) u[k] = (uint8_t)((n * 5 + k * 3) % 16);
+        xc_grouped_put_row(&panel, K, data, scales, zeros, n, u, scale, zero);
+        for (int k = 0; k < K; k++) u[k] &= 7;
+        xc_grouped_put_row(&rows, K, data3, scales3, NULL, n, u, scale, zero);
+    }
+    for (int n = 0; n < N; n++)
+        for (int k = 0; k < K; k++) {
+            const int byte = data[n / 16 * 8 * 80 + k / 8 * 64 + n % 16 * 4 + k % 4], want = (n * 5 + k * 3) % 16;
+            int three = 0;
+
+            assert_int_equal(k % 8 < 4 ? byte & 15 : byte >> 4, want);
+            for (int b = 0; b < 3; b++) three |= (data3[n * 29 + (3 * k + b) / 8] >> (3 * k + b) % 8 & 1) << b;
+            assert_int_equal(three, want & 7);
+            assert_int_equal(scales[(n / 16 * 3 + k / 32) * 16 + n % 16], n * 100 + k / 32);
+            assert_int_equal(zeros[(n / 16 * 3 + k / 32) * 16 + n % 16], (n + k / 32) % 16);
+            assert_int_equal(scales3[n * 2 + k / 40], n * 100 + k / 40);
+        }
+}
+
+/* sum over rows of e H e^T, e = w - what is left of it */
+static double loss_of(const uint8_t *u, const uint16_t *scale)
+{
+    double loss = 0;
+
+    for (int r = 0; r < GPTQ_N; r++) {
+        double e[GPTQ_K];
+
+        for (int k = 0; k < GPTQ_K; k++) e[k] = (double)gptq_w[r * GPTQ_K + k] - (double)xc_f16_to_f32(scale[r * 3 + k / GPTQ_GROUP]) * (u[r * GPTQ_K + k] - 8);
+        for (int i = 0; i < GPTQ_K; i++)
+            for (int k = 0; k < GPTQ_K; k++) loss += e[i] * (double)gptq_h[i * GPTQ_K + k] * e[k];
+    }
+    return loss;
+}
+
+static void test_gptq(void **state)
+{
+    const struct xc_lowbit f = { .bits = 4 };
+    uint8_t u[GPTQ_N * GPTQ_K], zero[GPTQ_N * 3];
+    uint16_t scale[GPTQ_N * 3];
+    float weight[GPTQ_K], *scratch = malloc(xc_gptq_scratch(GPTQ_K) * sizeof *scratch);
+    double nearest;
+
+    (void)state;
+    for (int k = 0; k < GPTQ_K; k++) weight[k] = gptq_h[k * GPTQ_K + k];
+    for (int i = 0; i < GPTQ_N * 3; i++) {
+        assert_true(xc_lowbit_scale(&f, gptq_w + i * GPTQ_GROUP, NULL, GPTQ_GROUP, &scale[i], &zero[i]));
+        xc_lowbit_round(&f, u + i * GPTQ_GROUP, gptq_w + i * GPTQ_GROUP, GPTQ_GROUP, scale[i], zero[i]);
+    }
+    nearest = loss_of(u, scale);
+    for (int act_order = 0; act_order < 2; act_order++) {
+        const int8_t *want = act_order ? gptq_q_ordered : gptq_q_plain;
+        const double want_loss = act_order ? gptq_loss_ordered : gptq_loss_plain;
+        struct xc_err err = { 0 };
+        struct xc_gptq g;
+        int64_t bad;
+        int same = 0;
+
+        assert_int_equal(xc_gptq_init(&g, gptq_h, weight, GPTQ_K, GPTQ_GROUP, gptq_damp, act_order, &err), XC_OK);
+        for (int r = 0; r < GPTQ_N; r += XC_GPTQ_ROWS) {
+            const int n = GPTQ_N - r < XC_GPTQ_ROWS ? GPTQ_N - r : XC_GPTQ_ROWS;
+
+            assert_true(xc_gptq_rows(&g, &f, u + r * GPTQ_K, scale + r * 3, zero + r * 3, gptq_w + r * GPTQ_K, n, scratch, &bad));
+        }
+        xc_gptq_release(&g);
+        for (int i = 0; i < GPTQ_N * GPTQ_K; i++) same += u[i] - 8 == want[i];
+        /* f32 and f64 may part at a rounding edge, and what follows in that row with them */
+        if (same < GPTQ_N * GPTQ_K * 95 / 100) fail_msg("act_order %d: %d of %d as numpy has them", act_order, same, GPTQ_N * GPTQ_K);
+        if (fabs(loss_of(u, scale) / want_loss - 1) > 0.02) fail_msg("act_order %d: loss %g, numpy's %g", act_order, loss_of(u, scale), want_loss);
+        if (loss_of(u, scale) > 0.6 * nearest) fail_msg("act_order %d: loss %g, to nearest %g", act_order, loss_of(u, scale), nearest);
+    }
+    free(scratch);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scales), cmocka_unit_test(test_extremes), cmocka_unit_test(test_bytes), cmocka_unit_test(test_gptq),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
