@@ -14,6 +14,7 @@ for part in dev test_a; do
     cp out "$part.json"
     echo "stsb.$part: int8 $(json '["metrics"]["spearman"]["value"]'), fp32 $(json '["reference"]["metrics"]["spearman"]["value"]'), cosine mean $(json '["cosine"]["mean"]') min $(json '["cosine"]["min"]')"
     [ "$(json '["difference"]["spearman"]["value"] > -0.001')" = True ] || fail "int8 loses more than 0.10 points"
+    [ "$(json '["cosine"]["mean"] >= 0.998 and v["cosine"]["min"] >= 0.99')" = True ] || fail "int8 embeddings are too far from fp32"
 done
 cp dev.json out # sentence-transformers gives 0.8672 on this file
 [ "$(json '["reference"]["metrics"]["spearman"]["value"].__format__(".4f")')" = 0.8672 ] || fail "fp32 on stsb dev"
