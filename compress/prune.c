@@ -85,8 +85,8 @@ static void describe(struct xc_layer_report *l, const struct xc_work *w, const s
 
     if (p->pattern == XC_PRUNE_NM) snprintf(shape, sizeof shape, ", %d:%d", p->n, p->m);
     if (p->pattern == XC_PRUNE_BLOCK) snprintf(shape, sizeof shape, ", blocks of %dx%d", p->block_rows, p->block_cols);
-    if (xc_recipe_is(w->spec, "threshold", "global")) snprintf(l->why, sizeof l->why, "zeros by %s%s, %.4g%% over all layers; smaller on disk only", saliency, shape, 100 * p->sparsity);
-    else snprintf(l->why, sizeof l->why, "%.4g%% zeros by %s%s; smaller on disk only", 100 * (double)xc_prune_dropped(p, R, C) / (double)units, saliency, shape);
+    if (xc_recipe_is(w->spec, "threshold", "global")) snprintf(l->why, sizeof l->why, "zeros by %s%s, %.4g%% over all layers; as f32 smaller on disk only", saliency, shape, 100 * p->sparsity);
+    else snprintf(l->why, sizeof l->why, "%.4g%% zeros by %s%s; as f32 smaller on disk only", 100 * (double)xc_prune_dropped(p, R, C) / (double)units, saliency, shape);
 }
 
 /* The encoding says where the zeros of dense numbers lie, so that what comes later may choose a sparse one. */
@@ -247,11 +247,12 @@ static enum xc_status prune_alone(struct xc_work *w, const struct xc_prune *p, c
         struct weight x;
         enum xc_status status;
 
-        if (!mark[t]) continue;
+        if (!mark[t] || xc_work_resume(w, t)) continue;
         XC_TRY(weight_load(&x, p, w->model->tensors[t], err));
         xc_prune_layer(x.w, p, NULL, x.score, x.R, x.C);
         status = weight_store(w, t, &x, err);
         weight_release(&x);
+        if (status == XC_OK) status = xc_work_keep(w, t, err);
         if (status != XC_OK) return status;
     }
     return XC_OK;

@@ -12,6 +12,7 @@
 #include "compress/pass.h"
 #include "compress/quantize_grouped.h"
 #include "runtime/graph/grouped.h"
+#include "compress/sparse.h"
 
 #define SMALL_TABLE 16 /* rows; token types: a few kilobytes that every token adds, so their error would be everywhere */
 
@@ -30,6 +31,7 @@ static const struct xc_pass_option options[] = {
     { .name = "percentile", .help = "static: share of magnitudes inside the range, in percent", .def = "99.99", .min = 50, .max = 100 },
     { .name = "attention", .help = "arithmetic inside attention", .def = "int8", .choices = "int8|f32" },
     { .name = "smooth", .help = "even out the columns of what linears read; shown the calibration texts, or some of its own", .def = "yes", .choices = "yes|no" },
+    { .name = "sparse", .help = "pruned weights: leave zeros out where that is faster, or also where it is smaller, or never", .def = "fast", .choices = "fast|small|no" },
     { .name = NULL },
 };
 
@@ -145,9 +147,15 @@ static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const s
         plan_groups(w, t, linear, gather);
         return;
     }
+    const struct xc_encoding now = w->want[t];
+    char zeros[80] = "";
+
     w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear && !gather };
+    if (linear && !gather)
+        xc_sparse_choose(&w->want[t], &now, xc_tensor_rows(w->model->tensors[t]), xc_tensor_cols(w->model->tensors[t]),
+                         xc_recipe_is(w->spec, "sparse", "fast") ? XC_SPARSE_FAST : xc_recipe_is(w->spec, "sparse", "small") ? XC_SPARSE_SMALL : XC_SPARSE_NO, zeros, sizeof zeros);
     if (linear && gather) snprintf(l->why, sizeof l->why, "one scale a row, shared by an embedding and a linear");
-    else if (linear) snprintf(l->why, sizeof l->why, "one scale an output; inputs %s", xc_recipe_is(w->spec, "activations", "static") ? "by a calibrated scale" : "per row at run time");
+    else if (linear) snprintf(l->why, sizeof l->why, "one scale an output; %s%sinputs %s", zeros, zeros[0] ? "; " : "", xc_recipe_is(w->spec, "activations", "static") ? "by a calibrated scale" : "per row at run time");
     else snprintf(l->why, sizeof l->why, "one scale a row");
 }
 
@@ -257,6 +265,7 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     size_t bytes, scale_bytes;
     enum xc_status status;
 
+    if (j.enc.structure != XC_STRUCT_DENSE) return xc_sparse_quantize(w, id, err);
     XC_TRY(xc_encoding_part_bytes(&j.enc, rows, cols, XC_PART_DATA, &bytes, err));
     XC_TRY(xc_encoding_part_bytes(&j.enc, rows, cols, XC_PART_SCALE, &scale_bytes, err));
     XC_TRY_GOTO(xc_buf_new(&data, bytes, err), out);

@@ -184,6 +184,7 @@ static void divided_unref(struct xc_source *src)
 static enum xc_status divide_weight(struct xc_tensor *t, struct xc_buf *factor, struct xc_err *err)
 {
     const int64_t n = xc_tensor_count(t), C = xc_tensor_cols(t);
+    const struct xc_encoding zeros = t->enc;
     struct divided *d;
     float *copy;
     enum xc_status status;
@@ -203,6 +204,7 @@ static enum xc_status divide_weight(struct xc_tensor *t, struct xc_buf *factor, 
         divide(copy, 0, n, (const float *)(const void *)factor->data, C);
         status = xc_tensor_set_f32(t, copy, err);
     }
+    if (status == XC_OK && zeros.format == XC_FMT_F32 && zeros.layout == XC_LAYOUT_ROWS) t->enc = zeros; /* a factor moves no zero: prune.c */
     xc_free(copy);
     return status;
 }

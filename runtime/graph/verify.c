@@ -90,6 +90,9 @@ static enum xc_status verify_tensor(const struct xc_tensor *t, struct xc_err *er
         if (!bytes && t->part[p]) return xc_fail(err, XC_E_FORMAT, "tensor '%s' has a part %d that its encoding has not", t->name, p);
         if (p == XC_PART_SCALE && bytes) XC_TRY(verify_scales(t, bytes, err));
     }
+    if (t->enc.layout == XC_LAYOUT_PANEL16 && t->enc.structure == XC_STRUCT_BLOCK &&
+        !xc_block_index_ok(t->part[XC_PART_INDEX]->data, t->enc.n, xc_tensor_rows(t), xc_tensor_cols(t)))
+        return xc_fail(err, XC_E_FORMAT, "tensor '%s': the lists of its blocks are damaged", t->name);
     return XC_OK;
 }
 

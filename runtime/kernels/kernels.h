@@ -189,13 +189,13 @@ struct xc_adamw {
     float v_scale; /* 1 / sqrt(1 - b2^t) */
 };
 
+typedef void xc_gemm_s8_fn(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+
 struct xc_kernels {
     const char *isa; /* "scalar", "avx2", ...: the widest overlay in force */
 
     /* Compute. Row ranges let callers split work; results do not depend on the split. */
-    void (*gemm_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
-    void (*gemm_nm_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
-    void (*gemm_block_s8)(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    xc_gemm_s8_fn *gemm_s8, *gemm_nm_s8, *gemm_block_s8;
     void (*gemm_s4)(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*attn_s8)(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
@@ -237,6 +237,8 @@ struct xc_kernels {
 /* Sparse weights (Layouts, above), one output n of N at a time. nm: slot (K16/2) numbers, at (K16/2) their inputs within the group of eight. The
  * memory of w and index starts as zeros. */
 void xc_pack_nm_row(int8_t *w, uint8_t *index, int64_t n, int64_t K, const int8_t *slot, const uint8_t *at);
+void xc_nm_s8_sums(int32_t *sum, const int8_t *w, const void *index, int64_t N, int64_t K); /* as xc_panel_s8_sums */
+void xc_block_s8_sums(int32_t *sum, const int8_t *w, const void *index, int64_t N);
 void xc_unpack_nm_row(int8_t *dst, const int8_t *w, const uint8_t *index, int64_t n, int64_t K);
 void xc_unpack_block_row(int8_t *dst, const int8_t *w, const void *index, int64_t n, int64_t N, int64_t K);
 bool xc_block_index_ok(const void *index, int64_t blocks, int64_t N, int64_t K); /* lists within their bounds, ascending */

@@ -37,6 +37,27 @@ void xc_unpack_nm_row(int8_t *dst, const int8_t *w, const uint8_t *index, int64_
 
 static const uint16_t *quads_of(const uint32_t *first, int64_t N) { return (const uint16_t *)(const void *)(first + xc_div_up(N, 16) + 1); }
 
+void xc_nm_s8_sums(int32_t *sum, const int8_t *w, const void *index, int64_t N, int64_t K)
+{
+    const int64_t K16 = xc_round_up(K, 16);
+    const uint8_t *nibbles = index;
+
+    memset(sum, 0, (size_t)xc_round_up(N, 16) * sizeof *sum);
+    for (int64_t n0 = 0; n0 < N; n0 += 16, nibbles += 4 * K16)
+        for (int64_t group = 0; group < K16 / 8; group++, w += 64)
+            for (int64_t i = 0; i < 64; i++) sum[n0 + i / 4] += nibbles[group / 2 * 64 + i] >> (group & 1) * 4 & 8 ? -w[i] : w[i];
+}
+
+void xc_block_s8_sums(int32_t *sum, const int8_t *w, const void *index, int64_t N)
+{
+    const uint32_t *first = index;
+
+    memset(sum, 0, (size_t)xc_round_up(N, 16) * sizeof *sum);
+    for (int64_t p = 0; p < xc_div_up(N, 16); p++)
+        for (uint32_t b = first[p]; b < first[p + 1]; b++, w += 64)
+            for (int64_t i = 0; i < 64; i++) sum[p * 16 + i / 4] += w[i];
+}
+
 void xc_unpack_block_row(int8_t *dst, const int8_t *w, const void *index, int64_t n, int64_t N, int64_t K)
 {
     const uint32_t *first = index;

@@ -7,6 +7,7 @@
  *   norm -> int8 linear      -> the norm writes the quantized rows too
  * Nodes that no rule knows run as they are, through xc_run_node. */
 #include "runtime/graph/grouped.h"
+#include "runtime/graph/ops/gemm.h"
 #include "runtime/session/steps.h"
 
 #include <string.h>
@@ -137,12 +138,14 @@ static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct
         xc_pack_panel_s8(packed, (const int8_t *)t->part[XC_PART_DATA]->data, s->N, s->K);
         s->w = packed;
     }
+    s->gemm_s8 = xc_gemm_s8_kernel(p->kern, t);
+    s->w_index = t->part[XC_PART_INDEX] ? t->part[XC_PART_INDEX]->data : NULL;
     s->w_scale = (const float *)(const void *)t->part[XC_PART_SCALE]->data;
     if (range->mode == XC_RANGE_AFFINE) {
         void *sums = NULL;
 
         XC_TRY(own(p, &sums, (size_t)xc_round_up(s->N, 16) * sizeof *s->w_sum, err));
-        xc_panel_s8_sums(sums, s->w, s->N, s->K);
+        xc_gemm_s8_sums(sums, s->w, t);
         s->w_sum = sums;
     }
     return XC_OK;

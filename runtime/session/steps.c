@@ -71,9 +71,9 @@ static void run_linear_columns(const struct step *s, struct block *b, int64_t co
         }
         ep.row_mid = q.mid;
         ep.col_sum = s->w_sum;
-        const struct xc_gemm_s8 g = { .x = q.q, .ldx = q.ld, .x_sum = q.sum, .w = s->w, .w_sum16 = s->sum16, .N = s->N, .K = s->K, .ep = ep };
+        const struct xc_gemm_s8 g = { .x = q.q, .ldx = q.ld, .x_sum = q.sum, .w = s->w, .index = s->w_index, .w_sum16 = s->sum16, .N = s->N, .K = s->K, .ep = ep };
 
-        b->plan->kern->gemm_s8(&g, 0, b->rows, col0, col1);
+        s->gemm_s8(&g, 0, b->rows, col0, col1);
     } else {
         const struct xc_gemm_f32 g = { .x = block_value(b, s->in[0]), .ldx = block_ld(b, s->in[0]), .w = s->w, .N = s->N, .K = s->K, .ep = ep };
 

@@ -50,6 +50,8 @@ struct step {
     const uint16_t *group_scale;
     const uint8_t *group_zero;
     const void *w;        /* panel16 */
+    xc_gemm_s8_fn *gemm_s8; /* int8: of the weight's structure */
+    const void *w_index;
     const float *w_scale, *bias;
     const int32_t *w_sum; /* (N padded to 16) where the input is affine */
     int64_t N, K;

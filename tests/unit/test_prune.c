@@ -17,6 +17,7 @@
 #include "compress/prune.h"
 #include "runtime/container/container.h"
 #include "runtime/graph/graph.h"
+#include "runtime/kernels/kernels.h"
 #include "tests/vectors/prune_vectors.h"
 #include "xcompress/compress.h"
 
@@ -172,6 +173,7 @@ static enum xc_status compress(const char *settings, const char *quantize, const
         }
     }
     if (status == XC_OK && quantize) status = xc_recipe_add(recipe, "quantize", err);
+    if (status == XC_OK && quantize) status = xc_recipe_set(recipe, "sparse", quantize, err);
     if (status == XC_OK && threads > 1) status = xc_pool_new(&opts.pool, threads, err);
     opts.recipe = recipe;
     opts.calibrate = calibrate;
@@ -255,16 +257,103 @@ static void test_pass(void **state)
             struct xc_err err = { 0 };
             double share;
 
-            ok(compress(cases[i].settings, quantize ? "int8" : NULL, c, 1, a, false, &r, &err), &err);
+            ok(compress(cases[i].settings, quantize ? "fast" : NULL, c, 1, a, false, &r, &err), &err);
             share = zeros_of(&r);
             if (share < cases[i].share - cases[i].within || (!quantize && share > cases[i].share + cases[i].within)) fail_msg("%s: %g zeros", cases[i].settings, share);
-            ok(compress(cases[i].settings, quantize ? "int8" : NULL, c, 3, b, false, &plan, &err), &err);
+            ok(compress(cases[i].settings, quantize ? "fast" : NULL, c, 3, b, false, &plan, &err), &err);
             xc_compress_result_release(&plan);
             same_files(a, b);
-            ok(compress(cases[i].settings, quantize ? "int8" : NULL, c, 1, NULL, true, &plan, &err), &err);
+            ok(compress(cases[i].settings, quantize ? "fast" : NULL, c, 1, NULL, true, &plan, &err), &err);
             if (!c) assert_int_equal(plan.output_bytes, r.output_bytes);
             xc_compress_result_release(&plan);
             xc_compress_result_release(&r);
+        }
+    }
+}
+
+/* ---- sparse encodings ---- */
+static void numbers(const struct xc_model *m, const char *name, float **out, const struct xc_tensor **tensor)
+{
+    const int32_t id = xc_model_find_tensor(m, name);
+    struct xc_err err = { 0 };
+
+    assert_true(id >= 0);
+    *tensor = m->tensors[id];
+    *out = malloc((size_t)xc_tensor_count(*tensor) * sizeof **out);
+    assert_non_null(*out);
+    ok(xc_tensor_to_f32(*tensor, *out, &err), &err);
+}
+
+/* The same numbers as the dense encoding of the same zeros, up to the rounding of two scales; and some encoding of which the file says so. */
+static void test_sparse(void **state)
+{
+    static const char *const cases[][3] = { { "pattern=nm", "int8/row 2:4", "encoder.layer.0.attention.self.query.weight" },
+                                            { "pattern=nm n=1 m=8", "int8/row 1:8", "encoder.layer.1.output.dense.weight" },
+                                            { "pattern=block sparsity=0.75", "int8/row block 16x4", "encoder.layer.0.intermediate.dense.weight" },
+                                            { "pattern=block block_rows=32 block_cols=8 sparsity=0.5", "int8/row block 16x4", "encoder.layer.1.intermediate.dense.weight" },
+                                            { "pattern=nm n=3", "int8/row", "encoder.layer.0.intermediate.dense.weight" },
+                                            { "pattern=block sparsity=0.1", "int8/row", "encoder.layer.0.intermediate.dense.weight" },
+                                            { "sparsity=0.9", "int8/row", "encoder.layer.0.intermediate.dense.weight" } };
+    char path[2][1100];
+
+    (void)state;
+    snprintf(path[0], sizeof path[0], "%s/a.xc", dir);
+    snprintf(path[1], sizeof path[1], "%s/b.xc", dir);
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        struct xc_model *m[2] = { NULL };
+        const struct xc_tensor *t[2];
+        struct xc_compress_result r;
+        struct xc_err err = { 0 };
+        float *x[2];
+        char text[64];
+        double error2 = 0, norm2 = 0;
+        int64_t zeros[2] = { 0 };
+
+        for (int k = 0; k < 2; k++) {
+            ok(compress(cases[i][0], k ? "no" : "fast", NULL, 1, path[k], false, &r, &err), &err);
+            xc_compress_result_release(&r);
+            ok(xc_model_open(&m[k], path[k], &err), &err);
+            numbers(m[k], cases[i][2], &x[k], &t[k]);
+        }
+        assert_string_equal(xc_encoding_text(&t[0]->enc, text, sizeof text), cases[i][1]);
+        for (int64_t n = 0; n < xc_tensor_count(t[0]); n++) {
+            const double d = (double)x[0][n] - (double)x[1][n];
+
+            error2 += d * d;
+            norm2 += (double)x[1][n] * (double)x[1][n];
+            for (int k = 0; k < 2; k++) zeros[k] += x[k][n] == 0.0f;
+        }
+        assert_true(norm2 > 0);
+        if (sqrt(error2 / norm2) > 0.01) fail_msg("%s: error %g against dense", cases[i][0], sqrt(error2 / norm2));
+        assert_true(zeros[0] * 100 > zeros[1] * 95 && zeros[1] * 100 > zeros[0] * 95);
+        if (t[0]->enc.structure == XC_STRUCT_BLOCK) { /* lists that lie */
+            struct xc_tensor copy = *t[0];
+            struct xc_buf *own = NULL;
+            uint32_t *first;
+            uint16_t *quad;
+
+            ok(xc_buf_new(&own, copy.part[XC_PART_INDEX]->size, &err), &err);
+            memcpy(own->data, copy.part[XC_PART_INDEX]->data, own->size);
+            first = (uint32_t *)(void *)own->data;
+            quad = (uint16_t *)(void *)(first + xc_div_up(xc_tensor_rows(t[0]), 16) + 1);
+            assert_true(xc_block_index_ok(first, copy.enc.n, xc_tensor_rows(&copy), xc_tensor_cols(&copy)));
+            quad[0] = 60000;
+            assert_false(xc_block_index_ok(first, copy.enc.n, xc_tensor_rows(&copy), xc_tensor_cols(&copy)));
+            m[0]->tensors[xc_model_find_tensor(m[0], cases[i][2])]->part[XC_PART_INDEX] = own;
+            assert_int_equal(xc_model_verify(m[0], &err), XC_E_FORMAT);
+            assert_non_null(strstr(err.msg, "lists of its blocks"));
+            m[0]->tensors[xc_model_find_tensor(m[0], cases[i][2])]->part[XC_PART_INDEX] = copy.part[XC_PART_INDEX];
+            memcpy(own->data, copy.part[XC_PART_INDEX]->data, own->size);
+            first[0] = 1;
+            assert_false(xc_block_index_ok(first, copy.enc.n, xc_tensor_rows(&copy), xc_tensor_cols(&copy)));
+            first[0] = 0;
+            first[1] = UINT32_MAX;
+            assert_false(xc_block_index_ok(first, copy.enc.n, xc_tensor_rows(&copy), xc_tensor_cols(&copy)));
+            xc_buf_unref(&own);
+        }
+        for (int k = 0; k < 2; k++) {
+            free(x[k]);
+            xc_model_free(&m[k]);
         }
     }
 }
@@ -300,7 +389,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_numpy), cmocka_unit_test(test_second_order), cmocka_unit_test(test_not_definite), cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_pass),          cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_pass),          cmocka_unit_test(test_sparse),       cmocka_unit_test(test_hostile),
     };
     const char *from = getenv("XC_SOURCE_ROOT");
     char template[] = "/tmp/xc_prune_XXXXXX";

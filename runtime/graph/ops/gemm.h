@@ -13,4 +13,8 @@ enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, 
 /* The product alone, tiles of rows and outputs shared out over the pool: g's pointers are whole. */
 void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, int64_t R);
 
+/* An int8 weight in panels: the kernel of its structure, and the sums of its outputs (N padded to 16). w: its data, packed. */
+xc_gemm_s8_fn *xc_gemm_s8_kernel(const struct xc_kernels *k, const struct xc_tensor *t);
+void xc_gemm_s8_sums(int32_t *sum, const int8_t *w, const struct xc_tensor *t);
+
 #endif

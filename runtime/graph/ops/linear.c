@@ -45,7 +45,8 @@ static void linear_cost(const struct xc_graph *g, const struct xc_node *node, co
 
 struct tiles {
     const struct xc_kernels *kern;
-    const struct xc_gemm_s8 *s8; /* one of the three */
+    const struct xc_gemm_s8 *s8; /* one of the three, s8 with its kernel */
+    xc_gemm_s8_fn *s8_fn;
     const struct xc_gemm_s4 *s4;
     const struct xc_gemm_f32 *f32;
     int64_t R, N, across;        /* tiles side by side */
@@ -58,7 +59,7 @@ static void run_tile(void *arg, int64_t item, int thread)
     const int64_t col0 = item % t->across * TILE_COLS, col1 = xc_min_i64(col0 + TILE_COLS, t->N);
 
     (void)thread;
-    if (t->s8) t->kern->gemm_s8(t->s8, row0, row1, col0, col1);
+    if (t->s8) t->s8_fn(t->s8, row0, row1, col0, col1);
     else if (t->s4) t->kern->gemm_s4(t->s4, row0, row1, col0, col1);
     else t->kern->gemm_f32(t->f32, row0, row1, col0, col1);
 }
@@ -71,6 +72,23 @@ static void run_tiles(const struct xc_op_ctx *c, struct tiles t)
 }
 
 void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, int64_t R) { run_tiles(c, (struct tiles){ .f32 = g, .R = R, .N = g->N }); }
+
+/* ---- int8: which kernel ---- */
+static bool held_as(const struct xc_tensor *t, enum xc_structure s) { return t->enc.layout == XC_LAYOUT_PANEL16 && t->enc.structure == s; }
+
+xc_gemm_s8_fn *xc_gemm_s8_kernel(const struct xc_kernels *k, const struct xc_tensor *t)
+{
+    return held_as(t, XC_STRUCT_NM) ? k->gemm_nm_s8 : held_as(t, XC_STRUCT_BLOCK) ? k->gemm_block_s8 : k->gemm_s8;
+}
+
+void xc_gemm_s8_sums(int32_t *sum, const int8_t *w, const struct xc_tensor *t)
+{
+    const int64_t N = xc_tensor_rows(t), K = xc_tensor_cols(t);
+
+    if (held_as(t, XC_STRUCT_NM)) xc_nm_s8_sums(sum, w, t->part[XC_PART_INDEX]->data, N, K);
+    else if (held_as(t, XC_STRUCT_BLOCK)) xc_block_s8_sums(sum, w, t->part[XC_PART_INDEX]->data, N);
+    else xc_panel_s8_sums(sum, w, N, K);
+}
 
 /* ---- int8: x quantized per row, the weight in panels ---- */
 struct quantize {
@@ -124,6 +142,7 @@ static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epi
     struct xc_gemm_s8 g = { .w = (const int8_t *)w->part[XC_PART_DATA]->data, .w_sum16 = w->enc.sum16, .N = N, .K = K, .ep = *ep };
     struct quantize z;
 
+    if (w->part[XC_PART_INDEX]) g.index = w->part[XC_PART_INDEX]->data;
     if (w->enc.layout == XC_LAYOUT_ROWS) {
         int8_t *packed = xc_run_scratch(c->run, xc_panel_s8_bytes(N, K));
 
@@ -137,7 +156,7 @@ static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epi
         int32_t *col_sum = xc_run_scratch(c->run, (size_t)xc_round_up(N, 16) * sizeof *col_sum);
 
         if (!col_sum) return xc_fail_nomem(err, (size_t)N * sizeof *col_sum);
-        xc_panel_s8_sums(col_sum, g.w, N, K);
+        xc_gemm_s8_sums(col_sum, g.w, w);
         g.ep.row_mid = z.mid;
         g.ep.col_sum = col_sum;
     }
@@ -145,7 +164,7 @@ static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epi
     g.ldx = z.ld;
     g.x_sum = z.sum;
     g.ep.row_scale = z.scale;
-    run_tiles(c, (struct tiles){ .s8 = &g, .R = R, .N = N });
+    run_tiles(c, (struct tiles){ .s8 = &g, .s8_fn = xc_gemm_s8_kernel(c->kern, w), .R = R, .N = N });
     return XC_OK;
 }
 

@@ -126,7 +126,7 @@ static v16i block_offset(const int8_t *w, int64_t n)
     v16i sum = i_zero();
     const int32_t offset = SP_OFFSET ? INT32_MIN | 0x808080 : 0; /* four bytes of 128 */
 
-    for (; SP_OFFSET && n > 0; n--, w += 64) sum = sp_dot(sum, i_load((const int32_t *)(const void *)w), offset);
+    for (; SP_OFFSET != 0 && n > 0; n--, w += 64) sum = sp_dot(sum, i_load((const int32_t *)(const void *)w), offset);
     return sum;
 }
 
@@ -158,7 +158,7 @@ static void lanes_gemm_block_s8(const struct xc_gemm_s8 *g, int64_t row0, int64_
                 block_rows(c, xp, part, g->w + 64 * (quad - quads), quad, k0 / 4, stop - quad, rows);
                 quad = stop;
             }
-            for (int64_t r = 0; r < rows && SP_OFFSET; r++) i_store(c + r * 16, i_sub(i_load(c + r * 16), offset));
+            for (int64_t r = 0; SP_OFFSET != 0 && r < rows; r++) i_store(c + r * 16, i_sub(i_load(c + r * 16), offset));
             sp_finish(g, c, rows, r0, c0, col1);
         }
     }

@@ -12,6 +12,15 @@ static void finish(const struct xc_epilogue *ep, float y, int64_t r, int64_t n)
     ep->out[r * ep->ld_out + n] = y;
 }
 
+/* One sum of row r to its output n. */
+static void finish_s8(const struct xc_gemm_s8 *g, int32_t acc, int64_t r, int64_t n)
+{
+    float t = (float)acc * g->ep.row_scale[r];
+
+    if (g->ep.row_mid) t = fmaf(g->ep.row_mid[r], (float)g->ep.col_sum[n], t);
+    finish(&g->ep, fmaf(t, g->ep.col_scale[n], g->ep.bias ? g->ep.bias[n] : 0.0f), r, n);
+}
+
 /* Integer sums are exact in any order, so one output after the other: its inputs are laid side by side once for many rows. */
 enum { ROWS = 32, INPUTS = 512 };
 
@@ -48,20 +57,8 @@ void xc_gemm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, 
             int32_t acc[ROWS];
 
             column(acc, g, n, r0, n_rows);
-            for (int64_t r = r0; r < r0 + n_rows; r++) {
-                float t = (float)acc[r - r0] * g->ep.row_scale[r];
-
-                if (g->ep.row_mid) t = fmaf(g->ep.row_mid[r], (float)g->ep.col_sum[n], t);
-                finish(&g->ep, fmaf(t, g->ep.col_scale[n], g->ep.bias ? g->ep.bias[n] : 0.0f), r, n);
-            }
+            for (int64_t r = r0; r < r0 + n_rows; r++) finish_s8(g, acc[r - r0], r, n);
         }
-}
-
-/* Sixteen sums of one row to its outputs n0 ... . */
-static void finish_s8(const struct xc_gemm_s8 *g, const int32_t *acc, int64_t r, int64_t n0, int64_t col1)
-{
-    for (int64_t l = 0; l < 16 && n0 + l < col1; l++)
-        finish(&g->ep, fmaf((float)acc[l] * g->ep.row_scale[r], g->ep.col_scale[n0 + l], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
 }
 
 void xc_gemm_nm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
@@ -81,7 +78,7 @@ void xc_gemm_nm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row
 
                     acc[i / 4] += (nibble & 8 ? -x : x) * w[i];
                 }
-            finish_s8(g, acc, r, n0, col1);
+            for (int64_t l = 0; l < 16 && n0 + l < col1; l++) finish_s8(g, acc[l], r, n0 + l);
         }
 }
 
@@ -96,7 +93,7 @@ void xc_gemm_block_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t 
 
             for (uint32_t b = first[n0 / 16]; b < first[n0 / 16 + 1]; b++)
                 for (int64_t i = 0; i < 64; i++) acc[i / 4] += g->x[r * g->ldx + 4 * quad[b] + i % 4] * g->w[64 * (int64_t)b + i];
-            finish_s8(g, acc, r, n0, col1);
+            for (int64_t l = 0; l < 16 && n0 + l < col1; l++) finish_s8(g, acc[l], r, n0 + l);
         }
 }
 

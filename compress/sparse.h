@@ -1,0 +1,16 @@
+/* sparse: int8 weights whose zeros lie so that the runtime can leave them out: N:M and blocks (kernels.h, Sparse weights). */
+#ifndef XC_COMPRESS_SPARSE_H
+#define XC_COMPRESS_SPARSE_H
+
+#include "compress/pass.h"
+
+enum xc_sparse_wish { XC_SPARSE_FAST, XC_SPARSE_SMALL, XC_SPARSE_NO };
+
+/* The encoding of an int8 linear whose dense numbers have zeros as `now` says: sparse where that is faster by the figures of bench/sparse, or
+ * smaller when that is the wish; else dense, as *want comes in. why (n bytes) gets the reason in a few words, "" when there are no zeros to speak of. */
+void xc_sparse_choose(struct xc_encoding *want, const struct xc_encoding *now, int64_t rows, int64_t cols, enum xc_sparse_wish wish, char *why, size_t n);
+
+/* Quantizes tensor id into w->want[id], which xc_sparse_choose made sparse. */
+enum xc_status xc_sparse_quantize(struct xc_work *w, int32_t id, struct xc_err *err);
+
+#endif
