@@ -24,6 +24,20 @@ expect_code 0
 run "$XC_BIN" compress "$tiny" -o small.xc --quantize int8 --store small
 expect_code 0
 [ "$(wc -c <small.xc)" -lt "$(wc -c <a.xc)" ] || fail "--store small is not smaller"
+run "$XC_BIN" compress "$tiny" -o int4.xc --quantize int4 --json
+expect_code 0
+expect_json
+[ "$(wc -c <int4.xc)" -lt "$(wc -c <a.xc)" ] || fail "int4 is not smaller than int8"
+run "$XC_BIN" selftest int4.xc
+expect_code 0
+run "$XC_BIN" reproduce int4.xc --from "$tiny"
+expect_code 0
+run "$XC_BIN" compress "$tiny" -o x.xc --quantize int4 --set method=gptq
+expect_code 1
+grep -q -e --calibrate err || fail "gptq without texts: the cure is not named"
+run "$XC_BIN" compress "$tiny" -o x.xc --quantize int4 --set group=48
+expect_code 1
+grep -q "32|64|128|256" err || fail "the groups that there are are not named"
 printf 'A man is playing a guitar.\nTwo dogs run in the city.\n' >texts.txt
 run "$XC_BIN" compress "$tiny" -o s.xc --quantize int8 --static --calibrate texts.txt --json
 expect_code 0
