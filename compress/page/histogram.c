@@ -49,7 +49,7 @@ static void add_bins(void *arg, const float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         const double at = isfinite(x[i]) ? ((double)x[i] / b->end + 1) / 2 * XC_HISTOGRAM_BINS : -1;
 
-        if (isfinite(x[i])) b->bin[at < 0 ? 0 : at >= XC_HISTOGRAM_BINS ? XC_HISTOGRAM_BINS - 1 : (int)at]++;
+        if (isfinite(x[i]) && x[i] != 0) b->bin[at < 0 ? 0 : at >= XC_HISTOGRAM_BINS ? XC_HISTOGRAM_BINS - 1 : (int)at]++;
     }
 }
 

@@ -7,7 +7,7 @@
 #define XC_HISTOGRAM_BINS 81 /* odd: zero has a bin of its own */
 
 struct xc_weights_side {
-    double bin[XC_HISTOGRAM_BINS]; /* shares of all numbers; those beyond the ends are in the outermost */
+    double bin[XC_HISTOGRAM_BINS]; /* shares of all numbers; zeros are counted apart, since those of pruning would dwarf the rest; what lies beyond the ends is in the outermost */
     double mean, deviation, least, most;
     int64_t zeros, odd;            /* odd: NaN or infinite */
 };

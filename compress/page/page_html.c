@@ -270,10 +270,10 @@ static void sensitivity(FILE *f, const struct xc_page *p)
 }
 
 /* ---- weights ---- */
-static void side(FILE *f, const char *what, const struct xc_weights_side *s)
+static void side(FILE *f, const char *what, const struct xc_weights_side *s, const struct xc_tensor *t)
 {
     xc_html(f, "<tr><th scope=\"row\">$</th><td class=\"n\">$</td><td class=\"n\">$</td><td class=\"n\">$</td><td class=\"n\">$</td><td class=\"n\">$</td></tr>\n", what, xc_signed(s->mean, 5).s, xc_fixed(s->deviation, 5).s,
-            xc_signed(s->least, 4).s, xc_signed(s->most, 4).s, xc_integer(s->zeros).s);
+            xc_signed(s->least, 4).s, xc_signed(s->most, 4).s, xc_percent(share((double)s->zeros, (double)xc_tensor_count(t))).s);
 }
 
 static void bin_table(FILE *f, const struct xc_weights *w)
@@ -303,12 +303,12 @@ static void weights(FILE *f, const struct xc_page *p)
         if (w->scaled) PUT(f, "; shown without the scale of smoothing that the file moved into its columns");
         PUT(f, ".</p>\n<p class=\"legend\">");
         if (w->has_before) PUT(f, "<span><i class=\"key line\"></i>before</span>");
-        PUT(f, "<span><i class=\"key area\"></i>after</span></p>\n<figure>\n");
+        PUT(f, "<span><i class=\"key area\"></i>after</span><span>zeros are in the table</span></p>\n<figure>\n");
         xc_picture_histogram(f, w->has_before ? w->before.bin : NULL, w->after.bin, XC_HISTOGRAM_BINS, label);
         xc_html(f, "<div class=\"ends\"><span>$</span><span>0</span><span>$</span></div>\n</figure>\n", xc_signed(-w->end, 4).s, xc_signed(w->end, 4).s);
         PUT(f, "<div class=\"scroll\"><table>\n<thead><tr><th></th><th class=\"n\">mean</th><th class=\"n\">deviation</th><th class=\"n\">least</th><th class=\"n\">most</th><th class=\"n\">zeros</th></tr></thead>\n<tbody>\n");
-        if (w->has_before) side(f, "before", &w->before);
-        side(f, "after", &w->after);
+        if (w->has_before) side(f, "before", &w->before, w->tensor);
+        side(f, "after", &w->after, w->tensor);
         PUT(f, "</tbody>\n</table></div>\n");
         if (w->after.odd || (w->has_before && w->before.odd)) xc_html(f, "<p class=\"over\">NaN or infinite: $ before, $ after.</p>\n", xc_integer(w->before.odd).s, xc_integer(w->after.odd).s);
         bin_table(f, w);

@@ -155,7 +155,7 @@ static void test_weights(void **state)
         apart += (v - (double)x[i]) * (v - (double)x[i]);
         raw += ((double)y[i] - (double)x[i]) * ((double)y[i] - (double)x[i]);
         size += (double)x[i] * (double)x[i];
-        bins[at < 0 ? 0 : at >= XC_HISTOGRAM_BINS ? XC_HISTOGRAM_BINS - 1 : (int)at] += 1.0 / (double)count;
+        if (v != 0) bins[at < 0 ? 0 : at >= XC_HISTOGRAM_BINS ? XC_HISTOGRAM_BINS - 1 : (int)at] += 1.0 / (double)count;
     }
     assert_true(w->has_before && w->scaled);
     assert_true(fabs(w->error - sqrt(apart / size)) < 1e-12);
