@@ -107,13 +107,17 @@ static enum xc_status fill(json_t *root, const struct xc_manifest_facts *f, bool
 struct text {
     char *p;
     size_t n, cap;
+    bool failed; /* jansson does not stop at every -1 */
 };
 
 static int append(const char *bytes, size_t n, void *arg)
 {
     struct text *t = arg;
 
-    if (xc_grow((void **)&t->p, &t->cap, t->n + n + 1, 1, NULL) != XC_OK) return -1;
+    if (t->failed || xc_grow((void **)&t->p, &t->cap, t->n + n + 1, 1, NULL) != XC_OK) {
+        t->failed = true;
+        return -1;
+    }
     memcpy(t->p + t->n, bytes, n);
     t->n += n;
     return 0;
@@ -125,7 +129,7 @@ static enum xc_status make_text(struct text *out, const struct xc_manifest_facts
     enum xc_status status = root ? fill(root, facts, planned, err) : xc_fail_nomem(err, 0);
 
     *out = (struct text){ 0 };
-    if (status == XC_OK && json_dump_callback(root, append, out, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(5))) {
+    if (status == XC_OK && (json_dump_callback(root, append, out, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(5)) | out->failed)) {
         xc_free(out->p);
         *out = (struct text){ 0 };
         status = xc_fail_nomem(err, 0);

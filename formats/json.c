@@ -12,15 +12,28 @@
 
 static pthread_once_t alloc_once = PTHREAD_ONCE_INIT;
 
-/* jansson's parser calls some failed allocations a syntax error; this says whether one failed since it was cleared. */
-static _Thread_local bool alloc_failed;
+/* jansson's parser calls some failed allocations a syntax error, and after others goes on without the character that had no room, and then, given
+ * memory again, beyond the end of a string. So within a parse all allocations fail after one that did. */
+static _Thread_local bool parsing, alloc_failed;
 
 static void *json_alloc(size_t bytes)
 {
-    void *const p = xc_malloc(bytes);
+    void *const p = parsing && alloc_failed ? NULL : xc_malloc(bytes);
 
     if (p == NULL) alloc_failed = true;
     return p;
+}
+
+static json_t *parse(const char *bytes, size_t n, size_t flags, json_error_t *error)
+{
+    json_t *value;
+
+    alloc_failed = false;
+    parsing = true;
+    value = json_loadb(bytes, n, flags, error);
+    parsing = false;
+    if (alloc_failed) xc_json_free(&value);
+    return value;
 }
 
 /* Our allocator, so that tests can make any allocation fail; an application that has set its own keeps it. */
@@ -98,12 +111,9 @@ enum xc_status xc_json_parse(json_t **out, const char *bytes, size_t n, const ch
         return xc_fail_at(err, xc_fail(err, XC_E_LIMIT, "JSON of %zu bytes, at most %zu are read", n, limits->max_bytes), "%s", name);
     XC_TRY(check_bounds(bytes, n, name, limits, err));
 
-    alloc_failed = false;
-    *out = json_loadb(bytes, n, flags, &error);
-    if (*out == NULL && json_error_code(&error) == json_error_numeric_overflow) *out = json_loadb(bytes, n, flags | JSON_DECODE_INT_AS_REAL, &error);
+    *out = parse(bytes, n, flags, &error);
+    if (*out == NULL && !alloc_failed && json_error_code(&error) == json_error_numeric_overflow) *out = parse(bytes, n, flags | JSON_DECODE_INT_AS_REAL, &error);
     if (*out != NULL) return XC_OK;
-
-    /* jansson forgets some failed allocations: those leave no text, or a wrong one. */
     if (alloc_failed || json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
         return xc_fail_at(err, xc_fail_nomem(err, n), "%s", name);
     offset = error.position < 0 ? 0 : (size_t)error.position;

@@ -9,21 +9,30 @@
 
 /* STYLE 13 allows no global state but the kernel table; a process-wide fault hook is the second exception, and holds no data. */
 static _Atomic int64_t alloc_count;
-static _Atomic int64_t fail_from = INT64_MAX; /* allocations numbered from here on fail */
+static _Atomic int64_t fail_from = INT64_MAX; /* allocations numbered from here on fail, */
+static _Atomic int64_t fail_to = INT64_MAX;   /* up to before this one */
 
 /* Counts one allocation; true when it is to fail. Sizes that no pointer difference can hold always fail. */
 static bool refused(size_t bytes)
 {
     const int64_t number = atomic_fetch_add_explicit(&alloc_count, 1, memory_order_relaxed);
 
-    return bytes > PTRDIFF_MAX || number >= atomic_load_explicit(&fail_from, memory_order_relaxed);
+    return bytes > PTRDIFF_MAX ||
+           (number >= atomic_load_explicit(&fail_from, memory_order_relaxed) && number < atomic_load_explicit(&fail_to, memory_order_relaxed));
 }
 
 void xc_alloc_fail_after(int64_t n)
 {
     const int64_t now = atomic_load(&alloc_count);
 
+    atomic_store(&fail_to, INT64_MAX);
     atomic_store(&fail_from, n < 0 || n > INT64_MAX - now ? INT64_MAX : now + n);
+}
+
+void xc_alloc_fail_once(int64_t n)
+{
+    xc_alloc_fail_after(n);
+    atomic_store(&fail_to, atomic_load(&fail_from) + 1);
 }
 
 int64_t xc_alloc_count(void)

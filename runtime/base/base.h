@@ -72,9 +72,10 @@ void xc_free(void *p);
 /* Grows *items (element size `size`) so that it holds at least `want`, doubling; XC_E_NOMEM or overflow is reported. */
 enum xc_status xc_grow(void **items, size_t *cap, size_t want, size_t size, struct xc_err *err);
 
-/* Fault injection for tests: the (n+1)-th allocation from now on fails, and every later one too; n < 0 turns it off.
+/* Fault injection for tests: the (n+1)-th allocation from now on fails, and every later one too (once: only that one); n < 0 turns it off.
  * xc_alloc_count() counts the allocations so far in this process: a run after the first must leave it unchanged. */
 void xc_alloc_fail_after(int64_t n);
+void xc_alloc_fail_once(int64_t n); /* n >= 0 */
 int64_t xc_alloc_count(void);
 
 /* "out of memory (N bytes)" */
