@@ -40,7 +40,7 @@ static void *filled(size_t bytes, int what)
     for (size_t i = 0; i < bytes / (what == 'f' ? 4 : 1); i++) {
         s = s * 1664525u + 1013904223u;
         if (what == 'f') ((float *)(void *)p)[i] = (float)(s >> 8) / 16777216.0f - 0.5f;
-        else if (what == 'w') ((int8_t *)p)[i] = (int8_t)((int)(s >> 24) % 127 - 63);
+        else if (what == 'w') ((int8_t *)p)[i] = (int8_t)((int)(s >> 24) % 91 - 45);
         else p[i] = 0;
     }
     return p;
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 
     const double f32_peak = peak_named(zmm ? "f32_fma512" : "f32_fma");
     const double s8_peak = zmm ? peak_named("int8_vnni512") : strcmp(isa, "avxvnni") == 0 ? peak_named("int8_vnni256")
-                         : strcmp(isa, "neon") == 0 ? peak_named("int8_sdot") : peak_named("int8_s8_sum16");
+                         : strcmp(isa, "neon") == 0 ? peak_named("int8_sdot") : peak_named("int8_calm");
 
     printf("{\"isa\": \"%s\", \"repetitions\": %d, \"peak_gops\": {", isa, repetitions);
     for (size_t i = 0, n = 0; i < N_PEAKS; i++)

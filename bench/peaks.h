@@ -53,6 +53,8 @@ struct peak {
 #define U8(a, t) UNSIGN(t) WIDEN(a, t)
 #define S8_16(a, t, u) SIGN(t) SIGN(u) "vpaddw %%ymm" u ", %%ymm" t ", %%ymm" t "\n" WIDEN(a, t)
 #define U8_16(a, t, u) UNSIGN(t) UNSIGN(u) "vpaddw %%ymm" u ", %%ymm" t ", %%ymm" t "\n" WIDEN(a, t)
+#define ADD16(t, u) UNSIGN(u) "vpaddw %%ymm" u ", %%ymm" t ", %%ymm" t "\n"
+#define CALM(a, t, u) UNSIGN(t) ADD16(t, u) ADD16(t, u) ADD16(t, u) "vpsubw %%ymm12, %%ymm" t ", %%ymm" t "\n" WIDEN(a, t)
 #define FMA(a, t) "vfmadd231ps %%ymm13, %%ymm12, %%ymm" a "\n"
 #define DOT_VEX(a, t) "%{vex%} vpdpbusd %%ymm13, %%ymm12, %%ymm" a "\n"
 #define DOT_512(a, t) "vpdpbusd %%zmm13, %%zmm12, %%zmm" a "\n"
@@ -62,6 +64,7 @@ CHAIN(peak_s8, ZERO, TEN(S8))
 CHAIN(peak_u8, ZERO, TEN(U8))
 CHAIN(peak_s8_16, ZERO, NINE(S8_16))
 CHAIN(peak_u8_16, ZERO, NINE(U8_16))
+CHAIN(peak_calm, ZERO, NINE(CALM))
 CHAIN(peak_fma, ZERO, TEN(FMA))
 CHAIN(peak_dot_vex, ZERO, TEN(DOT_VEX))
 CHAIN(peak_dot_512, ZERO, TEN(DOT_512))
@@ -72,6 +75,7 @@ static struct peak peaks[] = {
     {"int8_s8_sum16", "avx2", "the same, two vpmaddubsw added before vpmaddwd", false, 9 * 64, peak_s8_16, 0},
     {"int8_u8", "avx2", "unsigned x signed: vpmaddubsw, vpmaddwd, vpaddd", false, 10 * 32, peak_u8, 0},
     {"int8_u8_sum16", "avx2", "the same, two vpmaddubsw added before vpmaddwd", false, 9 * 64, peak_u8_16, 0},
+    {"int8_calm", "avx2", "calm rows: four vpmaddubsw and the offset added before vpmaddwd", false, 9 * 128, peak_calm, 0},
     {"f32_fma", "avx2", "vfmadd231ps ymm", true, 10 * 8, peak_fma, 0},
     {"int8_vnni256", "avxvnni", "vpdpbusd ymm", false, 10 * 32, peak_dot_vex, 0},
     {"int8_vnni512", "avx512vnni", "vpdpbusd zmm", false, 10 * 64, peak_dot_512, 0},

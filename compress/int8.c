@@ -6,42 +6,98 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lowers magnitudes of a quad one by one until their sum fits. A step on number i costs (|x|-(|q|-1))^2 - (|x|-|q|)^2 = 2(|x|-|q|) + 1,
- * which only grows as |q| falls, so taking the cheapest step each time gives the least total error. Ties: the first. */
-static void lower_quad(int8_t *q[4], const float mag[4], int sum)
+/* Some of the numbers of a row that a rule binds together: places in the group, and how many there are. */
+struct bound {
+    int at[8], n;
+};
+
+static int magnitude_sum(const int8_t *q, const struct bound *b)
 {
-    int m[4];
+    int sum = 0;
 
-    for (int i = 0; i < 4; i++) m[i] = abs(*q[i]);
-    for (; sum > XC_SUM16_MAX; sum--) {
-        int best = -1;
-
-        for (int i = 0; i < 4; i++)
-            if (m[i] > 0 && (best < 0 || mag[i] - (float)m[i] < mag[best] - (float)m[best])) best = i;
-        m[best]--;
-    }
-    for (int i = 0; i < 4; i++) *q[i] = (int8_t)(*q[i] < 0 ? -m[i] : m[i]);
+    for (int i = 0; i < b->n; i++) sum += abs(q[b->at[i]]);
+    return sum;
 }
 
-int64_t xc_int8_clamp_pairs(int8_t *q, const float *x, float factor, int64_t C, int64_t n_x)
+static int square_sum(const int8_t *q, const struct bound *b)
+{
+    int sum = 0;
+
+    for (int i = 0; i < b->n; i++) sum += q[b->at[i]] * q[b->at[i]];
+    return sum;
+}
+
+/* Lowers magnitudes one by one until the sum fits. A step on number i costs (|x|-(|q|-1))^2 - (|x|-|q|)^2 = 2(|x|-|q|) + 1, which only
+ * grows as |q| falls, and brings 1, or 2|q| - 1 for squares: the cheapest step for what it brings each time; for plain sums that
+ * gives the least total error. Ties: the first. */
+static void lower(int8_t *q, const float *mag, const struct bound *b, int sum, int limit, bool squares)
+{
+    while (sum > limit) {
+        int best = -1;
+        float price = 0;
+
+        for (int i = 0; i < b->n; i++) {
+            const int m = abs(q[b->at[i]]);
+            const float cost = (2 * (mag[b->at[i]] - (float)m) + 1) / (float)(squares ? 2 * m - 1 : 1);
+
+            if (m > 0 && (best < 0 || cost < price)) best = b->at[i], price = cost;
+        }
+        sum -= squares ? 2 * abs(q[best]) - 1 : 1;
+        q[best] = (int8_t)(q[best] < 0 ? q[best] + 1 : q[best] - 1);
+    }
+}
+
+/* The three rules of w_sum16 (kernels.h) on 16 numbers; each only lowers magnitudes, so what one has mended the next leaves mended.
+ * Returns how often one had to. */
+static int64_t clamp_group(int8_t q[16], const float mag[16])
 {
     int64_t changed = 0;
 
-    for (int64_t k = 0; k < C; k += 8) {
-        const int8_t *g = q + k;
-        const int even = abs(g[0]) + abs(g[1]) + abs(g[4]) + abs(g[5]), odd = abs(g[2]) + abs(g[3]) + abs(g[6]) + abs(g[7]);
+    for (int k = 0; k < 16; k += 2) {
+        const struct bound pair = { { k, k + 1 }, 2 };
 
-        if (even <= XC_SUM16_MAX && odd <= XC_SUM16_MAX) continue;
-        for (int half = 0; half < 4; half += 2) {
-            const int64_t at[4] = { k + half, k + half + 1, k + half + 4, k + half + 5 };
-            int8_t *quad[4] = { q + at[0], q + at[1], q + at[2], q + at[3] };
-            float mag[4];
+        if (abs(q[k] + q[k + 1]) <= XC_PAIR_MAX) continue; /* of different signs they cancel */
+        lower(q, mag, &pair, magnitude_sum(q, &pair), XC_PAIR_MAX, false);
+        changed++;
+    }
+    for (int k = 0; k < 16; k += k % 8 ? 6 : 2) { /* 0 2 8 10 */
+        const struct bound quad = { { k, k + 1, k + 4, k + 5 }, 4 };
+        const int sum = magnitude_sum(q, &quad);
 
-            if ((half ? odd : even) <= XC_SUM16_MAX) continue;
-            for (int i = 0; i < 4; i++) mag[i] = at[i] < n_x ? fabsf(x[at[i]] * factor) : 0.0f;
-            lower_quad(quad, mag, half ? odd : even);
-            changed++;
+        if (sum <= XC_SUM16_MAX) continue;
+        lower(q, mag, &quad, sum, XC_SUM16_MAX, false);
+        changed++;
+    }
+    for (int lane = 0; lane < 4; lane++) { /* half of the inputs, one sign */
+        struct bound b = { { 0 }, 0 };
+
+        for (int i = 0; i < 8; i++) {
+            const int k = lane / 2 * 2 + i / 2 * 4 + i % 2;
+
+            if (lane % 2 ? q[k] < 0 : q[k] > 0) b.at[b.n++] = k;
         }
+        const int sum = square_sum(q, &b);
+
+        if (sum <= XC_LANE_SQUARES) continue;
+        lower(q, mag, &b, sum, XC_LANE_SQUARES, true);
+        changed++;
+    }
+    return changed;
+}
+
+int64_t xc_int8_clamp(int8_t *q, const float *x, float factor, int64_t C, int64_t n_x)
+{
+    int64_t changed = 0;
+
+    for (int64_t k = 0; k < C; k += 16) {
+        const int64_t n = xc_min_i64(16, C - k);
+        int8_t group[16] = { 0 };
+        float mag[16];
+
+        memcpy(group, q + k, (size_t)n);
+        for (int64_t i = 0; i < 16; i++) mag[i] = k + i < n_x ? fabsf(x[k + i] * factor) : 0.0f;
+        changed += clamp_group(group, mag);
+        memcpy(q + k, group, (size_t)n);
     }
     return changed;
 }
@@ -64,38 +120,72 @@ static int64_t row_facts(const float *x, int64_t C, float *max)
     return -1;
 }
 
-/* |x| summed over each quad of the pair-sum rule. */
-static void quad_sums(float *t, const float *x, int64_t C)
-{
-    int64_t k = 0;
+/* What the rules bound, in units of x: limit * s holds t, and shortening t to that costs share * (t - limit * s)^2 at least. */
+enum { PAIRS, QUADS, LANES, N_RULES };
+static const struct { double limit, share; } rules[N_RULES] = { { XC_PAIR_MAX, 0.5 }, { XC_SUM16_MAX, 0.25 }, { 128, 1 } };
+_Static_assert(XC_LANE_SQUARES == 128 * 128, "the lanes' limit");
 
-    for (; k + 8 <= C; k += 8) {
-        t[k / 4] = (fabsf(x[k]) + fabsf(x[k + 1])) + (fabsf(x[k + 4]) + fabsf(x[k + 5]));
-        t[k / 4 + 1] = (fabsf(x[k + 2]) + fabsf(x[k + 3])) + (fabsf(x[k + 6]) + fabsf(x[k + 7]));
-    }
-    if (k == C) return;
-    t[k / 4] = t[k / 4 + 1] = 0.0f;
-    for (int64_t i = k; i < C; i++) t[k / 4 + (i % 4) / 2] += fabsf(x[i]);
+/* t of each rule's pairs, quads and lanes in a row of C numbers; t has room for two numbers an input. Returns where each rule's end. */
+static void bounds_of(float *t, int64_t end[N_RULES], const float *x, int64_t C)
+{
+    int64_t n = 0;
+
+    for (int64_t k = 0; k < C; k += 2) t[n++] = fabsf(x[k] + (k + 1 < C ? x[k + 1] : 0.0f));
+    end[PAIRS] = n;
+    for (int64_t k0 = 0; k0 < C; k0 += 8)
+        for (int64_t half = 0; half < 4; half += 2) {
+            float sum = 0;
+
+            for (int64_t i = 0; i < 4; i++) {
+                const int64_t k = k0 + half + i / 2 * 4 + i % 2;
+
+                sum += k < C ? fabsf(x[k]) : 0.0f;
+            }
+            t[n++] = sum;
+        }
+    end[QUADS] = n;
+    for (int64_t k0 = 0; k0 < C; k0 += 16)
+        for (int64_t half = 0; half < 4; half += 2) {
+            float up = 0, down = 0;
+
+            for (int64_t i = 0; i < 8; i++) {
+                const int64_t k = k0 + half + i / 2 * 4 + i % 2;
+                const float v = k < C ? x[k] : 0.0f, above = v > 0 ? v : 0.0f, below = v < 0 ? v : 0.0f;
+
+                up += above * above, down += below * below;
+            }
+            t[n++] = sqrtf(up), t[n++] = sqrtf(down);
+        }
+    end[LANES] = n;
 }
 
-/* The scale of least error under the pair-sum rule. A row whose quads are clamped would rather have a larger step: with step s rounding
- * costs s^2/12 a number, and a quad of sum t > 254 s costs (t - 254 s)^2 / 4, its excess shared by four. The sum is convex and
- * piecewise quadratic in s, so Newton's steps on the set of quads in excess end after a few. Never below absmax / 127. */
-static float pair_scale(const float *t, int64_t C, float max)
+/* The scale of least error under the rules. A row of which much would be clamped would rather have a larger step: with step s rounding
+ * costs s^2/12 a number, and what is in excess of a rule the shares above. The sum is convex and piecewise quadratic in s, so Newton's
+ * steps on the set in excess end after a few. Never below absmax / 127. */
+static float bound_scale(float *t, const float *x, int64_t C, float max)
 {
-    const double a = (double)C / 12.0, limit = XC_SUM16_MAX, least = (double)max / 127.0;
+    const double least = (double)max / 127.0;
+    int64_t end[N_RULES];
     double s = least;
 
+    bounds_of(t, end, x, C);
     for (int i = 0; i < 16; i++) {
-        double sum = 0, n = 0, next;
+        double above = 0, below = (double)C / 12.0, next;
 
-        for (int64_t q = 0; q < xc_round_up(C, 8) / 4; q++) {
-            const bool excess = (double)t[q] > limit * s;
+        for (int64_t k = 0, rule = 0; rule < N_RULES; rule++) {
+            const double limit = rules[rule].limit;
+            double sum = 0, n = 0;
 
-            sum += excess ? (double)t[q] : 0.0;
-            n += excess ? 1.0 : 0.0;
+            for (; k < end[rule]; k++) {
+                const bool excess = (double)t[k] > limit * s;
+
+                sum += excess ? (double)t[k] : 0.0;
+                n += excess ? 1.0 : 0.0;
+            }
+            above += rules[rule].share * limit * sum;
+            below += rules[rule].share * limit * limit * n;
         }
-        next = limit / 2 * sum / (2 * a + limit * limit / 2 * n); /* where the derivative is zero while the set stays */
+        next = above / below; /* where the derivative is zero while the set stays */
         if (next < least) next = least;
         if (fabs(next - s) <= 1e-4 * s) break;
         s = next;
@@ -121,7 +211,7 @@ static void add_sums(struct xc_int8_sums *s, const int8_t *q, const float *x, fl
     s->zeros += zeros;
 }
 
-bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sums, const float *x, int64_t R, int64_t C, bool sum16, float *quads, const struct xc_kernels *kern, int64_t *bad)
+bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sums, const float *x, int64_t R, int64_t C, bool sum16, float *bounds, const struct xc_kernels *kern, int64_t *bad)
 {
     const int64_t C8 = xc_round_up(C, 8);
 
@@ -135,13 +225,10 @@ bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sum
             *bad = r * C + at;
             return false;
         }
-        if (sum16) {
-            quad_sums(quads, x, C);
-            step = pair_scale(quads, C, max);
-        }
+        if (sum16) step = bound_scale(bounds, x, C, max);
         kern->quantize_rows_s8(q, ldq, &scale[r], &sum, x, C, 1, C, step * 127.0f > max ? step : 0.0f);
         memset(q + C, 0, (size_t)(C8 - C));
-        if (sum16 && scale[r] > 0.0f) sums->clamped += xc_int8_clamp_pairs(q, x, 1.0f / scale[r], C8, C);
+        if (sum16 && scale[r] > 0.0f) sums->clamped += xc_int8_clamp(q, x, 1.0f / scale[r], C8, C);
         add_sums(sums, q, x, scale[r], C);
     }
     return true;

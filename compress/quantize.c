@@ -1,8 +1,8 @@
-/* quantize: int8 weights, and weights of 4, 3 and 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its pair-sum rule; tables of
+/* quantize: int8 weights, and weights of 4, 3 and 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its 16-bit rules; tables of
  * embeddings are symmetric per row. Below int8 every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run time, or by one scale seen on
  * calibration texts. Attention runs in int8. Norms and biases stay f32.
  *
- * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the pair-sum rule. */
+ * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the 16-bit rules. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -193,7 +193,7 @@ struct job {
     const struct xc_kernels *kern;
     const float *x;         /* the window */
     int8_t *scratch;        /* BLOCK rows a thread */
-    float *quads;           /* one row's a thread */
+    float *bounds;          /* one row's a thread */
     int8_t *data;           /* of the tensor */
     float *scale;
     struct xc_int8_sums *sums; /* per block of the tensor */
@@ -209,7 +209,7 @@ static void quantize_block(void *arg, int64_t item, int thread)
     int8_t *q = j->scratch + (int64_t)thread * BLOCK * j->ld;
     int64_t bad;
 
-    if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], j->x + first * j->cols, n, j->cols, j->enc.sum16, j->quads + (int64_t)thread * (j->ld / 4), j->kern, &bad)) {
+    if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], j->x + first * j->cols, n, j->cols, j->enc.sum16, j->bounds + (int64_t)thread * 2 * j->ld, j->kern, &bad)) {
         j->bad[block] = row * j->cols + bad;
         return;
     }
@@ -274,10 +274,10 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     j.scale = (float *)(void *)scale->data;
     window = xc_alloc_aligned((size_t)(window_rows * cols) * sizeof *window);
     j.scratch = xc_alloc_aligned((size_t)(BLOCK * ld) * (size_t)xc_pool_threads(w->opts->pool));
-    j.quads = xc_malloc((size_t)(ld / 4) * (size_t)xc_pool_threads(w->opts->pool) * sizeof *j.quads);
+    j.bounds = xc_malloc((size_t)(2 * ld) * (size_t)xc_pool_threads(w->opts->pool) * sizeof *j.bounds);
     j.sums = xc_calloc((size_t)blocks, sizeof *j.sums);
     j.bad = xc_malloc((size_t)blocks * sizeof *j.bad);
-    if (!window || !j.scratch || !j.quads || !j.sums || !j.bad) {
+    if (!window || !j.scratch || !j.bounds || !j.sums || !j.bad) {
         status = xc_fail_nomem(err, (size_t)(window_rows * cols) * sizeof *window);
         goto out;
     }
@@ -296,7 +296,7 @@ out:
     xc_buf_unref(&scale);
     xc_free(window);
     xc_free(j.scratch);
-    xc_free(j.quads);
+    xc_free(j.bounds);
     xc_free(j.sums);
     xc_free(j.bad);
     return status;

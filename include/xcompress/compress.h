@@ -90,7 +90,7 @@ struct xc_layer_report {
     double error;        /* relative L2 of the weight; 0 when unchanged */
     double output_error; /* relative L2 of the layer's output on the calibration texts; -1 = not measured */
     double sparsity;     /* share of zeros; -1 = not counted: the tensor was not changed, or only planned */
-    int64_t clamped;     /* groups changed by the pair-sum rule (kernels.h) */
+    int64_t clamped;     /* groups changed by the 16-bit rules (kernels.h) */
 };
 
 struct xc_compress_result {

@@ -43,7 +43,7 @@ struct xc_encoding {
     uint8_t layout;    /* enum xc_layout */
     uint8_t scale_format; /* enum xc_format of the scales; f32 or f16 */
     bool zero_point;   /* affine: a zero point per group */
-    bool sum16;        /* int8 panel16: the pair-sum rule of kernels.h holds */
+    bool sum16;        /* int8 panel16: the 16-bit rules of kernels.h hold */
     bool perm_rows, perm_cols; /* a permutation part is present */
     int32_t group;     /* inputs per scale along a row; 0 = the whole row (one scale per output or table row) */
     int32_t n, m;

@@ -76,15 +76,22 @@ struct xc_gemm_s8 {
     const int32_t *x_sum;  /* (R) sum of each row's K values (quantize_rows_s8 makes it) */
     const int8_t *w;       /* panel16, values in [-127,127] */
     const void *index;     /* sparse weights: which inputs w speaks of; else unused */
-    bool w_sum16;          /* the weight obeys the pair-sum rule below */
+    bool w_sum16;          /* the weight obeys the 16-bit rules below */
     int64_t N, K;
     struct xc_epilogue ep;
 };
-/* Pair-sum rule (XC_SUM16_MAX): for every output and every aligned group of 8 inputs, |w0|+|w1|+|w4|+|w5| <= 254 and
+/* The 16-bit rules. XC_SUM16_MAX: for every output and every aligned group of 8 inputs, |w0|+|w1|+|w4|+|w5| <= 254 and
  * |w2|+|w3|+|w6|+|w7| <= 254, so that two vpmaddubsw results of |x| <= 127 can be added in 16 bits, with one unit a weight to spare
  * for negating by xor (avx2/gemm_s8.c): 127 * (254 + 4) = 32766. Ordinary weights break it in about one group in ten thousand;
- * quantization clamps those. Kernels that do not need it ignore it. */
+ * quantization clamps those.
+ * Two more bounds go with it, for rows of x that are not extreme (avx2/gemm_s8.c):
+ *   XC_PAIR_MAX       neighbours w0, w1 (2, 3 and so on) of one sign have |w0 + w1| <= 129: 254 * 129 fits 16 bits;
+ *   XC_LANE_SQUARES   in each aligned group of 16 inputs, of the eight weights 0 1 4 5 8 9 12 13 and of the other eight, the squares of the
+ *                     positive weights sum to at most 128^2, and those of the negative ones.
+ * w_sum16 promises all three (xc_sum16_ok). Kernels that do not need them ignore them. */
 #define XC_SUM16_MAX 254
+#define XC_PAIR_MAX 129
+#define XC_LANE_SQUARES 16384
 
 /* The same with int4 weights in groups of inputs: for each row and output
  *   acc = 0;  for groups g ascending: acc = fmaf((float)(sum over k in g of x[k] * (u[k] - zero)), scale, acc)
@@ -266,7 +273,7 @@ void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K); 
 size_t xc_panel_s4_bytes(int64_t N, int64_t K); /* 0 on overflow */
 void xc_pack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* src: a nibble a byte */
 void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K);
-bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the pair-sum rule? */
+bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the 16-bit rules? */
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
 void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
 

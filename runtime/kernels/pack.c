@@ -87,17 +87,21 @@ bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K)
     const int64_t K4 = xc_round_up(K, 4);
 
     for (int64_t n = 0; n < N; n++)
-        for (int64_t k0 = 0; k0 < K; k0 += 8)
-            for (int64_t half = 0; half < 4; half += 2) {
-                int sum = 0;
+        for (int64_t k0 = 0; k0 < K; k0 += 16)
+            for (int64_t half = 0; half < 4; half += 2) { /* a lane: eight of the sixteen inputs */
+                int magnitudes[2] = {0}, squares[2] = {0};
 
-                for (int64_t i = 0; i < 4; i++) {
-                    const int64_t k = k0 + half + i / 2 * 4 + i % 2;
-                    const int v = k < K4 ? w[at_s8(n, k, K4)] : 0;
+                for (int64_t i = 0; i < 8; i += 2) {
+                    const int64_t k = k0 + half + i / 2 * 4;
+                    const int v = k < K4 ? w[at_s8(n, k, K4)] : 0, u = k < K4 ? w[at_s8(n, k + 1, K4)] : 0;
 
-                    sum += v < 0 ? -v : v;
+                    if (v + u > XC_PAIR_MAX || v + u < -XC_PAIR_MAX) return false;
+                    magnitudes[i / 4] += (v < 0 ? -v : v) + (u < 0 ? -u : u);
+                    squares[v < 0] += v * v;
+                    squares[u < 0] += u * u;
                 }
-                if (sum > XC_SUM16_MAX) return false;
+                if (magnitudes[0] > XC_SUM16_MAX || magnitudes[1] > XC_SUM16_MAX) return false;
+                if (squares[0] > XC_LANE_SQUARES || squares[1] > XC_LANE_SQUARES) return false;
             }
     return true;
 }

@@ -85,10 +85,15 @@ static int8_t *rows_s8(int64_t R, int64_t K, int64_t ld, enum fill fill)
 {
     int8_t *p = block((size_t)(R * ld));
 
-    for (int64_t r = 0; r < R; r++)
+    for (int64_t r = 0; r < R; r++) {
+        const uint32_t kind = rnd() % 5; /* random rows: of any numbers, small, small with spikes, near -127 with few or many spikes */
+
         for (int64_t k = 0; k < ld; k++) {
             int v = (int)(rnd() % 255) - 127;
 
+            if (kind == 1) v /= 3;
+            if (kind == 2) v = rnd() % 64 ? v / 4 : v;
+            if (kind >= 3) v = rnd() % (kind == 3 ? 64 : 12) ? -127 + (int)(rnd() % 30) : -127 + (int)(rnd() % (XC_AFFINE_SPAN + 1));
             if (fill == ALL_MAX) v = 127;
             if (fill == ALL_MIN) v = -127;
             if (fill == ALTERNATE) v = (r + k) % 2 ? -127 : 127;
@@ -96,6 +101,7 @@ static int8_t *rows_s8(int64_t R, int64_t K, int64_t ld, enum fill fill)
             if (k >= K && k < xc_round_up(K, 4)) v = 0;
             p[r * ld + k] = (int8_t)v;
         }
+    }
     return p;
 }
 
@@ -137,14 +143,15 @@ static void *scratch_for(int64_t D)
 
 static void sum16_weights(int8_t *w, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) w[i] = (int8_t)(w[i] > 63 ? 63 : w[i] < -63 ? -63 : w[i]); /* 4 * 63 <= 254 */
+    for (int64_t i = 0; i < n; i++) w[i] = (int8_t)(w[i] > 45 ? 45 : w[i] < -45 ? -45 : w[i]); /* 4 * 45 <= 254, 8 * 45^2 <= 128^2 */
 }
 
+/* As large as the rules allow: quads of 254, pairs of 129, lanes whose positive squares are all of 128^2. */
 static void extreme_sum16(int8_t *w, int64_t n, int64_t K)
 {
-    static const int8_t pairs[8] = {127, 127, -127, 127, 0, 0, 0, 0}; /* 127 + 127 = 254 */
+    static const int8_t groups[2][16] = {{127, -127, 65, 64, 0, 0, 0, 0, 15, 0, 63, 63, 0, 0, 0, 0}, {-64, -64, 45, 45, -64, -62, 45, 45, -15, 0, 45, 45, 0, 0, 45, 45}};
 
-    for (int64_t i = 0; i < n; i++) w[i] = pairs[i % K % 8];
+    for (int64_t i = 0; i < n; i++) w[i] = groups[i / K % 2][i % K % 16];
 }
 
 static void check_gemm_s8(const struct xc_kernels *k)

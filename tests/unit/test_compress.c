@@ -1,4 +1,4 @@
-/* test_compress: the whole job on tiny checkpoints: the same bytes for any threads, the pair-sum rule, exact plans, a manifest without paths,
+/* test_compress: the whole job on tiny checkpoints: the same bytes for any threads, the 16-bit rules, exact plans, a manifest without paths,
  * golden samples that a flipped weight fails, reproduction, calibration, and no file after any failed allocation. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* test_compress_parts: the pieces of compression on their own: int8 rows and the pair-sum rule against brute force, recipes and their
+/* test_compress_parts: the pieces of compression on their own: int8 rows and the 16-bit rules against brute force, recipes and their
  * words, calibration texts, ranges. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,14 +32,14 @@ static const int quads[2][4] = { { 0, 1, 4, 5 }, { 2, 3, 6, 7 } };
 
 static bool obeys(const int8_t *q, int64_t C)
 {
-    for (int64_t k = 0; k < C; k += 8)
-        for (int h = 0; h < 2; h++) {
-            int sum = 0;
+    int8_t *panel = calloc(1, xc_panel_s8_bytes(1, C));
+    bool good;
 
-            for (int i = 0; i < 4; i++) sum += k + quads[h][i] < C ? abs(q[k + quads[h][i]]) : 0;
-            if (sum > XC_SUM16_MAX) return false;
-        }
-    return true;
+    assert_non_null(panel);
+    xc_pack_panel_s8(panel, q, 1, C);
+    good = xc_sum16_ok(panel, 1, C);
+    free(panel);
+    return good;
 }
 
 /* The least squared error of four magnitudes x held as integers whose sum is at most the limit. */
@@ -70,11 +70,11 @@ static void test_clamp_is_least(void **state)
 
         xc_rng_init(&rng, seed, 1);
         for (int i = 0; i < 4; i++) {
-            mag[i] = 30.0f + 97.0f * (float)xc_rng_unit(&rng);
-            x[quads[0][i]] = xc_rng_below(&rng, 2) ? mag[i] : -mag[i];
+            mag[i] = 40.0f + 50.0f * (float)xc_rng_unit(&rng);
+            x[quads[0][i]] = i % 2 ? mag[i] : -mag[i]; /* signs that differ: the quad's rule alone binds */
         }
         for (int i = 0; i < 8; i++) q[i] = (int8_t)lrintf(x[i]);
-        xc_int8_clamp_pairs(q, x, 1.0f, 8, 8);
+        xc_int8_clamp(q, x, 1.0f, 8, 8);
         assert_true(obeys(q, 8));
         for (int i = 0; i < 8; i++) {
             assert_true((float)q[i] * x[i] >= 0); /* no sign changes */
@@ -84,20 +84,49 @@ static void test_clamp_is_least(void **state)
     }
 }
 
+/* Each rule alone, on magnitudes that break it; and that what obeys is left as it is. */
+static void test_clamp_rules(void **state)
+{
+    static const float cases[][16] = {
+        { 100, 90 },                                      /* a pair of one sign */
+        { -127, -3 },                                     /* the same, by one */
+        { 70, -70, 0, 0, 70, -70 },                       /* a quad */
+        { 60, 60, 0, 0, 60, -60, 0, 0, 60, 60, 0, 0, 60 }, /* a lane of positive squares, no pair and no quad */
+        { 0, 0, -64, -64, 0, 0, -64, 0, 0, 0, -64, -40, 0, 0, -64 },
+    };
+    static const float fine[16] = { 127, -100, 64, 65, 0, 0, 0, 0, 10, -63 };
+    int8_t q[16];
+
+    (void)state;
+    for (size_t c = 0; c < XC_ARRAY_LEN(cases); c++) {
+        double error = 0;
+
+        for (int i = 0; i < 16; i++) q[i] = (int8_t)cases[c][i];
+        assert_false(obeys(q, 16));
+        assert_int_equal(xc_int8_clamp(q, cases[c], 1.0f, 16, 16), 1);
+        assert_true(obeys(q, 16));
+        for (int i = 0; i < 16; i++) error += ((double)cases[c][i] - q[i]) * ((double)cases[c][i] - q[i]);
+        assert_true(error >= 1 && error < 2000);
+    }
+    for (int i = 0; i < 16; i++) q[i] = (int8_t)fine[i];
+    assert_int_equal(xc_int8_clamp(q, fine, 1.0f, 16, 16), 0);
+    for (int i = 0; i < 16; i++) assert_int_equal(q[i], (int)fine[i]);
+}
+
 /* Relative squared error of rows of C numbers; checks the rule. */
 static double rows_error(const float *x, int64_t R, int64_t C, bool sum16, struct xc_int8_sums *sums)
 {
     const int64_t ld = xc_round_up(C, 8);
     int8_t *q = malloc((size_t)(R * ld));
-    float *scale = malloc((size_t)R * sizeof *scale), *quad = malloc((size_t)(ld / 4) * sizeof *quad);
+    float *scale = malloc((size_t)R * sizeof *scale), *bounds = malloc((size_t)(2 * ld) * sizeof *bounds);
     double error2 = 0, norm2 = 0;
     int64_t bad;
 
     assert_non_null(q);
     assert_non_null(scale);
-    assert_non_null(quad);
+    assert_non_null(bounds);
     *sums = (struct xc_int8_sums){ 0 };
-    assert_true(xc_int8_rows(q, ld, scale, sums, x, R, C, sum16, quad, xc_kernels(), &bad));
+    assert_true(xc_int8_rows(q, ld, scale, sums, x, R, C, sum16, bounds, xc_kernels(), &bad));
     for (int64_t r = 0; r < R; r++) {
         if (sum16) assert_true(obeys(q + r * ld, C));
         for (int64_t c = 0; c < ld; c++) {
@@ -112,7 +141,7 @@ static double rows_error(const float *x, int64_t R, int64_t C, bool sum16, struc
     assert_true(fabs(sums->error2 - error2) <= 1e-9 * (error2 + 1e-30) && fabs(sums->norm2 - norm2) <= 1e-9 * (norm2 + 1e-30));
     free(q);
     free(scale);
-    free(quad);
+    free(bounds);
     return norm2 > 0 ? error2 / norm2 : 0;
 }
 
@@ -149,13 +178,13 @@ static void test_not_finite(void **state)
 
     (void)state;
     for (size_t i = 0; i < XC_ARRAY_LEN(bads); i++) {
-        float x[3 * 10] = { 0 }, scale[3], quad[4];
+        float x[3 * 10] = { 0 }, scale[3], bounds[32];
         int8_t q[3 * 16];
         struct xc_int8_sums sums = { 0 };
         int64_t bad;
 
         x[17] = bads[i];
-        assert_false(xc_int8_rows(q, 16, scale, &sums, x, 3, 10, true, quad, xc_kernels(), &bad));
+        assert_false(xc_int8_rows(q, 16, scale, &sums, x, 3, 10, true, bounds, xc_kernels(), &bad));
         assert_int_equal(bad, 17);
     }
 }
@@ -273,7 +302,7 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clamp_is_least), cmocka_unit_test(test_rows),         cmocka_unit_test(test_not_finite), cmocka_unit_test(test_recipe),
+        cmocka_unit_test(test_clamp_is_least), cmocka_unit_test(test_clamp_rules), cmocka_unit_test(test_rows),         cmocka_unit_test(test_not_finite), cmocka_unit_test(test_recipe),
         cmocka_unit_test(test_pass_options),   cmocka_unit_test(test_texts),
     };
 
