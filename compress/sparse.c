@@ -61,7 +61,7 @@ struct job {
     float *scale;
     struct xc_int8_sums *sums; /* by panel */
     int64_t *bad;              /* by panel: a row, or -1 */
-    uint8_t *scratch;          /* a thread's: packed floats of a row, sums of quads, its int8, its inputs */
+    uint8_t *scratch;          /* a thread's: packed floats of a row, its bounds, its int8, its inputs */
     size_t scratch_each;
     int64_t slots;             /* of a row at most; a multiple of 8 */
 };
@@ -71,7 +71,7 @@ static float *slots_of(const struct job *j, int thread, float **sums, int8_t **q
     uint8_t *p = j->scratch + (size_t)thread * j->scratch_each;
 
     *sums = (float *)(void *)p + j->slots;
-    *q = (int8_t *)(*sums + j->slots / 4);
+    *q = (int8_t *)(*sums + 2 * j->slots);
     *at = (uint8_t *)*q + j->slots;
     return (float *)(void *)p;
 }
@@ -229,7 +229,7 @@ enum xc_status xc_sparse_quantize(struct xc_work *w, int32_t id, struct xc_err *
     }
     if (status != XC_OK) goto out;
     j.slots = j.enc.structure == XC_STRUCT_NM ? xc_round_up(cols, 16) / 2 : xc_round_up(cols, 8);
-    j.scratch_each = (size_t)xc_round_up(j.slots * 4 + j.slots + j.slots + j.slots + 64, XC_ALIGN);
+    j.scratch_each = (size_t)xc_round_up(j.slots * (4 + 8 + 1 + 1) + 64, XC_ALIGN);
     x = xc_alloc_aligned((size_t)(rows * cols) * sizeof *x);
     j.scratch = xc_alloc_aligned(j.scratch_each * (size_t)xc_pool_threads(w->opts->pool));
     j.sums = xc_calloc((size_t)panels, sizeof *j.sums);
