@@ -214,6 +214,7 @@ static enum xc_status run(struct layers *s, struct xc_err *err)
     int32_t n_dropped;
     size_t bytes;
 
+    XC_TRY(xc_pass_no_overrides(s->p->spec, err));
     s->g = xc_model_find_graph(s->p->model, "encode");
     if (!s->g) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
     XC_TRY(find_layers(s, err));

@@ -207,6 +207,7 @@ static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
     int32_t graph = 0;
     enum xc_status status;
 
+    XC_TRY(xc_pass_no_overrides(p->spec, err));
     if (!s.g) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
     while (p->model->graphs[graph] != s.g) graph++;
     XC_TRY(xc_scope_make(&scope, p->model, p->spec, ops, err));

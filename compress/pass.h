@@ -69,6 +69,7 @@ struct xc_pass {
 
 /* plan() and apply() of a pass that does all its work in prepare(): what follows sees another model. */
 enum xc_status xc_pass_nothing(struct xc_work *w, struct xc_err *err);
+enum xc_status xc_pass_no_overrides(const struct xc_recipe_pass *spec, struct xc_err *err); /* and has no parts */
 
 /* smooth.c: evens out the columns of what linears read. */
 enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err);

@@ -77,3 +77,8 @@ enum xc_status xc_pass_nothing(struct xc_work *w, struct xc_err *err)
     (void)err;
     return XC_OK;
 }
+
+enum xc_status xc_pass_no_overrides(const struct xc_recipe_pass *spec, struct xc_err *err)
+{
+    return spec->n_overrides ? xc_fail(err, XC_E_UNSUPPORTED, "pass '%s' takes no overrides: list it twice, with other targets", spec->pass->name) : XC_OK;
+}

@@ -150,6 +150,7 @@ static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
     struct vocabulary v = { .p = p };
     enum xc_status status;
 
+    XC_TRY(xc_pass_no_overrides(p->spec, err));
     if (!p->model->tokenizer) return xc_fail(err, XC_E_UNSUPPORTED, "pass 'prune_vocabulary' needs a model with a tokenizer");
     if (p->spec->targets.n || p->spec->ignore.n) return xc_fail(err, XC_E_ARG, "pass 'prune_vocabulary' treats the vocabulary: it takes no targets and no exceptions");
     if (!p->texts) return xc_fail(err, XC_E_ARG, "pass 'prune_vocabulary' needs the texts whose words stay: name a file of them (--calibrate FILE)");

@@ -579,6 +579,7 @@ static enum xc_status cut(struct shrink *s, struct xc_err *err)
 
 static enum xc_status run(struct shrink *s, struct xc_err *err)
 {
+    XC_TRY(xc_pass_no_overrides(s->p->spec, err));
     XC_TRY(check_options(s, err));
     s->g = xc_model_find_graph(s->p->model, "encode");
     if (!s->g) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
