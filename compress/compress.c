@@ -102,14 +102,14 @@ static double both(double a, double b) { return a > 0 ? b > 0 ? sqrt(a * a + b *
 static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
 {
     struct xc_calibration c = { .changed = j->model };
+    struct xc_texts texts = j->texts; /* a corpus may be long: this many tell the error of a layer */
     enum xc_status status;
 
+    texts.n = xc_min_i64(texts.n, 1024);
     for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err)); /* what this pass left alone, too */
     c.output_error = xc_calloc((size_t)j->model->n_tensors + 1, sizeof *c.output_error);
     if (!c.output_error) return xc_fail_nomem(err, (size_t)j->model->n_tensors * sizeof *c.output_error);
-    status = XC_OK;
-    for (int32_t t = 0; t < j->model->n_tensors && status == XC_OK; t++) status = xc_tensor_load(j->model->tensors[t], err); /* those that no pass treats */
-    if (status == XC_OK) status = xc_calibrate(&c, j->before, &j->texts, j->opts, err);
+    status = xc_calibrate(&c, j->before, &texts, j->opts, err);
     for (int32_t t = 0; t < j->model->n_tensors && status == XC_OK; t++) j->result->layers[t].output_error = both(j->result->layers[t].output_error, c.output_error[t]);
     if (status == XC_OK) j->result->calibration_tokens = c.tokens;
     xc_free(c.output_error);
@@ -163,7 +163,7 @@ static enum xc_status run_pass(struct job *j, const struct xc_recipe_pass *pass,
 {
     enum xc_status status = prepare_pass(j, pass, plan_only, err);
 
-    if (status == XC_OK && !plan_only && j->opts->calibrate) status = xc_model_clone(&j->before, j->model, err);
+    if (status == XC_OK && !plan_only && j->opts->calibrate && pass->pass->apply != xc_pass_nothing) status = xc_model_clone(&j->before, j->model, err);
     for (size_t part = 0; part <= pass->n_overrides && status == XC_OK; part++) {
         struct xc_recipe_pass spec = *pass;
 
