@@ -345,7 +345,10 @@ enum xc_status xc_atomic_check(const char *path, const char *input, struct xc_er
         }
         if (S_ISDIR(in.st_mode)) {
             char *const parent = directory_of(path);
-            const bool inside = parent != NULL && stat(parent, &dir) == 0 && dir.st_dev == in.st_dev && dir.st_ino == in.st_ino;
+            bool inside;
+
+            if (parent == NULL) return xc_fail_nomem(err, strlen(path) + 1);
+            inside = stat(parent, &dir) == 0 && dir.st_dev == in.st_dev && dir.st_ino == in.st_ino;
 
             xc_free(parent);
             if (inside) {
