@@ -75,6 +75,8 @@ static int print_json(const struct xc_compress_result *r, const struct compress_
                     (json_int_t)r->parameters, "bits_per_weight", xc_json_new_number(r->bits_per_weight), "seconds", xc_json_new_number(r->seconds), "peak_rss_mb",
                     xc_json_new_number((double)usage.ru_maxrss / 1024), "layers", layers);
     if (!bad && o->out && !o->plan) bad |= json_object_set_new(doc, "output", xc_json_new_text(o->out, strlen(o->out))) != 0;
+    if (!bad) bad |= json_object_set_new(doc, "resumed", json_integer((json_int_t)r->resumed)) != 0;
+    if (!bad && r->small_bytes) bad |= json_object_set_new(doc, "small_bytes", json_integer((json_int_t)r->small_bytes)) != 0;
     if (!bad && o->calibrate)
         bad |= json_object_set_new(doc, "calibration", json_pack("{s:I, s:I}", "texts", (json_int_t)r->calibration_texts, "tokens", (json_int_t)r->calibration_tokens)) != 0;
     if (bad) {
@@ -117,6 +119,7 @@ static void print_result(const struct xc_compress_result *r, const struct compre
     if (o->plan || o->calibrate) print_layers(r, o->plan, o->calibrate != NULL);
     if (o->plan) {
         printf("the file: %llu bytes with --store fast, from %llu; %.2f bits a weight\n", (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes, r->bits_per_weight);
+        if (r->small_bytes) printf("with --store small about %llu bytes\n", (unsigned long long)r->small_bytes);
         return;
     }
     for (int64_t i = 0; i < r->n_layers; i++) {

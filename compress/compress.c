@@ -11,6 +11,7 @@
 #include "compress/limits.h"
 #include "compress/manifest.h"
 #include "compress/pass.h"
+#include "compress/predict.h"
 #include "compress/report.h"
 #include "compress/side.h"
 #include "formats/formats.h"
@@ -232,7 +233,8 @@ static enum xc_status predict(struct job *j, struct xc_err *err)
 
     if (!j->opts->no_golden) XC_TRY(xc_golden_size(&golden, j->model, err));
     if (golden) XC_TRY(xc_buf_new(&j->model->golden, golden, err));
-    return xc_report_file_size(&j->result->output_bytes, j->model, j->want, err);
+    XC_TRY(xc_report_file_size(&j->result->output_bytes, j->model, j->want, err));
+    return j->opts->small ? xc_predict_small(&j->result->small_bytes, j->model, j->source, j->want, j->result->output_bytes, err) : XC_OK;
 }
 
 static enum xc_status manifest(struct job *j, bool planned, struct xc_err *err)

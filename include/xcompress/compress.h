@@ -98,6 +98,7 @@ struct xc_compress_result {
     int64_t n_layers;
     uint64_t input_bytes;   /* of the source's files */
     uint64_t output_bytes;  /* of the file; for a plan: what --store fast makes, to the byte */
+    uint64_t small_bytes;   /* of a plan with opts->small: about what --store small makes, from samples of the weights; else 0 */
     uint64_t parameters;    /* of the tensors kept */
     double bits_per_weight; /* of the tensors kept, by their encodings */
     int64_t calibration_texts, calibration_tokens;

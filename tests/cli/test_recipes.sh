@@ -49,3 +49,20 @@ head -c 2000000 /dev/zero >zero.yaml
 run "$XC_BIN" compress "$tiny" -r zero.yaml --plan
 expect_code 1
 err_has "larger than"
+
+# ---- the size of a small file, from samples ----
+for quantize in none int8; do
+    run "$XC_BIN" compress "$tiny" --quantize $quantize --store small --plan --json
+    expect_code 0
+    expect_json
+    guess=$(json '["small_bytes"]')
+    run "$XC_BIN" compress "$tiny" --quantize $quantize --store small -o small.xc
+    size=$(wc -c <small.xc)
+    [ $((guess * 20)) -gt $((size * 19)) ] && [ $((guess * 20)) -lt $((size * 21)) ] || fail "small: $guess predicted, $size made"
+done
+
+# ---- a run in little memory makes the same bytes; another run of the same output leaves nothing beside it ----
+run "$XC_BIN" compress "$tiny" --quantize int8 --max-memory 64KB -o little.xc
+expect_code 0
+cmp -s short.xc little.xc || fail "--max-memory changed the bytes"
+[ ! -e little.xc.resume ] || fail "little.xc.resume was left"

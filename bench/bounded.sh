@@ -1,0 +1,19 @@
+#!/bin/sh
+# bounded.sh BUILD DIR [LAYERS]: a made-up checkpoint larger than the memory allowed, through int8, beside cp of the same files in the same cache
+# state. LAYERS layers of hidden 4096 (14: 11.9 GB; 3: 2.9 GB). Needs twice that much room in DIR; leaves nothing there.
+set -eu
+build=$1
+dir=$2/xc-bounded.$$
+mkdir "$dir"
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM HUP
+"$build"/bench/make_checkpoint "$dir/model" "${3:-14}"
+bytes=$(du -sb "$dir/model" | cut -f1)
+for what in "--set smooth=no --no-golden" "--set smooth=no" ""; do
+    cat "$dir"/model/*.safetensors >/dev/null
+    # shellcheck disable=SC2086
+    /usr/bin/time -f "int8 $what: %e s, %M KB at most, %U + %S s of CPU" "$build"/cli/xcompress compress "$dir/model" --quantize int8 --max-memory 512MB $what -o "$dir/out.xc" --quiet
+    rm -f "$dir/out.xc"
+done
+cat "$dir"/model/*.safetensors >/dev/null
+/usr/bin/time -f "cp: %e s, $bytes bytes" cp -r "$dir/model" "$dir/copy"
