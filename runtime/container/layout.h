@@ -24,7 +24,7 @@ struct xc_file_header {
     uint64_t header_hash;  /* XXH3-64 of the 56 bytes before it */
 };
 
-enum { XC_SECTION_REQUIRED = 1, XC_SECTION_ZSTD = 2, XC_SECTION_PLANES = 4 /* pack.h; with ZSTD */, XC_SECTION_FLAGS_KNOWN = 7 };
+enum { XC_SECTION_REQUIRED = 1, XC_SECTION_ZSTD = 2, XC_SECTION_PLANES = 4 /* frame_pack.h; with ZSTD */, XC_SECTION_FLAGS_KNOWN = 7 };
 
 struct xc_file_section {
     char kind[4];          /* XC_KIND_* */

@@ -6,7 +6,7 @@
 
 #include "runtime/container/container.h"
 #include "runtime/container/layout.h"
-#include "runtime/container/pack.h"
+#include "runtime/container/frame_pack.h"
 #include "runtime/graph/op.h"
 
 #define DEFAULT_MAX_MEMORY ((size_t)16 << 30)

@@ -6,7 +6,7 @@
 #include "runtime/base/pool.h"
 #include "runtime/container/container.h"
 #include "runtime/container/layout.h"
-#include "runtime/container/pack.h"
+#include "runtime/container/frame_pack.h"
 #include "runtime/graph/op.h"
 
 /* ---- bytes that grow ---- */

@@ -16,7 +16,7 @@
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
 #include "runtime/container/layout.h"
-#include "runtime/container/pack.h"
+#include "runtime/container/frame_pack.h"
 #include "runtime/graph/op.h"
 
 static struct xc_err err;
@@ -358,7 +358,7 @@ static void test_named_refusals(void **state)
 #undef FRESH
 }
 
-/* Planes: bytes in the order that pack.h says, and back, for every length; a section that lies about them is refused. */
+/* Planes: bytes in the order that frame_pack.h says, and back, for every length; a section that lies about them is refused. */
 static void test_planes(void **state)
 {
     uint8_t src[70], split[70], back[70];

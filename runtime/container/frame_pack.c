@@ -1,5 +1,5 @@
-/* pack: see pack.h. */
-#include "runtime/container/pack.h"
+/* frame_pack: see frame_pack.h. */
+#include "runtime/container/frame_pack.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* pack: the entropy coding of --store small: a frame of at most XC_FRAME_BYTES to a Zstandard frame and back. Shared by writer and reader;
+/* frame_pack: the entropy coding of --store small: a frame of at most XC_FRAME_BYTES to a Zstandard frame and back. Shared by writer and reader;
  * the toolkit estimates sizes with it.
  *
  * Weights do not repeat; what can be saved is that some values are more frequent than others. So literals are Huffman-coded and matches are
@@ -7,8 +7,8 @@
  * Byte planes (width 2 or 4): each little-endian number is rotated left by one bit, which brings sign and exponent of a float apart: the
  * exponent becomes the last byte. Then first bytes come first, then second bytes, ...; bytes beyond the last whole number stay at the end. So
  * exponents, which are few, get code tables of their own. */
-#ifndef XC_RUNTIME_CONTAINER_PACK_H
-#define XC_RUNTIME_CONTAINER_PACK_H
+#ifndef XC_RUNTIME_CONTAINER_FRAME_PACK_H
+#define XC_RUNTIME_CONTAINER_FRAME_PACK_H
 
 #include "runtime/container/zmem.h"
 
