@@ -10,7 +10,7 @@
 
 struct compress_opts {
     const char *out, *recipe, *calibrate, *head;
-    struct cli_list targets, ignore, set;
+    struct cli_list prune, targets, ignore, set;
     int quantize, store;
     int64_t threads, seed, rows, max_tokens;
     uint64_t max_memory;
@@ -26,6 +26,8 @@ static const struct cli_opt table[] = {
     CLI_GROUP("What to do"),
     CLI_STRING(struct compress_opts, recipe, 'r', "recipe", "FILE", NULL, "a recipe: passes with their options, targets and exceptions, as YAML (docs/recipes.md); instead of the options below"),
     CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8, or int4 in groups: weights of linears and embeddings; their activations and attention are int8"),
+    CLI_LIST(struct compress_opts, prune, 0, "prune", "KIND=AMOUNT", "before that, cut: magnitude, wanda or obs = a share of the weights, or N:M kept (0.5, 2:4); speedup = times fewer multiply-adds by heads and "
+             "neurons; layers = how many to keep; vocabulary = least count of a token; may be repeated"),
     CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
     CLI_LIST(struct compress_opts, targets, 0, "target", "WORD", "treat only this: an op (linear), a node, a tensor, or re:PATTERN; may be repeated"),
     CLI_LIST(struct compress_opts, ignore, 0, "ignore", "WORD", "leave this as it is; may be repeated"),
@@ -146,8 +148,39 @@ static enum xc_status add_setting(struct xc_recipe *r, const char *text, struct 
     return xc_recipe_set(r, option, equals + 1, err);
 }
 
+/* --prune KIND=AMOUNT as a pass. */
+static enum xc_status add_prune(struct xc_recipe *r, const char *text, struct xc_err *err)
+{
+    static const struct {
+        const char *kind, *pass, *option; /* option: takes the amount; NULL = saliency is the kind, and the amount a share or N:M */
+    } kinds[] = {
+        { "magnitude", "prune", NULL }, { "wanda", "prune", NULL }, { "obs", "prune", NULL }, { "speedup", "shrink", "speedup" },
+        { "layers", "drop_layers", "keep" }, { "vocabulary", "prune_vocabulary", "min_count" },
+    };
+    const char *amount = strchr(text, '=');
+    size_t k = 0;
+    char n[16];
+
+    while (amount && k < XC_ARRAY_LEN(kinds) && (strlen(kinds[k].kind) != (size_t)(amount - text) || strncmp(kinds[k].kind, text, (size_t)(amount - text)) != 0)) k++;
+    if (!amount || k == XC_ARRAY_LEN(kinds))
+        return xc_fail(err, XC_E_ARG, "--prune '%s' is not KIND=AMOUNT with KIND one of magnitude, wanda, obs, speedup, layers, vocabulary", text);
+    amount++;
+    XC_TRY(xc_recipe_add(r, kinds[k].pass, err));
+    if (kinds[k].option) return xc_recipe_set(r, kinds[k].option, amount, err);
+    XC_TRY(xc_recipe_set(r, "saliency", kinds[k].kind, err));
+
+    const char *colon = strchr(amount, ':');
+
+    if (!colon) return xc_recipe_set(r, "sparsity", amount, err);
+    snprintf(n, sizeof n, "%.*s", (int)(colon - amount), amount);
+    XC_TRY(xc_recipe_set(r, "pattern", "nm", err));
+    XC_TRY(xc_recipe_set(r, "n", n, err));
+    return xc_recipe_set(r, "m", colon + 1, err);
+}
+
 static enum xc_status make_recipe(struct xc_recipe *r, const struct compress_opts *o, struct xc_err *err)
 {
+    for (size_t i = 0; i < o->prune.n; i++) XC_TRY(add_prune(r, o->prune.items[i], err));
     if (!o->quantize) return XC_OK;
     XC_TRY(xc_recipe_add(r, "quantize", err));
     XC_TRY(xc_recipe_set(r, "format", quantize_choices[o->quantize], err));
@@ -171,8 +204,8 @@ static int compress_run(void *opts, int argc, char **argv)
     int code = CLI_OK;
 
     (void)argc;
-    if (o->recipe && (o->quantize || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
-        return cli_usage(&cli_verb_compress, "--recipe says it all: without --quantize, --static, --target, --ignore and --set");
+    if (o->recipe && (o->quantize || o->prune.n || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
+        return cli_usage(&cli_verb_compress, "--recipe says it all: without --quantize, --prune, --static, --target, --ignore and --set");
     if (!o->out && !o->plan) return cli_usage(&cli_verb_compress, "give -o OUT.xc, or --plan");
     if (!o->quantize && !o->recipe && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
     if (o->static_ranges && !o->calibrate) return cli_usage(&cli_verb_compress, "--static needs --calibrate FILE");
@@ -204,7 +237,7 @@ static int compress_run(void *opts, int argc, char **argv)
 }
 
 const struct cli_verb cli_verb_compress = {
-    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8 | --recipe FILE] [options]\nMODEL --plan [--quantize int8 | --recipe FILE] [options]",
+    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [--prune KIND=AMOUNT] [options]\nMODEL -o OUT.xc --recipe FILE [options]\nMODEL --plan [--quantize int8 | --recipe FILE] [options]",
     .details = "Without --quantize the weights stay as they are. --quantize int8 treats linears, embeddings and attention; biases and norms stay f32, and tensors that no graph "
                "uses are dropped. --plan says so tensor by tensor, with the reason.\n\n"
                "The file carries golden samples (see selftest) and a manifest (see reproduce, and inspect --manifest). The same input, options and seed give the same bytes, for any number of threads.",

@@ -172,6 +172,9 @@ static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
     struct xc_uses uses = { 0 };
     enum xc_status status;
 
+    for (const struct xc_pass_option *o = options; o->name && xc_recipe_is(w->spec, "format", "int8") && !xc_recipe_is(w->spec, "embeddings", "int4"); o++)
+        if ((!strcmp(o->name, "group") || !strcmp(o->name, "zero_point") || !strcmp(o->name, "act_order")) && !xc_recipe_is(w->spec, o->name, o->def))
+            return xc_fail(err, XC_E_UNSUPPORTED, "option '%s' is for formats below int8", o->name);
     if (xc_recipe_is(w->spec, "method", "gptq")) {
         if (xc_recipe_is(w->spec, "format", "int8")) return xc_fail(err, XC_E_UNSUPPORTED, "method gptq is for formats below int8");
         if (!w->opts->calibrate) return xc_fail(err, XC_E_ARG, "method gptq needs calibration texts: name a file of them (--calibrate FILE)");

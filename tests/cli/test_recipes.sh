@@ -50,6 +50,34 @@ run "$XC_BIN" compress "$tiny" -r zero.yaml --plan
 expect_code 1
 err_has "larger than"
 
+# ---- --prune: the same bytes as its recipe; zeros stay out of int8 linears; answers are the same everywhere ----
+head -n 40 "$XC_SOURCE_ROOT/README.md" >texts.txt
+for pair in "magnitude=2:4|prune: {pattern: nm, n: 2, m: 4}" "magnitude=0.75|prune: {sparsity: 0.75}" "layers=1|drop_layers: {keep: 1}" "vocabulary=1|prune_vocabulary: {min_count: 1}" \
+            "speedup=1.5|shrink: {speedup: 1.5}" "wanda=0.5|prune: {saliency: wanda}" "obs=0.5|prune: {saliency: obs}"; do
+    printf 'passes:\n  - %s\n  - quantize: {format: int8}\n' "${pair#*|}" >prune.yaml
+    run "$XC_BIN" compress "$tiny" --prune "${pair%%|*}" --quantize int8 -c texts.txt -o pruned.xc
+    expect_code 0
+    run "$XC_BIN" compress "$tiny" -r prune.yaml -c texts.txt -o by-recipe.xc
+    expect_code 0
+    cmp -s pruned.xc by-recipe.xc || fail "--prune ${pair%%|*} differs from its recipe"
+    run "$XC_BIN" selftest pruned.xc
+    expect_code 0
+    case $pair in magnitude=2:4*)
+        run "$XC_BIN" inspect pruned.xc
+        out_has "2:4" ;;
+    esac
+done
+for bad in magnitude nothing=1 =0.5 magnitude=x magnitude=2:x layers=; do
+    run "$XC_BIN" compress "$tiny" --prune "$bad" -o bad.xc
+    expect_code 1
+    [ ! -e bad.xc ] || fail "--prune $bad made a file"
+done
+run "$XC_BIN" compress "$tiny" -r prune.yaml --prune magnitude=0.5 -o bad.xc
+expect_code 2
+run "$XC_BIN" compress "$tiny" --quantize int8 --set group=32 -o bad.xc
+expect_code 1
+err_has "below int8"
+
 # ---- the size of a small file, from samples ----
 for quantize in none int8; do
     run "$XC_BIN" compress "$tiny" --quantize $quantize --store small --plan --json
