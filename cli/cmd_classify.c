@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/text_window.h"
-#include "compress/tasks/task.h"
+#include "cli/text_run.h"
 #include "formats/json.h"
 
 struct classify_opts {
@@ -24,13 +23,11 @@ static const struct cli_opt table[] = {
 
 struct classifying {
     const struct classify_opts *o;
-    struct xc_subject model;
-    struct text_window window;
+    struct text_run run;
     float *rows;     /* logits of the window */
     double *p;       /* of one line */
     size_t cap_rows, cap_p;
     int64_t cols;
-    json_t *list;
 };
 
 static enum xc_status keep_row(void *arg, const struct xc_answer *a, struct xc_err *err)
@@ -44,7 +41,7 @@ static enum xc_status keep_row(void *arg, const struct xc_answer *a, struct xc_e
 
 static const char *label_name(const struct classifying *c, int32_t i, char buf[16])
 {
-    const char *name = xc_model_label(c->model.model, i);
+    const char *name = xc_model_label(c->run.model.model, i);
 
     if (name) return name;
     snprintf(buf, 16, "%d", i);
@@ -72,13 +69,13 @@ static int32_t likeliest(const double *p, int64_t n)
 static enum xc_status write_row(struct classifying *c, const float *x, struct xc_err *err)
 {
     const int64_t shown = c->o->all ? c->cols : 1;
-    json_t *all = c->list && c->o->all ? json_array() : NULL;
+    json_t *all = c->run.list && c->o->all ? json_array() : NULL;
     char name[16];
     int bad = 0;
 
     if (c->cols == 1) {
-        if (!c->list) printf("%.9g\n", (double)x[0]);
-        else bad = json_array_append_new(c->list, json_pack("{s:o}", "value", xc_json_new_number((double)x[0])));
+        if (!c->run.list) printf("%.9g\n", (double)x[0]);
+        else bad = json_array_append_new(c->run.list, json_pack("{s:o}", "value", xc_json_new_number((double)x[0])));
         return bad ? xc_fail_nomem(err, 0) : XC_OK;
     }
     softmax(c->p, x, c->cols);
@@ -86,67 +83,58 @@ static enum xc_status write_row(struct classifying *c, const float *x, struct xc
         const int32_t best = k == 0 ? xc_argmax(x, c->cols) : likeliest(c->p, c->cols);
         const char *label = label_name(c, best, name);
 
-        if (!c->list) {
+        if (!c->run.list) {
             printf("%s%s\t%.6f", k ? "\t" : "", label, c->p[best]);
         } else {
             json_t *one = json_pack("{s:o, s:o}", "label", xc_json_new_text(label, strlen(label)), "probability", xc_json_new_number(c->p[best]));
 
-            bad |= json_array_append_new(all ? all : c->list, one);
+            bad |= json_array_append_new(all ? all : c->run.list, one);
         }
         c->p[best] = -1; /* shown */
     }
-    if (!c->list) putchar('\n');
-    if (all) bad |= json_array_append_new(c->list, all);
+    if (!c->run.list) putchar('\n');
+    if (all) bad |= json_array_append_new(c->run.list, all);
     return bad ? xc_fail_nomem(err, 0) : XC_OK;
 }
 
-static enum xc_status classify_lines(struct classifying *c, struct xc_batcher *batcher, struct xc_err *err)
+static enum xc_status classify_lines(struct classifying *c, struct xc_err *err)
 {
     XC_TRY(xc_grow((void **)&c->p, &c->cap_p, (size_t)c->cols, sizeof *c->p, err));
     for (;;) {
         struct xc_texts texts;
 
-        XC_TRY(text_window_next(&c->window, 0, err));
-        if (!c->window.n || cli_stdout_failed()) return XC_OK;
-        XC_TRY(xc_grow((void **)&c->rows, &c->cap_rows, (size_t)(c->window.n * c->cols), sizeof *c->rows, err));
-        texts = (struct xc_texts){ .n = c->window.n, .a = c->window.a, .a_len = c->window.a_len, .b = c->window.b, .b_len = c->window.b_len };
-        XC_TRY(xc_batcher_run(batcher, &texts, keep_row, c, err));
-        for (int64_t i = 0; i < c->window.n; i++) XC_TRY(write_row(c, c->rows + i * c->cols, err));
+        XC_TRY(text_window_next(&c->run.window, 0, err));
+        if (!c->run.window.n || cli_stdout_failed()) return XC_OK;
+        XC_TRY(xc_grow((void **)&c->rows, &c->cap_rows, (size_t)(c->run.window.n * c->cols), sizeof *c->rows, err));
+        texts = (struct xc_texts){ .n = c->run.window.n, .a = c->run.window.a, .a_len = c->run.window.a_len, .b = c->run.window.b, .b_len = c->run.window.b_len };
+        XC_TRY(xc_batcher_run(&c->run.batcher, &texts, keep_row, c, err));
+        for (int64_t i = 0; i < c->run.window.n; i++) XC_TRY(write_row(c, c->rows + i * c->cols, err));
     }
 }
 
 static int run(void *opts, int argc, char **argv)
 {
     struct classifying c = { .o = opts };
-    struct xc_batcher batcher;
-    struct xc_pool *pool = NULL;
+    const struct xc_batcher *const b = &c.run.batcher;
+    const struct xc_model_info *const info = &c.run.model.info;
     struct xc_err err = { 0 };
     enum xc_status status;
     int code = CLI_OK;
 
     (void)argc;
-    status = xc_pool_new(&pool, (int)c.o->threads, &err);
-    if (status == XC_OK) status = xc_subject_open(&c.model, argv[0], NULL, pool, &err);
-    c.cols = c.model.info.output_cols;
-    if (status == XC_OK && (c.model.info.per_token || (!c.model.info.n_labels && strcmp(c.model.info.task, "classify") && strcmp(c.model.info.task, "regress"))))
-        status = xc_fail(&err, XC_E_UNSUPPORTED, "'%s' is a model for '%s', not a classifier; eval --task probe --export-head makes one", argv[0], c.model.info.task);
-    if (status == XC_OK) status = text_window_open(&c.window, c.o->file, c.o->pairs, &err);
-    if (status == XC_OK && c.o->json && !(c.list = json_array())) status = xc_fail_nomem(&err, 0);
-    xc_batcher_init(&batcher, c.model.session, pool);
-    if (status == XC_OK) status = classify_lines(&c, &batcher, &err);
+    status = text_run_open(&c.run, argv[0], c.o->threads, &err);
+    c.cols = info->output_cols;
+    if (status == XC_OK && (info->per_token || (!info->n_labels && strcmp(info->task, "classify") && strcmp(info->task, "regress"))))
+        status = xc_fail(&err, XC_E_UNSUPPORTED, "'%s' is a model for '%s', not a classifier; eval --task probe --export-head makes one", argv[0], info->task);
+    if (status == XC_OK) status = text_run_input(&c.run, c.o->file, c.o->pairs, c.o->json, &err);
+    if (status == XC_OK) status = classify_lines(&c, &err);
     if (status != XC_OK) {
         code = cli_fail(&err);
     } else {
-        if (batcher.truncated && !c.o->quiet) cli_warn("%lld texts were cut to the model's longest sequence, %d tokens", (long long)batcher.truncated, c.model.session->max_tokens);
-        if (c.o->json)
-            code = cli_print_json(json_pack("{s:I, s:I, s:I, s:O}", "rows", (json_int_t)batcher.rows_done, "tokens", (json_int_t)batcher.tokens_done, "truncated",
-                                            (json_int_t)batcher.truncated, "answers", c.list));
+        if (b->truncated && !c.o->quiet) cli_warn("%lld texts were cut to the model's longest sequence, %d tokens", (long long)b->truncated, c.run.model.session->max_tokens);
+        if (c.o->json) code = cli_print_json(text_run_json(&c.run, "answers"));
     }
-    json_decref(c.list);
-    xc_batcher_release(&batcher);
-    text_window_close(&c.window);
-    xc_subject_close(&c.model);
-    if (pool) xc_pool_free(&pool);
+    text_run_close(&c.run);
     xc_free(c.rows);
     xc_free(c.p);
     return code;

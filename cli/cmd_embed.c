@@ -4,9 +4,8 @@
 
 #include "cli/cli.h"
 #include "cli/npy.h"
-#include "cli/text_window.h"
+#include "cli/text_run.h"
 #include "compress/measure.h"
-#include "compress/tasks/task.h"
 #include "formats/json.h"
 
 struct embed_opts {
@@ -25,14 +24,11 @@ static const struct cli_opt table[] = {
 
 struct embedding {
     const struct embed_opts *o;
-    struct xc_subject model;
-    struct xc_batcher batcher;
-    struct text_window window;
+    struct text_run run; /* a list with --json, without -o */
     struct npy npy;
     float *rows;      /* of the window */
     size_t cap_rows;
     int64_t cols;
-    json_t *list;     /* --json without -o */
 };
 
 static enum xc_status keep_row(void *arg, const struct xc_answer *a, struct xc_err *err)
@@ -49,15 +45,15 @@ static enum xc_status write_rows(struct embedding *e, int64_t n, struct xc_err *
     if (e->o->output) return npy_write(&e->npy, e->rows, n, err);
     for (int64_t i = 0; i < n; i++) {
         const float *x = e->rows + i * e->cols;
-        json_t *row = e->list ? json_array() : NULL;
-        int bad = e->list && !row;
+        json_t *row = e->run.list ? json_array() : NULL;
+        int bad = e->run.list && !row;
 
         for (int64_t c = 0; c < e->cols; c++) {
             if (row) bad |= json_array_append_new(row, xc_json_new_number((double)x[c]));
             else printf(c ? " %.9g" : "%.9g", (double)x[c]);
         }
-        if (!e->list) putchar('\n');
-        else if (json_array_append_new(e->list, row) || bad) return xc_fail_nomem(err, 0);
+        if (!e->run.list) putchar('\n');
+        else if (json_array_append_new(e->run.list, row) || bad) return xc_fail_nomem(err, 0);
     }
     return XC_OK;
 }
@@ -67,23 +63,21 @@ static enum xc_status embed_lines(struct embedding *e, struct xc_err *err)
     for (;;) {
         struct xc_texts texts;
 
-        XC_TRY(text_window_next(&e->window, e->o->batch, err));
-        if (!e->window.n || cli_stdout_failed()) return XC_OK;
-        XC_TRY(xc_grow((void **)&e->rows, &e->cap_rows, (size_t)(e->window.n * e->cols), sizeof *e->rows, err));
-        texts = (struct xc_texts){ .n = e->window.n, .a = e->window.a, .a_len = e->window.a_len };
-        XC_TRY(xc_batcher_run(&e->batcher, &texts, keep_row, e, err));
-        XC_TRY(write_rows(e, e->window.n, err));
+        XC_TRY(text_window_next(&e->run.window, e->o->batch, err));
+        if (!e->run.window.n || cli_stdout_failed()) return XC_OK;
+        XC_TRY(xc_grow((void **)&e->rows, &e->cap_rows, (size_t)(e->run.window.n * e->cols), sizeof *e->rows, err));
+        texts = (struct xc_texts){ .n = e->run.window.n, .a = e->run.window.a, .a_len = e->run.window.a_len };
+        XC_TRY(xc_batcher_run(&e->run.batcher, &texts, keep_row, e, err));
+        XC_TRY(write_rows(e, e->run.window.n, err));
     }
 }
 
-static int print_json(const struct embedding *e, double seconds)
+static int print_json(struct embedding *e, double seconds)
 {
-    const struct xc_batcher *b = &e->batcher;
-    json_t *doc = json_pack("{s:I, s:I, s:I, s:I, s:o}", "rows", (json_int_t)b->rows_done, "cols", (json_int_t)e->cols, "tokens", (json_int_t)b->tokens_done, "truncated",
-                            (json_int_t)b->truncated, "seconds", xc_json_new_number(seconds));
+    json_t *doc = text_run_json(&e->run, "embeddings");
     int bad = !doc;
 
-    if (e->list) bad |= json_object_set(doc, "embeddings", e->list);
+    bad |= json_object_set_new(doc, "cols", json_integer(e->cols)) | json_object_set_new(doc, "seconds", xc_json_new_number(seconds));
     if (e->o->output) bad |= json_object_set_new(doc, "output", xc_json_new_text(e->o->output, strlen(e->o->output)));
     if (bad) xc_json_free(&doc);
     return cli_print_json(doc);
@@ -92,7 +86,8 @@ static int print_json(const struct embedding *e, double seconds)
 static int run(void *opts, int argc, char **argv)
 {
     struct embedding e = { .o = opts };
-    struct xc_pool *pool = NULL;
+    const struct xc_batcher *const b = &e.run.batcher;
+    const struct xc_model_info *const info = &e.run.model.info;
     struct xc_err err = { 0 };
     enum xc_status status;
     double from;
@@ -100,33 +95,26 @@ static int run(void *opts, int argc, char **argv)
 
     (void)argc;
     status = e.o->output ? xc_atomic_check(e.o->output, argv[0], &err) : XC_OK;
-    if (status == XC_OK) status = xc_pool_new(&pool, (int)e.o->threads, &err);
-    if (status == XC_OK) status = xc_subject_open(&e.model, argv[0], NULL, pool, &err);
-    if (status == XC_OK && (e.model.info.per_token || e.model.info.n_labels))
-        status = xc_fail(&err, XC_E_UNSUPPORTED, "'%s' is a model for '%s', which gives no embedding of a text", argv[0], e.model.info.task);
-    if (status == XC_OK) status = text_window_open(&e.window, e.o->file, false, &err);
-    e.cols = e.model.info.output_cols;
+    if (status == XC_OK) status = text_run_open(&e.run, argv[0], e.o->threads, &err);
+    if (status == XC_OK && (info->per_token || info->n_labels))
+        status = xc_fail(&err, XC_E_UNSUPPORTED, "'%s' is a model for '%s', which gives no embedding of a text", argv[0], info->task);
+    if (status == XC_OK) status = text_run_input(&e.run, e.o->file, false, e.o->json && !e.o->output, &err);
+    e.cols = info->output_cols;
     if (status == XC_OK && e.o->output) status = npy_open(&e.npy, e.o->output, e.cols, &err);
-    if (status == XC_OK && e.o->json && !e.o->output && !(e.list = json_array())) status = xc_fail_nomem(&err, 0);
     from = xc_seconds();
-    xc_batcher_init(&e.batcher, e.model.session, pool);
-    e.batcher.max_rows = e.o->batch;
-    e.batcher.max_tokens = e.o->batch ? INT64_MAX : 0;
+    e.run.batcher.max_rows = e.o->batch;
+    e.run.batcher.max_tokens = e.o->batch ? INT64_MAX : 0;
     if (status == XC_OK) status = embed_lines(&e, &err);
     if (status == XC_OK && e.o->output) status = npy_close(&e.npy, &err);
     if (status != XC_OK) {
         code = cli_fail(&err);
     } else {
-        if (e.batcher.truncated && !e.o->quiet)
-            cli_warn("%lld texts were cut to the model's longest sequence, %d tokens", (long long)e.batcher.truncated, e.model.session->max_tokens);
+        if (b->truncated && !e.o->quiet)
+            cli_warn("%lld texts were cut to the model's longest sequence, %d tokens", (long long)b->truncated, e.run.model.session->max_tokens);
         if (e.o->json) code = print_json(&e, xc_seconds() - from);
     }
     npy_discard(&e.npy);
-    json_decref(e.list);
-    xc_batcher_release(&e.batcher);
-    text_window_close(&e.window);
-    xc_subject_close(&e.model);
-    if (pool) xc_pool_free(&pool);
+    text_run_close(&e.run);
     xc_free(e.rows);
     return code;
 }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "cli/text_window.h"
+#include "cli/text_run.h"
 #include "compress/tasks/tag.h"
 #include "formats/json.h"
 
@@ -20,13 +20,11 @@ static const struct cli_opt table[] = {
 };
 
 struct tagging {
-    struct xc_subject model;
-    struct text_window window;
+    struct text_run run;
     const char **words;
     int64_t *start;       /* word_start of the window */
     int32_t *word_class;
     size_t cap_words, cap_start, cap_class;
-    json_t *list;
 };
 
 static bool is_space(char ch) { return ch == ' ' || (ch >= '\t' && ch <= '\r') || ch == '\0'; }
@@ -34,7 +32,7 @@ static bool is_space(char ch) { return ch == ' ' || (ch >= '\t' && ch <= '\r') |
 /* Cuts the lines of the window at white space, in place. */
 static enum xc_status split_words(struct tagging *t, struct xc_err *err)
 {
-    struct text_window *w = &t->window;
+    struct text_window *w = &t->run.window;
     int64_t n = 0;
 
     XC_TRY(xc_grow((void **)&t->start, &t->cap_start, (size_t)w->n + 1, sizeof *t->start, err));
@@ -67,35 +65,35 @@ static enum xc_status tag_row(void *arg, const struct xc_answer *a, struct xc_er
 
 static enum xc_status write_line(const struct tagging *t, int64_t line, struct xc_err *err)
 {
-    json_t *words = t->list ? json_array() : NULL, *tags = t->list ? json_array() : NULL;
+    json_t *words = t->run.list ? json_array() : NULL, *tags = t->run.list ? json_array() : NULL;
     int bad = 0;
 
     for (int64_t w = t->start[line]; w < t->start[line + 1]; w++) {
-        const char *tag = t->word_class[w] >= 0 ? xc_model_label(t->model.model, t->word_class[w]) : "O";
+        const char *tag = t->word_class[w] >= 0 ? xc_model_label(t->run.model.model, t->word_class[w]) : "O";
 
-        if (!t->list) {
+        if (!t->run.list) {
             printf("%s\t%s\n", t->words[w], tag);
             continue;
         }
         bad |= json_array_append_new(words, xc_json_new_text(t->words[w], strlen(t->words[w])));
         bad |= json_array_append_new(tags, xc_json_new_text(tag, strlen(tag)));
     }
-    if (!t->list) putchar('\n');
-    else bad |= json_array_append_new(t->list, json_pack("{s:o, s:o}", "words", words, "tags", tags));
+    if (!t->run.list) putchar('\n');
+    else bad |= json_array_append_new(t->run.list, json_pack("{s:o, s:o}", "words", words, "tags", tags));
     return bad ? xc_fail_nomem(err, 0) : XC_OK;
 }
 
-static enum xc_status tag_lines(struct tagging *t, struct xc_batcher *batcher, struct xc_err *err)
+static enum xc_status tag_lines(struct tagging *t, struct xc_err *err)
 {
     for (;;) {
         struct xc_texts texts;
 
-        XC_TRY(text_window_next(&t->window, 0, err));
-        if (!t->window.n || cli_stdout_failed()) return XC_OK;
+        XC_TRY(text_window_next(&t->run.window, 0, err));
+        if (!t->run.window.n || cli_stdout_failed()) return XC_OK;
         XC_TRY(split_words(t, err));
-        texts = (struct xc_texts){ .n = t->window.n, .words = t->words, .word_start = t->start };
-        XC_TRY(xc_batcher_run(batcher, &texts, tag_row, t, err));
-        for (int64_t i = 0; i < t->window.n; i++) XC_TRY(write_line(t, i, err));
+        texts = (struct xc_texts){ .n = t->run.window.n, .words = t->words, .word_start = t->start };
+        XC_TRY(xc_batcher_run(&t->run.batcher, &texts, tag_row, t, err));
+        for (int64_t i = 0; i < t->run.window.n; i++) XC_TRY(write_line(t, i, err));
     }
 }
 
@@ -103,35 +101,26 @@ static int run(void *opts, int argc, char **argv)
 {
     const struct tag_opts *const o = opts;
     struct tagging t = { 0 };
-    struct xc_batcher batcher;
-    struct xc_pool *pool = NULL;
+    const struct xc_batcher *const b = &t.run.batcher;
+    const struct xc_model_info *const info = &t.run.model.info;
     struct xc_err err = { 0 };
     enum xc_status status;
     int code = CLI_OK;
 
     (void)argc;
-    status = xc_pool_new(&pool, (int)o->threads, &err);
-    if (status == XC_OK) status = xc_subject_open(&t.model, argv[0], NULL, pool, &err);
-    if (status == XC_OK && (!t.model.info.per_token || t.model.info.n_labels < 1 || t.model.info.n_labels != t.model.info.output_cols))
-        status = xc_fail(&err, XC_E_UNSUPPORTED, "'%s' is a model for '%s', not a tagger", argv[0], t.model.info.task);
-    if (status == XC_OK) status = text_window_open(&t.window, o->file, false, &err);
-    if (status == XC_OK && o->json && !(t.list = json_array())) status = xc_fail_nomem(&err, 0);
-    xc_batcher_init(&batcher, t.model.session, pool);
-    if (status == XC_OK) status = tag_lines(&t, &batcher, &err);
+    status = text_run_open(&t.run, argv[0], o->threads, &err);
+    if (status == XC_OK && (!info->per_token || info->n_labels < 1 || info->n_labels != info->output_cols))
+        status = xc_fail(&err, XC_E_UNSUPPORTED, "'%s' is a model for '%s', not a tagger", argv[0], info->task);
+    if (status == XC_OK) status = text_run_input(&t.run, o->file, false, o->json, &err);
+    if (status == XC_OK) status = tag_lines(&t, &err);
     if (status != XC_OK) {
         code = cli_fail(&err);
     } else {
-        if (batcher.truncated && !o->quiet)
-            cli_warn("%lld lines are longer than the model's longest sequence, %d tokens: words beyond it are tagged O", (long long)batcher.truncated, t.model.session->max_tokens);
-        if (o->json)
-            code = cli_print_json(json_pack("{s:I, s:I, s:I, s:O}", "rows", (json_int_t)batcher.rows_done, "tokens", (json_int_t)batcher.tokens_done, "truncated",
-                                            (json_int_t)batcher.truncated, "sentences", t.list));
+        if (b->truncated && !o->quiet)
+            cli_warn("%lld lines are longer than the model's longest sequence, %d tokens: words beyond it are tagged O", (long long)b->truncated, t.run.model.session->max_tokens);
+        if (o->json) code = cli_print_json(text_run_json(&t.run, "sentences"));
     }
-    json_decref(t.list);
-    xc_batcher_release(&batcher);
-    text_window_close(&t.window);
-    xc_subject_close(&t.model);
-    if (pool) xc_pool_free(&pool);
+    text_run_close(&t.run);
     xc_free(t.words);
     xc_free(t.start);
     xc_free(t.word_class);

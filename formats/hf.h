@@ -67,6 +67,13 @@ struct xc_bert_names {
     const char *word, *position, *type, *emb_norm; /* type NULL = none */
     const char *layer;           /* "encoder.layer." */
     const char *q, *k, *v, *o, *attn_norm, *up, *down, *out_norm;
+    /* classify, regress: dense on [CLS], activation, linear */
+    const char *pooled, *classifier;
+    bool pooled_prefixed;        /* belongs to the encoder: `prefix` holds for it */
+    enum xc_act pooled_act;
+    /* mlm: dense, activation (NONE = the encoder's), norm, decoder with its own bias */
+    const char *mlm_dense, *mlm_norm, *mlm_decoder, *mlm_bias;
+    enum xc_act mlm_act;
 };
 struct xc_bert_shape {
     int64_t hidden, layers, heads, ffn, vocab, positions, types;
@@ -76,15 +83,8 @@ struct xc_bert_shape {
 };
 /* The keys that BERT and RoBERTa share; what is fixed in a family is the caller's. Decoders and relative positions are refused by name. */
 enum xc_status xc_bert_read_shape(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
-enum xc_status xc_bert_encoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *shape,
-                               int32_t *hidden, struct xc_err *err);
-/* Pooling and what follows it, as cfg->modules say, then the output. */
-enum xc_status xc_bert_embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err);
-/* [CLS] of each sequence. */
-enum xc_status xc_bert_first(struct xc_graph *g, int32_t *out, int32_t hidden, struct xc_err *err);
-/* Masked-LM decoder "<name>.weight": the word table when tied. Its bias is "<name>.bias" or the head's own `bias`. */
-enum xc_status xc_bert_mlm_decoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const char *name, const char *bias,
-                                   int32_t x, const struct xc_bert_shape *shape, struct xc_err *err);
+/* The graph "encode": the encoder, and the head that cfg names. */
+enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *shape, struct xc_err *err);
 
 /* ---- from memory ---- */
 /* Graphs, tensors (bound to cfg->cp) and meta from config.json alone: cfg has json, cp, modules and sentence; head NULL = what the config

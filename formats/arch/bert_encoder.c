@@ -110,7 +110,7 @@ static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, 
     return xc_hf_layer_norm(g, cfg, x, names->prefix, name, y, s->eps, err);
 }
 
-enum xc_status xc_bert_encoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int32_t *hidden,
+static enum xc_status encoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int32_t *hidden,
                                struct xc_err *err)
 {
     const struct xc_space tokens = { .name = "tokens", .map = XC_MAP_INPUT }, sequences = { .name = "sequences", .map = XC_MAP_SEQUENCE };
@@ -124,7 +124,8 @@ enum xc_status xc_bert_encoder(struct xc_graph *g, const struct xc_hf_config *cf
     return xc_graph_add_space(g, &space, &sequences, err);
 }
 
-enum xc_status xc_bert_first(struct xc_graph *g, int32_t *out, int32_t hidden, struct xc_err *err)
+/* [CLS] of each sequence. */
+static enum xc_status first(struct xc_graph *g, int32_t *out, int32_t hidden, struct xc_err *err)
 {
     const struct xc_attr_pool attr = { .mode = XC_POOL_FIRST };
     const struct xc_ref in[] = { xc_val(hidden) };
@@ -146,7 +147,8 @@ static enum xc_status dense_module(struct xc_graph *g, const struct xc_hf_config
     return xc_hf_unary(g, y, name, *y, act, err);
 }
 
-enum xc_status xc_bert_embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err)
+/* Pooling and what follows it, as cfg->modules say, then the output. */
+static enum xc_status embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err)
 {
     int32_t y = hidden;
 
@@ -162,18 +164,32 @@ enum xc_status xc_bert_embed_head(struct xc_graph *g, const struct xc_hf_config 
     return xc_graph_add_output(g, y, err);
 }
 
-enum xc_status xc_bert_mlm_decoder(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const char *name, const char *bias, int32_t x,
-                                   const struct xc_bert_shape *s, struct xc_err *err)
+/* A linear and its activation, whose node is named after it: "x.dense" or "x", then "x.act". */
+static enum xc_status dense_act(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *x, const char *prefix, const char *name, int64_t cols, enum xc_act act, struct xc_err *err)
 {
+    const size_t n = strlen(name), tail = n > 6 && !strcmp(name + n - 6, ".dense") ? 6 : 0;
+    char act_name[128];
+
+    snprintf(act_name, sizeof act_name, "%.*s.act", (int)(n - tail), name);
+    XC_TRY(xc_hf_linear(g, cfg, x, prefix, name, *x, cols, err));
+    return xc_hf_unary(g, x, act_name, *x, act, err);
+}
+
+/* The decoder's weight is the word table when tied. Its bias is "<decoder>.bias" or the head's own. */
+static enum xc_status mlm_head(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, int32_t x, const struct xc_bert_shape *s, struct xc_err *err)
+{
+    const char *bias = names->mlm_bias;
     int64_t dim[2] = { s->vocab, s->hidden };
     char own_weight[128], own_bias[128], word[128];
     int32_t w, b, y;
     bool tied;
 
+    XC_TRY(dense_act(g, cfg, &x, "", names->mlm_dense, s->hidden, names->mlm_act == XC_ACT_NONE ? s->act : names->mlm_act, err));
+    XC_TRY(xc_hf_layer_norm(g, cfg, &x, "", names->mlm_norm, x, s->eps, err));
     XC_TRY(xc_json_bool_or(&tied, cfg->json, "tie_word_embeddings", true, err));
     snprintf(word, sizeof word, "%s.weight", names->word);
-    snprintf(own_weight, sizeof own_weight, "%s.weight", name);
-    snprintf(own_bias, sizeof own_bias, "%s.bias", name);
+    snprintf(own_weight, sizeof own_weight, "%s.weight", names->mlm_decoder);
+    snprintf(own_bias, sizeof own_bias, "%s.bias", names->mlm_decoder);
     if (tied) XC_TRY(xc_hf_tensor(g->model, cfg, &w, names->prefix, word, 2, dim, err));
     else XC_TRY(xc_hf_tensor(g->model, cfg, &w, "", own_weight, 2, dim, err));
     /* the bias has two names; transformers 5 unties them when the weights are untied, and then uses the linear's own */
@@ -181,6 +197,25 @@ enum xc_status xc_bert_mlm_decoder(struct xc_graph *g, const struct xc_hf_config
     XC_TRY(xc_hf_tensor(g->model, cfg, &b, "", bias, 1, dim, err));
     const struct xc_ref in[] = { xc_val(x), xc_ten(w), xc_ten(b) };
 
-    XC_TRY(xc_graph_add_node(g, &y, "linear", name, in, 3, NULL, err));
+    XC_TRY(xc_graph_add_node(g, &y, "linear", names->mlm_decoder, in, 3, NULL, err));
     return xc_graph_add_output(g, y, err);
+}
+
+enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, struct xc_err *err)
+{
+    struct xc_graph *g = NULL;
+    int32_t x;
+
+    XC_TRY(xc_model_add_graph(m, &g, "encode", err));
+    XC_TRY(encoder(g, cfg, names, s, &x, err));
+    if (!strcmp(cfg->head, "embed")) return embed_head(g, cfg, x, err);
+    if (!strcmp(cfg->head, "mlm")) return mlm_head(g, cfg, names, x, s, err);
+    if (!strcmp(cfg->head, "classify") || !strcmp(cfg->head, "regress")) {
+        XC_TRY(first(g, &x, x, err));
+        XC_TRY(dense_act(g, cfg, &x, names->pooled_prefixed ? names->prefix : "", names->pooled, s->hidden, names->pooled_act, err));
+        XC_TRY(xc_hf_linear(g, cfg, &x, "", names->classifier, x, xc_hf_n_labels(cfg), err));
+    } else if (!strcmp(cfg->head, "tag")) {
+        XC_TRY(xc_hf_linear(g, cfg, &x, "", "classifier", x, xc_hf_n_labels(cfg), err));
+    }
+    return xc_graph_add_output(g, x, err);
 }
