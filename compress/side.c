@@ -88,7 +88,7 @@ static enum xc_status write_all(const struct xc_side *s, const void *from, size_
         const int e = errno;
 
         if (put < 0 && e == EINTR) continue;
-        if (put < 0) return xc_fail_at(err, xc_fail_errno(err, e, "cannot write finished layers"), "%s", s->path);
+        if (put < 0) return xc_fail_at(err, xc_fail_errno(err, e, "cannot write finished layers (make room and run the same command to go on, or remove this file)"), "%s", s->path);
         done += (size_t)put;
     }
     return XC_OK;
