@@ -58,12 +58,13 @@ static enum xc_status split(float *a, float *b, const float *w, const float *gra
     const int64_t q = xc_min_i64(n, k);
     const size_t bytes = (size_t)(n * k + k * k + q * k + n * q + q) * sizeof(double) + (size_t)(8 * q) * sizeof(lapack_int);
     const lapack_int K = (lapack_int)k, N = (lapack_int)n, Q = (lapack_int)q;
-    double *m = xc_alloc_aligned(bytes), *l = m + n * k, *v = l + k * k, *u = v + q * k, *s = u + n * q, mean = 0, want = 0, *work = NULL;
+    double *m = xc_alloc_aligned(bytes), *l, *v, *u, *s, mean = 0, want = 0, *work = NULL;
     lapack_int info = 0, ask = -1, size;
     char some = 'S', upper = 'U';
     enum xc_status status = XC_OK;
 
     if (!m) return xc_fail_nomem(err, bytes);
+    l = m + n * k, v = l + k * k, u = v + q * k, s = u + n * q;
     for (int64_t i = 0; i < n * k; i++) m[i] = (double)w[i];
     if (gram) {
         for (int64_t i = 0; i < k; i++) mean += (double)gram[i * k + i] / (double)rows / (double)k;
