@@ -287,13 +287,7 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     memset(j.bad, 0xFF, (size_t)blocks * sizeof *j.bad);
     XC_TRY_GOTO(quantize_windows(w, t, &j, window, window_rows, err), out);
     report(&w->layers[id], &j, blocks, rows * cols);
-    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&t->part[p]);
-    if (t->source) t->source->unref(t->source); /* what it would bring back is no longer this tensor */
-    t->source = NULL;
-    t->enc = j.enc;
-    t->part[XC_PART_DATA] = data;
-    t->part[XC_PART_SCALE] = scale;
-    data = scale = NULL;
+    status = xc_tensor_set_encoded(t, &j.enc, (struct xc_buf *[XC_PART_COUNT]){ [XC_PART_DATA] = data, [XC_PART_SCALE] = scale }, err);
 out:
     xc_buf_unref(&data);
     xc_buf_unref(&scale);

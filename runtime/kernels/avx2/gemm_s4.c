@@ -66,14 +66,6 @@ static void make_sums(int32_t *lanes, int32_t *group_sum, const int8_t *x, int64
     }
 }
 
-LANES_INLINE __m256i quad(const int8_t *p)
-{
-    int32_t x;
-
-    memcpy(&x, p, 4);
-    return _mm256_set1_epi32(x);
-}
-
 struct tile {
     float *c;                     /* (mr, 16) */
     int32_t *wide;                /* (mr, 16): a group's sum between its blocks */
@@ -110,7 +102,7 @@ LANES_INLINE void s4_tile(const struct tile *t, int mr, bool affine)
 #undef START
 #define STEP(i)                                                              \
     if (mr > i) {                                                            \
-        const __m256i x = quad(x##i + at);                                   \
+        const __m256i x = quad4(x##i + at);                                   \
         a##i = _mm256_add_epi16(a##i, _mm256_maddubs_epi16(u0, x));          \
         b##i = _mm256_add_epi16(b##i, _mm256_maddubs_epi16(u1, x));          \
         __asm__("" : "+x"(a##i), "+x"(b##i));                                \

@@ -40,16 +40,6 @@ _Static_assert((int64_t)CALM_SQUARES * 2 * XC_LANE_SQUARES <= (int64_t)32767 * 3
 
 enum mode { XOR, CALM, AFFINE, AFFINE_HALF };
 
-static __m256i bytes32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-
-LANES_INLINE __m256i quad(const int8_t *p)
-{
-    int32_t x;
-
-    memcpy(&x, p, 4);
-    return _mm256_set1_epi32(x);
-}
-
 /* One row x (K4, a multiple of 4) to xp: dwords |x|, m alternating. Returns the sum of |x| over negative x. */
 static int32_t pack_row(int8_t *xp, const int8_t *x, int64_t K4)
 {
@@ -57,26 +47,12 @@ static int32_t pack_row(int8_t *xp, const int8_t *x, int64_t K4)
     __m256i sum = zero;
     int64_t k = 0;
 
-    for (; k + 32 <= K4; k += 32) {
-        const __m256i v = bytes32(x + k), m = _mm256_cmpgt_epi8(zero, v), a = _mm256_abs_epi8(v);
-        const __m256i lo = _mm256_unpacklo_epi32(a, m), hi = _mm256_unpackhi_epi32(a, m); /* quads 0 1 4 5 and 2 3 6 7 */
-
-        sum = _mm256_add_epi64(sum, _mm256_sad_epu8(_mm256_and_si256(a, m), zero));
-        _mm256_storeu_si256((__m256i *)(xp + 2 * k), _mm256_permute2x128_si256(lo, hi, 0x20));
-        _mm256_storeu_si256((__m256i *)(xp + 2 * k + 32), _mm256_permute2x128_si256(lo, hi, 0x31));
-    }
+    for (; k + 32 <= K4; k += 32) sum = _mm256_add_epi64(sum, _mm256_sad_epu8(put_signs32(xp + 2 * k, x + k), zero));
 
     int32_t negative = (int32_t)(_mm256_extract_epi64(sum, 0) + _mm256_extract_epi64(sum, 1) + _mm256_extract_epi64(sum, 2)
                                  + _mm256_extract_epi64(sum, 3));
 
-    for (; k < K4; k += 4)
-        for (int64_t i = 0; i < 4; i++) {
-            const int8_t v = x[k + i];
-
-            xp[2 * k + i] = (int8_t)(v < 0 ? -v : v);
-            xp[2 * k + 4 + i] = (int8_t)(v < 0 ? -1 : 0);
-            negative += v < 0 ? -v : 0;
-        }
+    for (; k < K4; k += 4) negative += put_signs4(xp + 2 * k, x + k);
     return negative;
 }
 
@@ -163,17 +139,17 @@ LANES_INLINE void calm_tile(int32_t *c, const int32_t *start, const int8_t *u, c
     if (nv > 2) { STEP(c0, w2, off + 128) STEP(c1, w2 + 32, off + 160) } \
     if (nv > 3) { STEP(d0, w3, off + 192) STEP(d1, w3 + 32, off + 224) }
     for (; mode == AFFINE_HALF && quads >= 2; quads -= 2, w += 128, w1 += 128, w2 += 128, w3 += 128, u += 8) {
-        const __m256i x0 = quad(u), x1 = quad(u + 4);
+        const __m256i x0 = quad4(u), x1 = quad4(u + 4);
 
         ALL(EIGHT)
     }
     for (; quads >= 4; quads -= 4, w += 256, w1 += 256, w2 += 256, w3 += 256, off += OFF_STEP, u += 16) {
-        const __m256i x0 = quad(u), x1 = quad(u + 4), x2 = quad(u + 8), x3 = quad(u + 12);
+        const __m256i x0 = quad4(u), x1 = quad4(u + 4), x2 = quad4(u + 8), x3 = quad4(u + 12);
 
         ALL(SIXTEEN)
     }
     for (; quads > 0; quads--, w += 64, w1 += 64, w2 += 64, w3 += 64, off += OFF_STEP, u += 4) {
-        const __m256i x0 = quad(u);
+        const __m256i x0 = quad4(u);
 
         ALL(FOUR)
     }
@@ -211,12 +187,12 @@ LANES_INLINE void s8_tile(int32_t *c, const int32_t *init, const int8_t *xp, con
     if (nv > 3) { STEP(d0, w3) STEP(d1, w3 + 32) }
     if (sum16)
         for (; quads >= 2; quads -= 2, w += 128, w1 += 128, w2 += 128, w3 += 128, xp += 16) {
-            const __m256i x0 = quad(xp), m0 = quad(xp + 4), x1 = quad(xp + 8), m1 = quad(xp + 12);
+            const __m256i x0 = quad4(xp), m0 = quad4(xp + 4), x1 = quad4(xp + 8), m1 = quad4(xp + 12);
 
             ALL(EIGHT)
         }
     for (; quads > 0; quads--, w += 64, w1 += 64, w2 += 64, w3 += 64, xp += 8) {
-        const __m256i x0 = quad(xp), m0 = quad(xp + 4);
+        const __m256i x0 = quad4(xp), m0 = quad4(xp + 4);
 
         ALL(FOUR)
     }
@@ -399,13 +375,13 @@ LANES_INLINE void values_tile(int32_t *o, int64_t ld_o, const uint8_t *p, const 
 #define FOUR(acc, at) acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, bytes32(at)), ones));
     for (int64_t k = 0; k < quads; k++, p += 4, v += 64, v1 += 64) {
         {
-            const __m256i x = quad((const int8_t *)p);
+            const __m256i x = quad4((const int8_t *)p);
 
             FOUR(a0, v) FOUR(a1, v + 32)
             if (nv > 1) { FOUR(a2, v1) FOUR(a3, v1 + 32) }
         }
         if (mr > 1) {
-            const __m256i x = quad((const int8_t *)p + XC_KEY_BLOCK);
+            const __m256i x = quad4((const int8_t *)p + XC_KEY_BLOCK);
 
             FOUR(b0, v) FOUR(b1, v + 32)
             if (nv > 1) { FOUR(b2, v1) FOUR(b3, v1 + 32) }

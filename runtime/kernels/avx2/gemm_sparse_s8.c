@@ -2,7 +2,7 @@
  *
  * N:M. Eight inputs of a row are kept as sixteen bytes x, -x, which one vpshufb looks up: the nibbles of the index choose input and sign of each
  * slot at once. The magnitude of the weight is then the unsigned operand of vpmaddubsw, and nothing saturates: 127 * (127 + 127) for two products,
- * 127 * XC_SUM16_MAX for the four of the pair-sum rule. 16 inputs of 8 outputs cost 7 operations, and 3 more to unpack nibbles, which the rows of a
+ * 127 * XC_SUM16_MAX for the four of the 16-bit rules. 16 inputs of 8 outputs cost 7 operations, and 3 more to unpack nibbles, which the rows of a
  * tile share: 4 rows x 16 outputs.
  *
  * Blocks. The dense kernel's signs by xor (gemm_s8.c) over a list of quads; the sums of negative inputs that xor calls for are kept by quad, for
@@ -11,8 +11,6 @@
 #include "runtime/kernels/avx2/lanes.h"
 #include "runtime/kernels/lanes/epilogue.h"
 #include "runtime/base/base.h"
-
-static __m256i bytes32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
 static void store_row(const struct xc_gemm_s8 *g, const int32_t *c, int64_t r, int64_t c0, int64_t col1)
 {
@@ -131,42 +129,19 @@ void xc_gemm_nm_s8__avx2(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1,
 #define BLOCK_ROWS 12
 #define BLOCK_PART 6144   /* inputs packed at a time: three rows fit */
 
-LANES_INLINE __m256i quad_of(const int8_t *p)
-{
-    int32_t x;
-
-    memcpy(&x, p, 4);
-    return _mm256_set1_epi32(x);
-}
-
 /* One row of n inputs (a multiple of 4) as dwords |x|, m alternating, m being the bytes' sign; and the sum of |x| over the negative of each quad. */
 static void pack_signs(int8_t *xp, int32_t *negative, int64_t lanes, const int8_t *x, int64_t n)
 {
-    const __m256i zero = _mm256_setzero_si256(), one8 = _mm256_set1_epi8(1), one16 = _mm256_set1_epi16(1);
+    const __m256i one8 = _mm256_set1_epi8(1), one16 = _mm256_set1_epi16(1);
     int64_t k = 0;
 
     for (; k + 32 <= n; k += 32) {
-        const __m256i v = bytes32(x + k), m = _mm256_cmpgt_epi8(zero, v), a = _mm256_abs_epi8(v);
-        const __m256i lo = _mm256_unpacklo_epi32(a, m), hi = _mm256_unpackhi_epi32(a, m); /* quads 0 1 4 5 and 2 3 6 7 */
         _Alignas(32) int32_t sums[8];
 
-        _mm256_storeu_si256((__m256i *)(xp + 2 * k), _mm256_permute2x128_si256(lo, hi, 0x20));
-        _mm256_storeu_si256((__m256i *)(xp + 2 * k + 32), _mm256_permute2x128_si256(lo, hi, 0x31));
-        _mm256_store_si256((__m256i *)sums, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_and_si256(a, m), one8), one16));
+        _mm256_store_si256((__m256i *)sums, _mm256_madd_epi16(_mm256_maddubs_epi16(put_signs32(xp + 2 * k, x + k), one8), one16));
         for (int64_t i = 0; i < 8; i++) negative[(k / 4 + i) * lanes] = sums[i];
     }
-    for (; k < n; k += 4) {
-        int32_t sum = 0;
-
-        for (int64_t i = 0; i < 4; i++) {
-            const int8_t v = x[k + i];
-
-            xp[2 * k + i] = (int8_t)(v < 0 ? -v : v);
-            xp[2 * k + 4 + i] = (int8_t)(v < 0 ? -1 : 0);
-            sum += v < 0 ? -v : 0;
-        }
-        negative[k / 4 * lanes] = sum;
-    }
+    for (; k < n; k += 4) negative[k / 4 * lanes] = put_signs4(xp + 2 * k, x + k);
 }
 
 /* c (mr,16) += over n blocks; quads count from `base`. */
@@ -184,13 +159,13 @@ LANES_INLINE void block_tile(int32_t *c, const int8_t *xp, int64_t ldxp, const i
 #define FOUR(acc, u) acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x0, _mm256_xor_si256(m0, u)), ones));
 #define ROW2(r, lo, hi)                                                                                                                \
     if (mr > r) {                                                                                                                      \
-        const __m256i x0 = quad_of(p + r * ldxp), m0 = quad_of(p + r * ldxp + 4), x1 = quad_of(q + r * ldxp), m1 = quad_of(q + r * ldxp + 4); \
+        const __m256i x0 = quad4(p + r * ldxp), m0 = quad4(p + r * ldxp + 4), x1 = quad4(q + r * ldxp), m1 = quad4(q + r * ldxp + 4); \
                                                                                                                                        \
         EIGHT(lo, u0, v0) EIGHT(hi, u1, v1)                                                                                            \
     }
 #define ROW1(r, lo, hi)                                                                                                                \
     if (mr > r) {                                                                                                                      \
-        const __m256i x0 = quad_of(p + r * ldxp), m0 = quad_of(p + r * ldxp + 4);                                                      \
+        const __m256i x0 = quad4(p + r * ldxp), m0 = quad4(p + r * ldxp + 4);                                                      \
                                                                                                                                        \
         FOUR(lo, u0) FOUR(hi, u1)                                                                                                      \
     }

@@ -136,4 +136,40 @@ LANES_INLINE v16f v_from_bf16(const uint16_t *p)
                   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 8))), 16))};
 }
 
+/* ---- bytes, for the integer GEMMs ---- */
+LANES_INLINE __m256i bytes32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+/* Four bytes, repeated. */
+LANES_INLINE __m256i quad4(const int8_t *p)
+{
+    int32_t x;
+
+    memcpy(&x, p, 4);
+    return _mm256_set1_epi32(x);
+}
+
+/* 32 bytes of x to xp (64 bytes) as dwords |x|, m alternating, m being the bytes' sign (0 or -1). Returns |x| where x < 0, else 0. */
+LANES_INLINE __m256i put_signs32(int8_t *xp, const int8_t *x)
+{
+    const __m256i v = bytes32(x), m = _mm256_cmpgt_epi8(_mm256_setzero_si256(), v), a = _mm256_abs_epi8(v);
+    const __m256i lo = _mm256_unpacklo_epi32(a, m), hi = _mm256_unpackhi_epi32(a, m); /* quads 0 1 4 5 and 2 3 6 7 */
+
+    _mm256_storeu_si256((__m256i *)xp, _mm256_permute2x128_si256(lo, hi, 0x20));
+    _mm256_storeu_si256((__m256i *)(xp + 32), _mm256_permute2x128_si256(lo, hi, 0x31));
+    return _mm256_and_si256(a, m);
+}
+
+/* The same of one quad; returns the sum. */
+LANES_INLINE int32_t put_signs4(int8_t *xp, const int8_t *x)
+{
+    int32_t negative = 0;
+
+    for (int i = 0; i < 4; i++) {
+        xp[i] = (int8_t)(x[i] < 0 ? -x[i] : x[i]);
+        xp[4 + i] = (int8_t)(x[i] < 0 ? -1 : 0);
+        negative += x[i] < 0 ? -x[i] : 0;
+    }
+    return negative;
+}
+
 #endif

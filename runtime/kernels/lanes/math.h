@@ -51,9 +51,8 @@ LANES_INLINE v16i v_p7(v16f t)
     return i_round(v_scale2(p, magic));
 }
 
-LANES_INLINE v16f v_gelu(v16f x)
+LANES_INLINE v16f v_gauss_tail(v16f a)
 {
-    const v16f a = v_min(v_abs(x), v_set1(XC_GAUSS_MAX));
     v16f g = v_set1(XC_GAUSS_C8);
 
     g = v_fma(g, a, v_set1(XC_GAUSS_C7));
@@ -64,7 +63,14 @@ LANES_INLINE v16f v_gelu(v16f x)
     g = v_fma(g, a, v_set1(XC_GAUSS_C2));
     g = v_fma(g, a, v_set1(XC_GAUSS_C1));
     g = v_fma(g, a, v_set1(XC_GAUSS_C0));
-    return v_fma(v_neg(a), v_exp2(v_neg(g)), v_max(v_zero(), x));
+    return v_exp2(v_neg(g));
+}
+
+LANES_INLINE v16f v_gelu(v16f x)
+{
+    const v16f a = v_min(v_abs(x), v_set1(XC_GAUSS_MAX));
+
+    return v_fma(v_neg(a), v_gauss_tail(a), v_max(v_zero(), x));
 }
 
 LANES_INLINE v16f v_sigmoid(v16f x)

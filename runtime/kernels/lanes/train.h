@@ -11,19 +11,7 @@ LANES_INLINE v16f v_relu_grad(v16f x) { return v_lt(v_zero(), x, v_set1(1.0f), v
 
 LANES_INLINE v16f v_gelu_grad(v16f x)
 {
-    const v16f a = v_min(v_abs(x), v_set1(XC_GAUSS_MAX));
-    v16f g = v_set1(XC_GAUSS_C8);
-
-    g = v_fma(g, a, v_set1(XC_GAUSS_C7));
-    g = v_fma(g, a, v_set1(XC_GAUSS_C6));
-    g = v_fma(g, a, v_set1(XC_GAUSS_C5));
-    g = v_fma(g, a, v_set1(XC_GAUSS_C4));
-    g = v_fma(g, a, v_set1(XC_GAUSS_C3));
-    g = v_fma(g, a, v_set1(XC_GAUSS_C2));
-    g = v_fma(g, a, v_set1(XC_GAUSS_C1));
-    g = v_fma(g, a, v_set1(XC_GAUSS_C0));
-
-    const v16f tail = v_exp2(v_neg(g)), y = v_min(v_abs(x), v_set1(16.0f));
+    const v16f tail = v_gauss_tail(v_min(v_abs(x), v_set1(XC_GAUSS_MAX))), y = v_min(v_abs(x), v_set1(16.0f));
 
     return v_fma(v_copysign(y, x), v_mul(v_exp(v_mul(v_mul(y, y), v_set1(-0.5f))), v_set1(XC_INV_SQRT_2PI)), v_lt(x, v_zero(), tail, v_one_minus(tail)));
 }

@@ -130,10 +130,9 @@ static inline int32_t xc_p7(float t)
     return (int32_t)xc_round_f32(xc_scale2_f32(p, n));
 }
 
-/* x * Phi(x) = max(x, 0) - |x| * Phi(-|x|): the second term is at most 0.17, so its error stays far below an ulp of the first. */
-static inline float xc_gelu_f32(float x)
+/* Phi(-a) for a in [0, XC_GAUSS_MAX] */
+static inline float xc_gauss_tail_f32(float a)
 {
-    const float a = xc_min_f32(fabsf(x), XC_GAUSS_MAX);
     float g = XC_GAUSS_C8;
 
     g = fmaf(g, a, XC_GAUSS_C7);
@@ -144,7 +143,15 @@ static inline float xc_gelu_f32(float x)
     g = fmaf(g, a, XC_GAUSS_C2);
     g = fmaf(g, a, XC_GAUSS_C1);
     g = fmaf(g, a, XC_GAUSS_C0);
-    return fmaf(-a, xc_exp2_f32(-g), xc_max_f32(0.0f, x));
+    return xc_exp2_f32(-g);
+}
+
+/* x * Phi(x) = max(x, 0) - |x| * Phi(-|x|): the second term is at most 0.17, so its error stays far below an ulp of the first. */
+static inline float xc_gelu_f32(float x)
+{
+    const float a = xc_min_f32(fabsf(x), XC_GAUSS_MAX);
+
+    return fmaf(-a, xc_gauss_tail_f32(a), xc_max_f32(0.0f, x));
 }
 
 #define XC_INV_SQRT_2PI 0.398942280f
@@ -152,19 +159,7 @@ static inline float xc_gelu_f32(float x)
 /* Phi(x) + x phi(x) */
 static inline float xc_gelu_grad_f32(float x)
 {
-    const float a = xc_min_f32(fabsf(x), XC_GAUSS_MAX);
-    float g = XC_GAUSS_C8;
-
-    g = fmaf(g, a, XC_GAUSS_C7);
-    g = fmaf(g, a, XC_GAUSS_C6);
-    g = fmaf(g, a, XC_GAUSS_C5);
-    g = fmaf(g, a, XC_GAUSS_C4);
-    g = fmaf(g, a, XC_GAUSS_C3);
-    g = fmaf(g, a, XC_GAUSS_C2);
-    g = fmaf(g, a, XC_GAUSS_C1);
-    g = fmaf(g, a, XC_GAUSS_C0);
-
-    const float tail = xc_exp2_f32(-g), y = xc_min_f32(fabsf(x), 16.0f); /* beyond: phi is 0, and x * x may be infinite */
+    const float tail = xc_gauss_tail_f32(xc_min_f32(fabsf(x), XC_GAUSS_MAX)), y = xc_min_f32(fabsf(x), 16.0f); /* beyond: phi is 0, and x * x may be infinite */
 
     return fmaf(copysignf(y, x), xc_exp_f32(y * y * -0.5f) * XC_INV_SQRT_2PI, x < 0.0f ? tail : 1.0f - tail);
 }
