@@ -9,15 +9,17 @@
 
 struct finetune_opts {
     const char *out, *data, *dev, *metric, *log, *checkpoint;
-    struct cli_list freeze;
-    int task, optimizer, schedule, pooling;
-    int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, threads, seed;
-    double rate, warmup, weight_decay, clip, dropout, smoothing, layer_decay, ema, momentum, scale, mask;
+    struct cli_list freeze, prune_ignore;
+    const char *prune;
+    int task, optimizer, schedule, pooling, prune_over;
+    int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, prune_every, threads, seed;
+    double rate, warmup, weight_decay, clip, dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end;
     bool resume, no_golden, quiet, json;
 };
 
 static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
 static const char *const optimizers[] = { "adamw", "sgd", NULL };
+static const char *const thresholds[] = { "layer", "global", NULL };
 static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
 
 static const struct cli_opt table[] = {
@@ -53,6 +55,14 @@ static const struct cli_opt table[] = {
     CLI_FLOAT(struct finetune_opts, smoothing, 0, "label-smoothing", "S", 0, 0.99, "0", "share of the target that is spread over all classes"),
     CLI_FLOAT(struct finetune_opts, scale, 0, "contrast-scale", "S", 1e-3, 1e6, "20", "embed without scores: cosines are multiplied by this"),
     CLI_FLOAT(struct finetune_opts, mask, 0, "mask", "SHARE", 1e-3, 0.99, "0.15", "mlm: share of the tokens that are predicted"),
+    CLI_GROUP("Pruning while training"),
+    CLI_STRING(struct finetune_opts, prune, 0, "prune", "KIND=AMOUNT", NULL, "weights of the linears inside become zero: magnitude (the smallest, for good) or movement (those that training moves towards zero; they may come back) "
+               "= a share (0.9), N:M kept (2:4), a share of blocks (0.75@16x4); or keep: the zeros of MODEL stay"),
+    CLI_FLOAT(struct finetune_opts, prune_begin, 0, "prune-begin", "SHARE", 0, 1, "0.05", "share of the updates after which zeros begin; their share then rises by a cubic schedule"),
+    CLI_FLOAT(struct finetune_opts, prune_end, 0, "prune-end", "SHARE", 0, 1, "0.6", "share of the updates after which all are there; dev rows decide from then on which weights are kept"),
+    CLI_INT(struct finetune_opts, prune_every, 0, "prune-every", "N", 0, 1000000000, "0", "choose them anew every N updates; 0 for a hundredth of all"),
+    CLI_CHOICE(struct finetune_opts, prune_over, 0, "prune-threshold", thresholds, "layer", "the share holds for each layer, or over all of them"),
+    CLI_LIST(struct finetune_opts, prune_ignore, 0, "prune-ignore", "WORD", "do not prune tensors whose name begins so, or matches re:PATTERN; may be repeated"),
     CLI_GROUP("Files"),
     CLI_STRING(struct finetune_opts, log, 0, "log", "FILE", NULL, "a JSON line for every update and measurement"),
     CLI_STRING(struct finetune_opts, checkpoint, 0, "checkpoint", "FILE", NULL, "state to go on from; the output's name and .train when not given, removed at the end"),
@@ -73,6 +83,7 @@ static int print_json(const struct xc_finetune_result *r, const struct finetune_
     if (!bad && r->metric[0])
         bad |= json_object_set_new(doc, "dev", json_pack("{s:s, s:o, s:o, s:I, s:o}", "metric", r->metric, "first", xc_json_new_number(r->first), "best", xc_json_new_number(r->best),
                                                          "best_step", (json_int_t)r->best_step, "last", xc_json_new_number(r->last))) != 0;
+    if (!bad && o->prune) bad |= json_object_set_new(doc, "sparsity", xc_json_new_number(r->sparsity)) != 0;
     if (bad) xc_json_free(&doc);
     return cli_print_json(doc);
 }
@@ -81,6 +92,7 @@ static void print_text(const struct xc_finetune_result *r, const struct finetune
 {
     printf("%s: %lld rows, %lld updates, %lld tokens in %.1f s (%.0f tokens/s)%s\n", o->out, (long long)r->rows, (long long)r->steps, (long long)r->tokens, r->seconds,
            r->seconds > 0 ? (double)r->tokens / r->seconds : 0, r->stopped_early ? "; stopped early" : "");
+    if (o->prune) printf("%.2f %% zeros in the linears inside\n", 100 * r->sparsity);
     printf("trained %lld of %lld parameters%s; loss %.4f\n", (long long)r->trained, (long long)r->parameters, r->new_head ? ", the head is new" : "", r->loss);
     if (r->metric[0]) printf("dev %s: %.4f before, %.4f at the end, %.4f kept (update %lld)\n", r->metric, r->first, r->last, r->best, (long long)r->best_step);
 }
@@ -94,6 +106,8 @@ static int run(void *opts, int argc, char **argv)
         .smoothing = o->smoothing, .layer_decay = o->layer_decay, .contrast_scale = o->scale, .mask_share = o->mask, .epochs = o->epochs, .batch_tokens = o->batch_tokens,
         .batch_rows = o->batch_rows, .accumulate = o->accumulate, .max_steps = o->max_steps, .eval_every = o->eval_every, .checkpoint_every = o->checkpoint_every,
         .patience = o->patience, .max_tokens = (int32_t)o->max_tokens, .freeze = o->freeze.items, .n_freeze = o->freeze.n, .seed = (uint64_t)o->seed, .no_golden = o->no_golden,
+        .sparsify = { .prune = o->prune, .begin = o->prune_begin, .end = o->prune_end, .every = o->prune_every, .global = o->prune_over == 1, .ignore = o->prune_ignore.items,
+                      .n_ignore = o->prune_ignore.n },
         .optimizer = { .kind = (enum xc_optimizer)o->optimizer, .beta1 = o->momentum, .beta2 = 0.999, .eps = 1e-8, .weight_decay = o->weight_decay, .clip = o->clip, .ema = o->ema },
     };
     struct xc_finetune_result result;
@@ -107,6 +121,7 @@ static int run(void *opts, int argc, char **argv)
     if (!o->data) return cli_usage(&cli_verb_finetune, "give --data");
     if (!o->out) return cli_usage(&cli_verb_finetune, "give -o");
     if (!o->dev && (o->patience || o->metric || o->eval_every)) return cli_usage(&cli_verb_finetune, "--patience, --metric and --eval-every need --dev");
+    if (!o->prune && o->prune_ignore.n) return cli_usage(&cli_verb_finetune, "--prune-ignore needs --prune");
     cli_progress_init(&progress, o->quiet);
     f.progress = &progress.callbacks;
     status = xc_pool_new(&f.pool, (int)o->threads, &err);

@@ -89,17 +89,6 @@ static void describe(struct xc_layer_report *l, const struct xc_work *w, const s
     else snprintf(l->why, sizeof l->why, "%.4g%% zeros by %s%s; as f32 smaller on disk only", 100 * (double)xc_prune_dropped(p, R, C) / (double)units, saliency, shape);
 }
 
-/* The encoding says where the zeros of dense numbers lie, so that what comes later may choose a sparse one. */
-static struct xc_encoding left_by(const struct xc_work *w, const struct xc_prune *p, const struct xc_tensor *t)
-{
-    const int64_t R = xc_tensor_rows(t), C = xc_tensor_cols(t), kept = xc_prune_units(p, R, C) - xc_prune_dropped(p, R, C);
-
-    if (p->pattern == XC_PRUNE_NM) return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_NM, .n = p->n, .m = p->m };
-    if (p->pattern == XC_PRUNE_BLOCK && xc_recipe_is(w->spec, "threshold", "layer") && kept > 0 && kept <= INT32_MAX)
-        return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_BLOCK, .n = (int32_t)kept, .block_rows = p->block_rows, .block_cols = p->block_cols };
-    return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_COMPACT };
-}
-
 /* mark (n_tensors): 1 where this entry prunes. A target that cannot be treated is an error; with `say`, a default that cannot says why. */
 static enum xc_status mark_tensor(struct xc_work *w, const struct xc_scope *scope, const struct xc_uses *uses, int32_t t, uint8_t *mark, bool say, struct xc_err *err)
 {
@@ -168,7 +157,7 @@ static enum xc_status prune_plan(struct xc_work *w, struct xc_err *err)
     XC_TRY(mark_tensors(w, &mark, true, err));
     for (int32_t t = 0; t < w->model->n_tensors; t++) {
         if (!mark[t]) continue;
-        w->want[t] = left_by(w, &p, w->model->tensors[t]);
+        w->want[t] = xc_prune_encoding(&p, xc_recipe_is(w->spec, "threshold", "global"), xc_tensor_rows(w->model->tensors[t]), xc_tensor_cols(w->model->tensors[t]));
         describe(&w->layers[t], w, &p, w->model->tensors[t]);
     }
     xc_free(mark);

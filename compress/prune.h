@@ -9,6 +9,7 @@
 #define XC_COMPRESS_PRUNE_H
 
 #include "runtime/base/pool.h"
+#include "runtime/graph/encoding.h"
 
 enum xc_prune_pattern { XC_PRUNE_UNSTRUCTURED = 0, XC_PRUNE_NM, XC_PRUNE_BLOCK };
 enum xc_prune_saliency { XC_PRUNE_MAGNITUDE = 0, XC_PRUNE_WANDA, XC_PRUNE_OBS };
@@ -36,6 +37,12 @@ uint32_t xc_prune_kth(const float *score, int64_t n, int64_t k, int64_t *smaller
 
 /* Zeroes units with a score of fewer bits than `bits`, and the first `ties` of those that have them. */
 void xc_prune_below(float *w, const struct xc_prune *p, const float *score, uint32_t bits, int64_t ties, int64_t R, int64_t C);
+
+/* N:M by given scores (R,C): of every m inputs those with the n largest stay. */
+void xc_prune_groups(float *w, const float *score, int64_t R, int64_t C, int32_t n, int32_t m);
+
+/* What dense numbers are afterwards: f32 that says where zeros lie, so that what comes later may choose a sparse encoding. global: the share holds over all layers. */
+struct xc_encoding xc_prune_encoding(const struct xc_prune *p, bool global, int64_t R, int64_t C);
 
 /* One layer on its own, by magnitude or Wanda. score is scratch (units). */
 void xc_prune_layer(float *w, const struct xc_prune *p, const float *norm, float *score, int64_t R, int64_t C);

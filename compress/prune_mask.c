@@ -113,6 +113,22 @@ static void prune_group(float *w, const float *score, int64_t size, int64_t keep
     }
 }
 
+void xc_prune_groups(float *w, const float *score, int64_t R, int64_t C, int32_t n, int32_t m)
+{
+    for (int64_t r = 0; r < R; r++)
+        for (int64_t c = 0; c < C; c += m) prune_group(w + r * C + c, score + r * C + c, xc_min_i64(m, C - c), n);
+}
+
+struct xc_encoding xc_prune_encoding(const struct xc_prune *p, bool global, int64_t R, int64_t C)
+{
+    const int64_t kept = xc_prune_units(p, R, C) - xc_prune_dropped(p, R, C);
+
+    if (p->pattern == XC_PRUNE_NM) return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_NM, .n = p->n, .m = p->m };
+    if (p->pattern == XC_PRUNE_BLOCK && !global && kept > 0 && kept <= INT32_MAX)
+        return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_BLOCK, .n = (int32_t)kept, .block_rows = p->block_rows, .block_cols = p->block_cols };
+    return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_COMPACT };
+}
+
 static void drop_least(float *w, const struct xc_prune *p, const float *score, int64_t drop, int64_t R, int64_t C)
 {
     const int64_t n = xc_prune_units(p, R, C);
@@ -128,8 +144,7 @@ void xc_prune_layer(float *w, const struct xc_prune *p, const float *norm, float
 {
     xc_prune_scores(score, p, w, norm, R, C);
     if (p->pattern == XC_PRUNE_NM) {
-        for (int64_t r = 0; r < R; r++)
-            for (int64_t c = 0; c < C; c += p->m) prune_group(w + r * C + c, score + r * C + c, xc_min_i64(p->m, C - c), p->n);
+        xc_prune_groups(w, score, R, C, p->n, p->m);
     } else if (p->saliency == XC_PRUNE_WANDA && p->pattern == XC_PRUNE_UNSTRUCTURED) {
         for (int64_t r = 0; r < R; r++) drop_least(w + r * C, p, score + r * C, share(p->sparsity, C), 1, C);
     } else {

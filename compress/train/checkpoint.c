@@ -1,7 +1,7 @@
 /* checkpoint: see checkpoint.h.
  *
  *   "XCTRAIN1", fingerprint u64, parts u64 (1 m, 2 v, 4 ema, 8 best), total i64, struct xc_train_state,
- *   weights, then the parts, (total) f32 each, XXH3-64 of everything before; in the byte order of the machine: it does not travel. */
+ *   weights, then the parts, (total) f32 each, what params->extra holds, XXH3-64 of everything before; in the byte order of the machine: it does not travel. */
 #include "compress/train/checkpoint.h"
 
 #include <errno.h>
@@ -48,6 +48,7 @@ static enum xc_status put_all(struct sink *s, const struct head *head, struct xc
     for (int32_t i = 0; i < p->n; i++) XC_TRY(put(s, p->param[i].p, (size_t)p->param[i].n * sizeof(float), err));
     for (int i = 0; i < N_PARTS; i++)
         if (parts[i]) XC_TRY(put(s, parts[i], (size_t)p->total * sizeof(float), err));
+    if (p->extra) XC_TRY(put(s, p->extra, p->extra_bytes, err));
     hash = XXH3_64bits_digest(s->hash);
     return xc_atomic_write(s->file, &hash, sizeof hash, err);
 }
@@ -80,7 +81,7 @@ static enum xc_status take(const struct xc_buf *buf, uint64_t fingerprint, struc
     float *const arrays[N_PARTS] = { p->m, p->v, p->ema, best };
     const size_t one = (size_t)p->total * sizeof(float);
     const uint8_t *at = buf->data + sizeof(struct head);
-    size_t want = sizeof(struct head) + sizeof(uint64_t) + one;
+    size_t want = sizeof(struct head) + sizeof(uint64_t) + one + p->extra_bytes;
     struct head head;
     uint64_t hash;
 
@@ -100,6 +101,7 @@ static enum xc_status take(const struct xc_buf *buf, uint64_t fingerprint, struc
         memcpy(arrays[i], at, one);
         at += one;
     }
+    if (p->extra) memcpy(p->extra, at, p->extra_bytes);
     *state = head.state;
     return XC_OK;
 }

@@ -101,12 +101,12 @@ static enum xc_status evaluate(struct xc_training *t, struct xc_err *err)
 
     if (t->params.ema) xc_params_swap_ema(&t->params);
     status = measure(t, &value, err);
-    better = status == XC_OK && (isnan(s->best) || (t->lower_is_better ? value < s->best : value > s->best));
+    better = status == XC_OK && (!t->sparsify || xc_sparsify_settled(t->sparsify, s->step)) && (isnan(s->best) || (t->lower_is_better ? value < s->best : value > s->best));
     if (better) xc_params_copy(&t->params, t->best, true);
     if (t->params.ema) xc_params_swap_ema(&t->params);
     if (status != XC_OK) return status;
     s->evals++;
-    s->bad_evals = better ? 0 : s->bad_evals + 1;
+    s->bad_evals = better || isnan(s->best) ? 0 : s->bad_evals + 1;
     if (better) {
         s->best = value;
         s->best_step = s->step;
@@ -150,11 +150,13 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
         t->state.tokens += t->batch.tokens;
         t->state.rows += t->batch.rows;
     }
+    if (t->sparsify) xc_sparsify_gradients(t->sparsify, &t->params, t->opts->pool);
     status = xc_params_norm(&t->params, t->model, &norm, t->opts->pool, err);
     if (status != XC_OK) return xc_fail_at(err, status, "step %lld", (long long)t->state.step + 1);
     rate = t->opts->rate * xc_schedule_factor(t->opts->schedule, t->opts->warmup, t->state.step, t->total_steps);
     xc_params_step(&t->params, &t->opts->optimizer, t->state.step + 1, rate, norm, t->opts->pool);
     t->state.step++;
+    if (t->sparsify) xc_sparsify_weights(t->sparsify, &t->params, t->state.step, t->opts->pool);
     t->loss = targets ? sum / (double)targets : 0;
     t->smooth = t->state.step == t->started_at + 1 ? t->loss : 0.95 * t->smooth + 0.05 * t->loss;
     if (t->state.step > t->total_steps - xc_max_i64(1, t->total_steps / 10)) {
@@ -230,6 +232,7 @@ static enum xc_status write_model(struct xc_training *t, const char *to, struct 
 {
     if (t->best) xc_params_copy(&t->params, t->best, false);
     else if (t->params.ema) xc_params_swap_ema(&t->params);
+    if (t->sparsify) xc_sparsify_finish(t->sparsify, t->model);
     XC_TRY(xc_training_manifest(t, err));
     xc_buf_unref(&t->model->golden);
     if (!t->opts->no_golden) XC_TRY(xc_golden_make(&t->model->golden, t->model, false, t->opts->pool, err));
@@ -267,6 +270,7 @@ enum xc_status xc_finetune_file(const char *from, const char *to, const struct x
     XC_TRY_GOTO(train(&t, err), out);
     fill_result(result, &t);
     XC_TRY_GOTO(write_model(&t, to, err), out);
+    if (t.sparsify) result->sparsity = xc_sparsify_zeros(t.sparsify);
     unlink(t.checkpoint);
 out:
     xc_training_release(&t);

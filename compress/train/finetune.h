@@ -9,6 +9,7 @@
 
 #include "compress/train/head.h"
 #include "compress/train/optimizer.h"
+#include "compress/train/sparsify.h"
 #include "xcompress/progress.h"
 
 enum xc_schedule { XC_SCHEDULE_LINEAR = 0, XC_SCHEDULE_COSINE, XC_SCHEDULE_CONSTANT };
@@ -33,6 +34,7 @@ struct xc_finetune_opts {
     int32_t max_tokens;        /* 0 = the model's */
     const char *const *freeze; /* "re:PATTERN", or the beginning of tensors' names */
     size_t n_freeze;
+    struct xc_sparsify_opts sparsify;
     uint64_t seed;
     bool no_golden;
     struct xc_pool *pool;
@@ -42,6 +44,7 @@ struct xc_finetune_opts {
 struct xc_finetune_result {
     int64_t rows, steps, tokens, truncated, parameters, trained, best_step;
     double seconds, loss;      /* loss: mean of the last tenth of the steps */
+    double sparsity;           /* share of zeros among the weights that opts->sparsify speaks of; 0 without it */
     char metric[32];           /* "" = no dev rows */
     double first, best, last;  /* metric before the first step, of the weights kept, at the end */
     bool new_head, stopped_early;

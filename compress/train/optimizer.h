@@ -25,6 +25,8 @@ struct xc_params {
     struct xc_param_block { int32_t param; int64_t first, n; } *block;
     int64_t n_blocks;
     double *norm;        /* per block */
+    void *extra;         /* state of another that belongs to the weights, and goes into checkpoints; not owned; NULL = none */
+    size_t extra_bytes;
 };
 
 enum xc_optimizer { XC_OPT_ADAMW = 0, XC_OPT_SGD };

@@ -16,6 +16,7 @@
 void xc_training_release(struct xc_training *t)
 {
     if (t->tape) xc_tape_free(&t->tape);
+    xc_sparsify_free(&t->sparsify);
     xc_params_release(&t->params);
     xc_dataset_release(&t->set);
     xc_dataset_release(&t->dev);
@@ -175,7 +176,8 @@ static enum xc_status load_data(struct xc_training *t, struct xc_err *err)
 }
 
 /* ---- parameters ---- */
-static enum xc_status freeze(struct xc_training *t, const char *word, struct xc_err *err)
+/* mark[] of the tensors that a word speaks of; fails when there are none. */
+static enum xc_status mark_tensors(const struct xc_training *t, const char *word, bool *mark, bool value, const char *what, struct xc_err *err)
 {
     const bool is_regex = !strncmp(word, "re:", 3);
     bool any = false;
@@ -188,10 +190,26 @@ static enum xc_status freeze(struct xc_training *t, const char *word, struct xc_
 
         if (is_regex ? regexec(&regex, name, 1, &at, 0) || at.rm_so != 0 : strncmp(name, word, strlen(word)) != 0) continue;
         any = true;
-        t->trained[i] = false;
+        mark[i] = value;
     }
     if (is_regex) regfree(&regex);
-    return any ? XC_OK : xc_fail(err, XC_E_NOT_FOUND, "'%s', which is to be frozen, matches no tensor", word);
+    return any ? XC_OK : xc_fail(err, XC_E_NOT_FOUND, "'%s', which is to be %s, matches no tensor", word, what);
+}
+
+static enum xc_status sparsify(struct xc_training *t, struct xc_err *err)
+{
+    const struct xc_sparsify_opts *o = &t->opts->sparsify;
+    bool *ignored = NULL;
+    enum xc_status status;
+
+    if (!o->prune) return XC_OK;
+    if (t->opts->optimizer.ema > 0) return xc_fail(err, XC_E_ARG, "pruning and a moving average of the weights do not go together: masks are for the weights of one moment");
+    XC_TRY(xc_new_array(&ignored, t->model->n_tensors, sizeof *ignored, err));
+    status = XC_OK;
+    for (size_t i = 0; i < o->n_ignore && status == XC_OK; i++) status = mark_tensors(t, o->ignore[i], ignored, true, "left unpruned", err);
+    if (status == XC_OK) status = xc_sparsify_new(&t->sparsify, t->graph, t->trained, ignored, o, err);
+    xc_free(ignored);
+    return status;
 }
 
 /* "...layer.7.attention..." -> 7; -1 = in no layer */
@@ -226,8 +244,9 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     for (int32_t n = 0; n < t->graph->n_nodes; n++)
         for (int32_t i = 0; i < t->graph->nodes[n].n_in; i++)
             if (t->graph->nodes[n].in[i].kind == XC_REF_TENSOR) t->trained[t->graph->nodes[n].in[i].id] = true;
-    for (size_t i = 0; i < t->opts->n_freeze; i++) XC_TRY(freeze(t, t->opts->freeze[i], err));
+    for (size_t i = 0; i < t->opts->n_freeze; i++) XC_TRY(mark_tensors(t, t->opts->freeze[i], t->trained, false, "frozen", err));
     for (int32_t i = 0; i < t->model->n_tensors; i++) XC_TRY(xc_tensor_load(t->model->tensors[i], err));
+    XC_TRY(sparsify(t, err));
     XC_TRY(xc_params_new(&t->params, t->model, t->trained, &t->opts->optimizer, err));
     layer_rates(t);
     tape.trained = t->trained;
@@ -235,7 +254,7 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     for (int32_t i = 0; i < t->params.n; i++) xc_tape_bind(t->tape, t->params.param[i].tensor, t->params.grad + t->params.param[i].at);
     if (t->opts->dropout > 0) xc_tape_dropout_usual(t->tape, t->opts->dropout);
     if (!t->opts->dev) return XC_OK;
-    t->best = xc_malloc((size_t)t->params.total * sizeof *t->best);
+    t->best = xc_calloc((size_t)t->params.total, sizeof *t->best); /* none is kept before the share of zeros is reached */
     return t->best ? XC_OK : xc_fail_nomem(err, (size_t)t->params.total * sizeof *t->best);
 }
 
@@ -258,6 +277,19 @@ static enum xc_status count_steps(struct xc_training *t, struct xc_err *err)
 }
 
 /* ---- what the manifest says, and the checkpoint must agree with ---- */
+static json_t *describe_pruning(const struct xc_sparsify_opts *o)
+{
+    json_t *ignore = json_array();
+    bool bad = !ignore;
+
+    for (size_t i = 0; i < o->n_ignore; i++) bad |= json_array_append_new(ignore, json_string(o->ignore[i])) != 0;
+    if (!bad)
+        return json_pack("{s:s, s:o, s:o, s:I, s:s, s:o}", "what", o->prune, "begin", xc_json_new_number(o->begin), "end", xc_json_new_number(o->end), "every", (json_int_t)o->every, "threshold",
+                         o->global ? "global" : "layer", "ignore", ignore);
+    json_decref(ignore);
+    return NULL;
+}
+
 static enum xc_status describe(struct xc_training *t, struct xc_err *err)
 {
     static const char *const schedules[] = { "linear", "cosine", "constant" };
@@ -279,6 +311,7 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     bad |= json_object_set_new(root, "schedule", json_string(schedules[o->schedule])) != 0;
     bad |= json_object_set_new(root, "optimizer", json_string(o->optimizer.kind == XC_OPT_ADAMW ? "adamw" : "sgd")) != 0;
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
+    if (o->sparsify.prune) bad |= json_object_set_new(root, "prune", describe_pruning(&o->sparsify)) != 0;
     if (dev) bad |= json_object_set(root, "dev", dev) != 0;
     if (dev && o->metric) bad |= json_object_set_new(root, "metric", json_string(o->metric)) != 0;
     {
@@ -370,6 +403,7 @@ enum xc_status xc_training_init(struct xc_training *t, const char *from, const c
     XC_TRY(load_data(t, err));
     XC_TRY(parameters(t, err));
     XC_TRY(count_steps(t, err));
+    if (t->sparsify) XC_TRY(xc_sparsify_bind(t->sparsify, &t->params, t->total_steps, opts->pool, err));
     XC_TRY(describe(t, err));
     return files(t, to, err);
 }

@@ -10,6 +10,7 @@
 #include "compress/train/checkpoint.h"
 #include "compress/train/dataset.h"
 #include "compress/train/finetune.h"
+#include "compress/train/sparsify.h"
 
 enum xc_loss { XC_LOSS_CLASSES = 0, XC_LOSS_SQUARE, XC_LOSS_COSINE, XC_LOSS_CONTRAST };
 
@@ -27,6 +28,7 @@ struct xc_training {
     enum xc_loss kind;
     struct xc_tape *tape;
     struct xc_params params;
+    struct xc_sparsify *sparsify; /* NULL = weights are dense */
     bool *trained;                /* per tensor */
     struct xc_view out;           /* of the last forward */
     float *d_out;

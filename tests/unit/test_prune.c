@@ -90,25 +90,71 @@ static void test_against_numpy(void **state)
     check_layer(&(struct xc_prune){ .saliency = XC_PRUNE_WANDA, .pattern = XC_PRUNE_NM, .n = 1, .m = 4 }, norm, pv_wanda_1_4, "wanda 1:4");
 }
 
-static void check_obs(struct xc_prune p, const float *want, const char *what)
+/* ---- every shape: masks alone, as hexadecimal digits ---- */
+static void check_mask(const struct xc_prune *p, const float *norms, int R, int C, const char *keep, const char *what)
 {
-    float w[2][PV_R * PV_C], *const u = malloc(sizeof hessian);
+    float w[PV_R * PV_C], score[PV_R * PV_C];
+    int64_t zeros = 0;
+
+    memcpy(w, w0, sizeof w);
+    xc_prune_layer(w, p, norms, score, R, C);
+    for (int i = 0; i < R * C; i++) {
+        const char digit[2] = { keep[i / 4], 0 };
+        const bool kept = strtol(digit, NULL, 16) >> (3 - i % 4) & 1;
+
+        if ((w[i] != 0.0f) != (kept && w0[i] != 0.0f)) fail_msg("%s, %d x %d: row %d, column %d is %g", what, R, C, i / C, i % C, (double)w[i]);
+        if (kept && w[i] != w0[i]) fail_msg("%s: what stays has changed", what);
+        zeros += !kept;
+    }
+    if (p->pattern == XC_PRUNE_NM) assert_int_equal(zeros, xc_prune_dropped(p, R, C));
+}
+
+#define NM(n_, m_) { { .pattern = XC_PRUNE_NM, .n = n_, .m = m_ }, { pv_wide_magnitude_##n_##_##m_, pv_wide_wanda_##n_##_##m_, pv_tall_magnitude_##n_##_##m_, pv_tall_wanda_##n_##_##m_ }, #n_ ":" #m_ }
+#define BLOCK(r_, c_) { { .pattern = XC_PRUNE_BLOCK, .block_rows = r_, .block_cols = c_, .sparsity = 0.7 }, \
+                        { pv_wide_magnitude_##r_##x##c_, pv_wide_wanda_##r_##x##c_, pv_tall_magnitude_##r_##x##c_, pv_tall_wanda_##r_##x##c_ }, #r_ "x" #c_ }
+
+static void test_shapes(void **state)
+{
+    static const struct {
+        struct xc_prune p;
+        const char *keep[4], *what;
+    } cases[] = { NM(4, 8), NM(3, 5), NM(1, 16), NM(32, 64), BLOCK(1, 4), BLOCK(4, 4), BLOCK(16, 1), BLOCK(16, 4), BLOCK(4, 1) };
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++)
+        for (int k = 0; k < 4; k++) {
+            struct xc_prune p = cases[i].p;
+
+            p.saliency = k % 2 ? XC_PRUNE_WANDA : XC_PRUNE_MAGNITUDE;
+            check_mask(&p, k % 2 ? norm : NULL, k < 2 ? PV_R : 36, k < 2 ? PV_C : 25, cases[i].keep[k], cases[i].what);
+        }
+}
+
+/* R and C: the numbers as that matrix, with the first C inputs of the Hessian. */
+static void check_obs_as(struct xc_prune p, int R, int C, const float *want, const char *what)
+{
+    float w[2][PV_R * PV_C], *const u = malloc(sizeof hessian), *const h = malloc(sizeof hessian);
     struct xc_pool *pool;
     struct xc_err err = { 0 };
 
     assert_non_null(u);
+    assert_non_null(h);
     p.saliency = XC_PRUNE_OBS;
+    for (int i = 0; i < C * C; i++) h[i] = hessian[i / C * PV_C + i % C];
     ok(xc_pool_new(&pool, 3, &err), &err);
-    ok(xc_hessian_inverse_factor(u, hessian, PV_C, 0.01, &err), &err);
+    ok(xc_hessian_inverse_factor(u, h, C, 0.01, &err), &err);
     for (int i = 0; i < 2; i++) {
         memcpy(w[i], w0, sizeof w[i]);
-        ok(xc_prune_obs(w[i], &p, u, PV_R, PV_C, i ? pool : NULL, &err), &err);
+        ok(xc_prune_obs(w[i], &p, u, R, C, i ? pool : NULL, &err), &err);
     }
     same(w[0], want, 2e-5, what);
     assert_memory_equal(w[0], w[1], sizeof w[0]);
     xc_pool_free(&pool);
     free(u);
+    free(h);
 }
+
+static void check_obs(struct xc_prune p, const float *want, const char *what) { check_obs_as(p, PV_R, PV_C, want, what); }
 
 static void test_second_order(void **state)
 {
@@ -116,6 +162,10 @@ static void test_second_order(void **state)
     check_obs((struct xc_prune){ .sparsity = 0.5 }, pv_obs_50, "obs 50 %");
     check_obs((struct xc_prune){ .pattern = XC_PRUNE_NM, .n = 2, .m = 4 }, pv_obs_2_4, "obs 2:4");
     check_obs((struct xc_prune){ .pattern = XC_PRUNE_BLOCK, .block_rows = 3, .block_cols = 4, .sparsity = 0.5 }, pv_obs_3x4, "obs, blocks of 3x4");
+    check_obs((struct xc_prune){ .pattern = XC_PRUNE_NM, .n = 4, .m = 8 }, pv_obs_4_8, "obs 4:8");
+    check_obs((struct xc_prune){ .pattern = XC_PRUNE_BLOCK, .block_rows = 1, .block_cols = 4, .sparsity = 0.6 }, pv_obs_1x4, "obs, blocks of 1x4");
+    check_obs((struct xc_prune){ .pattern = XC_PRUNE_BLOCK, .block_rows = 4, .block_cols = 4, .sparsity = 0.6 }, pv_obs_4x4, "obs, blocks of 4x4");
+    check_obs_as((struct xc_prune){ .pattern = XC_PRUNE_BLOCK, .block_rows = 16, .block_cols = 1, .sparsity = 0.6 }, 36, 25, pv_obs_16x1, "obs, blocks of 16x1");
 }
 
 static void test_not_definite(void **state)
@@ -358,6 +408,73 @@ static void test_sparse(void **state)
     }
 }
 
+/* One threshold over all layers: nothing that went, in any of them, is worth more than anything that stayed, and the share is met. */
+static double worth(const float *w, int64_t R, int64_t C, int64_t r0, int64_t c0, int64_t rows, int64_t cols)
+{
+    const int64_t r1 = xc_min_i64(r0 + rows, R), c1 = xc_min_i64(c0 + cols, C);
+    double sum = 0;
+
+    for (int64_t r = r0; r < r1; r++)
+        for (int64_t c = c0; c < c1; c++) sum += (double)w[r * C + c] * (double)w[r * C + c];
+    return sum / (double)((r1 - r0) * (c1 - c0));
+}
+
+static void test_global(void **state)
+{
+    static const struct {
+        const char *settings;
+        int rows, cols;
+        double share;
+    } cases[] = { { "sparsity=0.4 threshold=global", 1, 1, 0.4 }, { "sparsity=0.6 threshold=global pattern=block block_rows=4 block_cols=4", 4, 4, 0.6 },
+                  { "sparsity=0.6 threshold=global pattern=block block_rows=1 block_cols=4", 1, 4, 0.6 }, { "sparsity=0.6 threshold=global pattern=block block_rows=16 block_cols=1", 16, 1, 0.6 } };
+    char path[2][1100];
+
+    (void)state;
+    snprintf(path[0], sizeof path[0], "%s/a.xc", dir);
+    snprintf(path[1], sizeof path[1], "%s/b.xc", dir);
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        struct xc_model *m[2];
+        struct xc_compress_result r;
+        struct xc_err err = { 0 };
+        double most_gone = 0, least_kept = INFINITY, least_share = 1, most_share = 0;
+        int64_t gone = 0, all = 0;
+
+        ok(compress(cases[i].settings, NULL, NULL, 1, path[0], false, &r, &err), &err);
+        xc_compress_result_release(&r);
+        ok(compress("sparsity=0", NULL, NULL, 1, path[1], false, &r, &err), &err);
+        xc_compress_result_release(&r);
+        for (int k = 0; k < 2; k++) ok(xc_model_open(&m[k], path[k], &err), &err);
+        for (int32_t t = 0; t < m[0]->n_tensors; t++) {
+            const struct xc_tensor *tensor[2];
+            const int64_t R = xc_tensor_rows(m[0]->tensors[t]), C = xc_tensor_cols(m[0]->tensors[t]);
+            int64_t here = 0, units = 0;
+            float *x[2];
+
+            if (m[0]->tensors[t]->enc.structure == XC_STRUCT_DENSE) continue;
+            for (int k = 0; k < 2; k++) numbers(m[k], m[0]->tensors[t]->name, &x[k], &tensor[k]);
+            for (int64_t r0 = 0; r0 < R; r0 += cases[i].rows)
+                for (int64_t c0 = 0; c0 < C; c0 += cases[i].cols) {
+                    const double was = worth(x[1], R, C, r0, c0, cases[i].rows, cases[i].cols);
+                    const bool zero = worth(x[0], R, C, r0, c0, cases[i].rows, cases[i].cols) == 0;
+
+                    if (zero) most_gone = fmax(most_gone, was);
+                    else least_kept = fmin(least_kept, was);
+                    here += zero;
+                    units++;
+                }
+            for (int k = 0; k < 2; k++) free(x[k]);
+            gone += here;
+            all += units;
+            least_share = fmin(least_share, (double)here / (double)units);
+            most_share = fmax(most_share, (double)here / (double)units);
+        }
+        if (most_gone > least_kept * (1 + 1e-6)) fail_msg("%s: %g went, %g stayed", cases[i].settings, most_gone, least_kept);
+        assert_true(fabs((double)gone / (double)all - cases[i].share) < 0.01);
+        assert_true(most_share > least_share + 0.02); /* not the same in every layer */
+        for (int k = 0; k < 2; k++) xc_model_free(&m[k]);
+    }
+}
+
 static void test_hostile(void **state)
 {
     static const struct {
@@ -388,8 +505,8 @@ static void test_hostile(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_numpy), cmocka_unit_test(test_second_order), cmocka_unit_test(test_not_definite), cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_pass),          cmocka_unit_test(test_sparse),       cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_against_numpy), cmocka_unit_test(test_shapes), cmocka_unit_test(test_second_order), cmocka_unit_test(test_not_definite), cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_pass),          cmocka_unit_test(test_global), cmocka_unit_test(test_sparse),       cmocka_unit_test(test_hostile),
     };
     const char *from = getenv("XC_SOURCE_ROOT");
     char template[] = "/tmp/xc_prune_XXXXXX";

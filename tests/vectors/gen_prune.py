@@ -64,8 +64,9 @@ def sparsegpt(W, H, sparsity, pattern, strip=128, damp=0.01):
     return W
 
 
-def show(name, a):
-    text = ", ".join("%.9g" % v if "." in "%.9g" % v or "e" in "%.9g" % v else "%.9g.0" % v for v in np.asarray(a, np.float64).ravel())
+def show(name, a, digits=9):
+    words = ["%.*g" % (digits, v) for v in np.asarray(a, np.float64).ravel()]
+    text = ", ".join(w if "." in w or "e" in w else w + ".0" for w in words)
     parts, line = [], "   "
     for p in text.split(", "):
         if len(line) + len(p) > 140:
@@ -73,6 +74,12 @@ def show(name, a):
             line = "   "
         line += " %sf," % p
     print("static const float %s[] = {\n%s\n};" % (name, "\n".join(parts + [line])))
+
+
+def show_mask(name, keep):  # four numbers a digit, the first in its highest bit
+    bits = np.asarray(keep, int).ravel()
+    digits = "".join("%x" % int("".join(map(str, bits[i:i + 4])), 2) for i in range(0, len(bits), 4))
+    print("static const char %s[] =\n%s;" % (name, "\n".join('    "%s"' % digits[i:i + 120] for i in range(0, len(digits), 120))))
 
 
 print("/* Made by tests/vectors/gen_prune.py: do not edit. */\n")
@@ -102,3 +109,17 @@ show("pv_wanda_1_4", np.where(keep_nm(wanda, 1, 4), Wd, 0))
 show("pv_obs_50", sparsegpt(Wd, Hd, .5, "unstructured"))
 show("pv_obs_2_4", sparsegpt(Wd, Hd, 0, ("nm", 2, 4)))
 show("pv_obs_3x4", sparsegpt(Wd, Hd, .5, ("block", 3, 4)))
+
+# Every shape a recipe may name, whole and cut off at the edges: the numbers above as (6,150), and again as (36,25), where blocks of 16 rows fit.
+tall, tall_norm, tall_H = Wd.reshape(36, 25), norm[:25], Hd[:25, :25]
+for name, w, x in ("wide", Wd, norm), ("tall", tall, tall_norm):
+    for n, m in (4, 8), (3, 5), (1, 16), (32, 64):
+        show_mask("pv_%s_magnitude_%d_%d" % (name, n, m), keep_nm(abs(w), n, m))
+        show_mask("pv_%s_wanda_%d_%d" % (name, n, m), keep_nm(abs(w) * x, n, m))
+    for br, bc in (1, 4), (4, 4), (16, 1), (16, 4), (4, 1):
+        show_mask("pv_%s_magnitude_%dx%d" % (name, br, bc), keep_block(w ** 2, br, bc, .7))
+        show_mask("pv_%s_wanda_%dx%d" % (name, br, bc), keep_block((w * x) ** 2, br, bc, .7))
+show("pv_obs_4_8", sparsegpt(Wd, Hd, 0, ("nm", 4, 8)), 6)
+show("pv_obs_1x4", sparsegpt(Wd, Hd, .6, ("block", 1, 4)), 6)
+show("pv_obs_4x4", sparsegpt(Wd, Hd, .6, ("block", 4, 4)), 6)
+show("pv_obs_16x1", sparsegpt(tall, tall_H, .6, ("block", 16, 1)), 6)
