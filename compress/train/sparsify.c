@@ -268,8 +268,11 @@ static void score_part(void *arg, int64_t i, int thread)
         const int64_t across = s->shape.pattern == XC_PRUNE_BLOCK ? xc_div_up(x->C, s->shape.block_cols) : 0;
 
         xc_prune_scores(unit, &s->shape, x->p, NULL, x->R, x->C);
-        for (int64_t k = 0; k < units; k++)
-            if (unit[k] < FLT_MIN && mask[across ? k / across * s->shape.block_rows * x->C + k % across * s->shape.block_cols : k]) unit[k] = FLT_MIN;
+        for (int64_t k = 0; k < units; k++) {
+            const bool lives = mask[across ? k / across * s->shape.block_rows * x->C + k % across * s->shape.block_cols : k];
+
+            unit[k] = !lives ? 0 : unit[k] < FLT_MIN ? FLT_MIN : unit[k]; /* the optimizer's momentum moves masked weights too */
+        }
     }
 }
 

@@ -79,6 +79,64 @@ cmp -s a.xc k.xc || fail "the training that was stopped ends otherwise"
 run "$XC_BIN" finetune "$tiny" $train -o k.xc --resume
 expect_failure 'no checkpoint to go on from'
 
+# ---- pruning while training: the file has the zeros that were measured, int8 leaves them out; threads and resuming change nothing ----
+sparse="--prune-begin 0.1 --prune-end 0.5 --prune-every 3 --prune-ignore encoder.layer.0.attention"
+for prune in magnitude=2:4 movement=0.75@16x4; do
+    # shellcheck disable=SC2086
+    run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o s.xc --prune $prune $sparse --threads 1 --json
+    expect_code 0
+    expect_json
+    [ "$(json '["sparsity"] > 0.49 and v["dev"]["best_step"] >= 0.5 * v["steps"]')" = True ] || fail "$prune: zeros, and when the best was measured"
+    best=$(json '["dev"]["best"]')
+    run "$XC_BIN" eval s.xc -t classify -d dev.tsv --json
+    [ "$(json '["metrics"]["accuracy"]["value"]')" = "$best" ] || fail "$prune: eval measures something else"
+    # shellcheck disable=SC2086
+    run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o t.xc --prune $prune $sparse --threads 3
+    cmp -s s.xc t.xc || fail "$prune: 3 threads train otherwise"
+    run "$XC_BIN" compress s.xc --quantize int8 -o s8.xc -q
+    expect_code 0
+    run "$XC_BIN" inspect s8.xc
+    case $prune in
+    *:*) out_has 'int8/row 2:4' ;;
+    *) out_has 'int8/row block 16x4' ;;
+    esac
+    run "$XC_BIN" eval s8.xc -t classify -d dev.tsv -r s.xc --json
+    [ "$(json '["flip_rate"] <= 0.1')" = True ] || fail "$prune: the int8 model answers otherwise"
+done
+updates() { # so many are in the log
+    n=$(grep -c '"loss"' k.jsonl 2>/dev/null)
+    [ "${n:-0}" -ge "$1" ]
+}
+for try in 1 2 3 4 5; do # killed in the middle of the schedule
+    rm -f k.xc k.xc.train k.jsonl
+    # shellcheck disable=SC2086
+    "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --prune $prune $sparse --checkpoint-every 1 --log k.jsonl >/dev/null 2>&1 &
+    pid=$!
+    while ! updates 60 && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    kill -9 $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    [ -e k.xc ] || break
+done
+[ -e k.xc.train ] || fail "no checkpoint"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --prune $prune --prune-begin 0.2 --checkpoint-every 1 --resume
+expect_failure 'the checkpoint is of another training'
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --prune $prune $sparse --checkpoint-every 1 --resume
+expect_code 0
+cmp -s s.xc k.xc || fail "$prune: the resumed training ends otherwise"
+# zeros made in one shot stay
+run "$XC_BIN" compress "$tiny" --prune magnitude=2:4 -o p.xc -q
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune p.xc $train -o t.xc --prune keep --json
+[ "$(json '["sparsity"]')" = 0.5 ] || fail "keep: zeros have gone"
+run "$XC_BIN" inspect t.xc
+out_has 'f32 2:4'
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune p.xc $train -o t.xc --max-steps 3
+run "$XC_BIN" inspect t.xc
+out_lacks 'f32 2:4'
+
 # ---- every task, every option once ----
 printf 'score\ttext_a\ttext_b\n5\ta man eats\ta man is eating\n1\ta man eats\ttwo dogs\n3\tone\ttwo\n0\tx\tsomething else\n' >sts.tsv
 printf 'text_a\ttext_b\na man eats\ta man is eating\ntwo dogs\tdogs\n' >pairs.tsv
@@ -131,6 +189,16 @@ bad -t classify -d train.tsv --freeze nothing.like.this
 expect_failure 'matches no tensor'
 bad -t classify -d train.tsv --freeze 're:.*'
 expect_failure 'every tensor is frozen'
+bad -t classify -d train.tsv --prune magnitude
+expect_failure 'is no way to prune'
+bad -t classify -d train.tsv --prune magnitude=0.5 --ema 0.9
+expect_failure 'moving average'
+bad -t classify -d train.tsv --prune magnitude=0.5 --prune-ignore nothing.like.this
+expect_failure "'nothing.like.this', which is to be left unpruned, matches no tensor"
+bad -t classify -d train.tsv --prune magnitude=0.5 --prune-ignore encoder
+expect_failure 'nothing to prune'
+bad -t classify -d train.tsv --prune keep
+expect_failure 'no zeros to keep'
 bad -t classify -d train.tsv --lr 1000 --clip 0 --warmup 0 --optimizer sgd
 expect_failure 'is not finite'
 err_has 'step'
@@ -140,4 +208,6 @@ run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv
 expect_usage "xcompress finetune: give -o; see 'xcompress finetune --help'"
 run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv -o x.xc --patience 2
 expect_usage "xcompress finetune: --patience, --metric and --eval-every need --dev; see 'xcompress finetune --help'"
+run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv -o x.xc --prune-ignore encoder
+expect_usage "xcompress finetune: --prune-ignore needs --prune; see 'xcompress finetune --help'"
 [ ! -e x.xc ] || fail "a failed training left a file"
