@@ -429,9 +429,8 @@ static bool one_sided(const struct xc_graph *g, int32_t value)
 static enum xc_status set_range(struct xc_work *w, struct xc_graph *g, int32_t n, struct xc_err *err)
 {
     struct xc_range *range = &g->nodes[n].in[0].range;
-    const bool grouped = xc_is_grouped(&w->model->tensors[g->nodes[n].in[1].id]->enc); /* gemm_s4 has no such rows */
 
-    *range = (struct xc_range){ .mode = one_sided(g, g->nodes[n].in[0].id) && !grouped ? XC_RANGE_AFFINE : XC_RANGE_ROW };
+    *range = (struct xc_range){ .mode = one_sided(g, g->nodes[n].in[0].id) ? XC_RANGE_AFFINE : XC_RANGE_ROW };
     if (!needs_ranges(w->spec)) return XC_OK;
     *range = (struct xc_range){ .mode = XC_RANGE_STATIC, .scale = xc_ranges_scale(w->ranges, g, n, xc_recipe_get(w->spec, "range"), xc_recipe_number(w->spec, "percentile")) };
     if (range->scale > 0) return XC_OK;

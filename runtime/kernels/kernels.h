@@ -95,13 +95,14 @@ struct xc_gemm_s8 {
 
 /* The same with int4 weights in groups of inputs: for each row and output
  *   acc = 0;  for groups g ascending: acc = fmaf((float)(sum over k in g of x[k] * (u[k] - zero)), scale, acc)
- *   y = fmaf(acc, row_scale[r], bias[n]),  then as above (col_scale is not read). */
+ *   y = fmaf(acc, row_scale[r], bias[n]);  with row_mid, y = fmaf(row_mid[r], w_sum[n], y);  then as above (col_scale and col_sum are not read). */
 struct xc_gemm_s4 {
     const int8_t *x;       /* as in xc_gemm_s8 */
     int64_t ldx;
     const uint8_t *w;      /* panel16 */
     const uint16_t *scale; /* f16 */
     const uint8_t *zero;   /* NULL = XC_S4_ZERO everywhere */
+    const float *w_sum;    /* with row_mid: (N padded to 16), the sum of each output's weights (xc_panel_s4_sums) */
     int64_t N, K;
     int64_t group;         /* inputs; a multiple of XC_S4_GROUP_STEP, at most XC_S4_GROUP_MAX: sums of a group are exact floats */
     struct xc_epilogue ep;
@@ -273,6 +274,7 @@ void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K); 
 size_t xc_panel_s4_bytes(int64_t N, int64_t K); /* 0 on overflow */
 void xc_pack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* src: a nibble a byte */
 void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K);
+void xc_panel_s4_sums(float *sum, const struct xc_gemm_s4 *g); /* (N padded to 16): w_sum of what w, scale and zero of g say */
 bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the 16-bit rules? */
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);
 void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);

@@ -1,7 +1,9 @@
 /* pack: weights to and from panel16 (kernels.h, Layouts), and the sizes of panels and of attention scratch. Portable; not a hot path. */
+#include <math.h>
 #include <string.h>
 
 #include "runtime/base/base.h"
+#include "runtime/base/half.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/kernels/levels.h"
 
@@ -57,6 +59,25 @@ void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K)
 
     for (int64_t n = 0; n < N; n++)
         for (int64_t k = 0; k < K; k++) dst[n * K + k] = src[at_s4(n, k, K8)] >> (k & 4) & 15;
+}
+
+void xc_panel_s4_sums(float *sum, const struct xc_gemm_s4 *g)
+{
+    const int64_t groups = xc_div_up(g->K, g->group);
+    const uint8_t *w = g->w;
+
+    for (int64_t n0 = 0; n0 < xc_round_up(g->N, 16); n0 += 16, sum += 16) {
+        memset(sum, 0, 16 * sizeof *sum);
+        for (int64_t i = 0; i < groups; i++) {
+            const int64_t at = (n0 / 16 * groups + i) * 16, n = xc_min_i64(g->group, g->K - i * g->group);
+            int32_t of_group[16] = {0};
+
+            for (int64_t k = 0; k < n; k += 8, w += 64) /* inputs beyond K are zero */
+                for (int64_t b = 0; b < 64; b++) of_group[b / 4] += (w[b] & 15) + (w[b] >> 4);
+            for (int64_t l = 0; l < 16; l++)
+                sum[l] = fmaf((float)(of_group[l] - (int32_t)n * (g->zero ? g->zero[at + l] : XC_S4_ZERO)), xc_f16_to_f32(g->scale[at + l]), sum[l]);
+        }
+    }
 }
 
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)

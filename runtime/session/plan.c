@@ -101,10 +101,10 @@ static enum xc_status pack_f32(struct xc_plan *p, struct step *s, const struct x
 }
 
 /* Weights in groups: as the file has them, or repacked. */
-static enum xc_status set_groups(struct xc_plan *p, struct step *s, const struct xc_tensor *t, struct xc_err *err)
+static enum xc_status set_groups(struct xc_plan *p, struct step *s, const struct xc_tensor *t, bool affine, struct xc_err *err)
 {
     struct xc_gemm_s4 g = { 0 };
-    void *memory = NULL;
+    void *memory = NULL, *sums = NULL;
     size_t bytes;
 
     XC_TRY(xc_grouped_panel_bytes(&bytes, t, err));
@@ -114,6 +114,10 @@ static enum xc_status set_groups(struct xc_plan *p, struct step *s, const struct
     s->group = g.group;
     s->group_scale = g.scale;
     s->group_zero = g.zero;
+    if (!affine) return XC_OK;
+    XC_TRY(own(p, &sums, (size_t)xc_round_up(s->N, 16) * sizeof(float), err));
+    xc_panel_s4_sums(sums, &g);
+    s->group_w_sum = sums;
     return XC_OK;
 }
 
@@ -123,7 +127,7 @@ static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct
     s->K = xc_tensor_cols(t);
     s->int8 = (t->enc.format == XC_FMT_S8 || xc_is_grouped(&t->enc)) && range->mode != XC_RANGE_NONE;
     s->sum16 = t->enc.sum16;
-    if (s->int8 && xc_is_grouped(&t->enc)) return set_groups(p, s, t, err);
+    if (s->int8 && xc_is_grouped(&t->enc)) return set_groups(p, s, t, range->mode == XC_RANGE_AFFINE, err);
     if (!s->int8 && t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_PANEL16) {
         s->w = t->part[XC_PART_DATA]->data;
         return XC_OK;

@@ -63,13 +63,13 @@ static void run_linear_columns(const struct step *s, struct block *b, int64_t co
         const struct qrows q = block_q(b, s->q_in);
 
         ep.row_scale = q.scale;
+        ep.row_mid = q.mid;
         if (s->group) {
-            const struct xc_gemm_s4 g = { .x = q.q, .ldx = q.ld, .w = s->w, .scale = s->group_scale, .zero = s->group_zero, .N = s->N, .K = s->K, .group = s->group, .ep = ep };
+            const struct xc_gemm_s4 g = { .x = q.q, .ldx = q.ld, .w = s->w, .scale = s->group_scale, .zero = s->group_zero, .w_sum = s->group_w_sum, .N = s->N, .K = s->K, .group = s->group, .ep = ep };
 
             b->plan->kern->gemm_s4(&g, 0, b->rows, col0, col1);
             return;
         }
-        ep.row_mid = q.mid;
         ep.col_sum = s->w_sum;
         const struct xc_gemm_s8 g = { .x = q.q, .ldx = q.ld, .x_sum = q.sum, .w = s->w, .index = s->w_index, .w_sum16 = s->sum16, .N = s->N, .K = s->K, .ep = ep };
 

@@ -48,6 +48,7 @@ struct step {
     bool int8, sum16;     /* int8: the input is quantized */
     int64_t group;        /* > 0: int4 weights in groups */
     const uint16_t *group_scale;
+    const float *group_w_sum; /* (N padded to 16) where the input is affine */
     const uint8_t *group_zero;
     const void *w;        /* panel16 */
     xc_gemm_s8_fn *gemm_s8; /* int8: of the weight's structure */

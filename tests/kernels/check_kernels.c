@@ -397,6 +397,13 @@ static void check_gemm_s4(const struct xc_kernels *k)
                 struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
                 char name[160];
 
+                if (rnd() % 2) {
+                    float *sum = block((size_t)N16 * 4);
+
+                    xc_panel_s4_sums(sum, &g);
+                    g.w_sum = sum;
+                    g.ep.row_mid = floats(R, RANDOM);
+                }
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
                 g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
                 g.ep.ld_residual = N + 3;
@@ -864,6 +871,14 @@ static void check_oracle_gemm_s4(void)
         struct xc_gemm_s4 g = s4_operands(R, N, K, groups[i / 4], 336, RANDOM, i % 2 != 0);
 
         for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_scale)[r] *= 1e-4f;
+        if (i % 3 == 0) {
+            float *sum = block(64 * 4);
+
+            xc_panel_s4_sums(sum, &g);
+            g.w_sum = sum;
+            g.ep.row_mid = floats(R, RANDOM);
+            for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_mid)[r] *= 1e-2f;
+        }
         g.ep.bias = floats(64, RANDOM);
         g.ep.act = (enum xc_act)(i % XC_ACT_COUNT);
         g.ep.residual = floats(R * N, RANDOM), g.ep.ld_residual = N;

@@ -54,15 +54,18 @@ void oracle_gemm_s4(double *out, const struct xc_gemm_s4 *g, int64_t R)
 
     for (int64_t r = 0; r < R; r++)
         for (int64_t n = 0; n < g->N; n++) {
-            double y = 0;
+            double y = 0, sum = 0;
 
             for (int64_t k = 0; k < g->K; k++) {
                 const int64_t at = (n / 16 * groups + k / g->group) * 16 + n % 16;
                 const int byte = g->w[n / 16 * 8 * up(g->K, 8) + k / 8 * 64 + n % 16 * 4 + k % 4], u = k % 8 < 4 ? byte % 16 : byte / 16;
 
                 y += (double)g->x[r * g->ldx + k] * (u - (g->zero ? g->zero[at] : 8)) * half(g->scale[at]);
+                sum += (u - (g->zero ? g->zero[at] : 8)) * half(g->scale[at]);
             }
-            out[r * g->N + n] = finish(&g->ep, y * (double)g->ep.row_scale[r], r, n);
+            if (g->ep.row_mid) sum *= (double)g->ep.row_mid[r];
+            else sum = 0;
+            out[r * g->N + n] = finish(&g->ep, y * (double)g->ep.row_scale[r] + sum, r, n);
         }
 }
 

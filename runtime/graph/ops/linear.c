@@ -21,8 +21,6 @@ static enum xc_status linear_infer(struct xc_infer *c, struct xc_err *err)
     if (c->node->n_in > 2 && c->node->in[2].kind != XC_REF_NONE) XC_TRY(xc_need_tensor(c, 2, 1, N, err));
     if (c->node->in[0].range.mode != XC_RANGE_NONE && xc_infer_tensor(c, 1)->enc.format != XC_FMT_S8 && !xc_grouped_gemm(&xc_infer_tensor(c, 1)->enc))
         return xc_fail(err, XC_E_FORMAT, "the input of a linear has an int8 range, its weight '%s' is neither int8 nor in groups of 32 to 256", xc_infer_tensor(c, 1)->name);
-    if (c->node->in[0].range.mode == XC_RANGE_AFFINE && xc_is_grouped(&xc_infer_tensor(c, 1)->enc))
-        return xc_fail(err, XC_E_UNSUPPORTED, "rows quantized between their least and greatest number, with weights in groups, are not supported by this version");
     if (c->node->in[0].range.mode != XC_RANGE_NONE && xc_infer_value(c, 0)->cols > XC_GEMM_S8_MAX_K)
         return xc_fail(err, XC_E_UNSUPPORTED, "int8 sums over %d inputs would overflow; at most %d", xc_infer_value(c, 0)->cols, XC_GEMM_S8_MAX_K);
     c->out[0].space = xc_infer_value(c, 0)->space;
@@ -181,6 +179,14 @@ static enum xc_status gemm_s4_run(const struct xc_op_ctx *c, const struct xc_epi
     if (bytes && !memory) return xc_fail_nomem(err, bytes);
     XC_TRY(xc_grouped_panel(&g, memory, w, err));
     XC_TRY(quantized(c, &z, x, R, g.K, range, err));
+    if (range->mode == XC_RANGE_AFFINE) {
+        float *sum = xc_run_scratch(c->run, (size_t)xc_round_up(g.N, 16) * sizeof *sum);
+
+        if (!sum) return xc_fail_nomem(err, (size_t)g.N * sizeof *sum);
+        xc_panel_s4_sums(sum, &g);
+        g.ep.row_mid = z.mid;
+        g.w_sum = sum;
+    }
     g.x = z.q;
     g.ldx = z.ld;
     g.ep.row_scale = z.scale;

@@ -29,6 +29,15 @@ LANES_INLINE void ep_store_s8(const struct xc_epilogue *ep, v16i acc, int64_t r,
     ep_store(ep, v_fma(t, v_load(ep->col_scale + c), ep->bias ? v_load(ep->bias + c) : v_zero()), r, c, n);
 }
 
+/* w_sum: of struct xc_gemm_s4. */
+LANES_INLINE void ep_store_s4(const struct xc_epilogue *ep, const float *w_sum, v16f acc, int64_t r, int64_t c, int64_t n)
+{
+    v16f y = v_fma(acc, v_set1(ep->row_scale[r]), ep->bias ? v_load(ep->bias + c) : v_zero());
+
+    if (ep->row_mid) y = v_fma(v_set1(ep->row_mid[r]), v_load(w_sum + c), y);
+    ep_store(ep, y, r, c, n);
+}
+
 LANES_INLINE void ep_store_f32(const struct xc_epilogue *ep, v16f acc, int64_t r, int64_t c, int64_t n)
 {
     ep_store(ep, v_add(acc, ep->bias ? v_load(ep->bias + c) : v_zero()), r, c, n);

@@ -116,9 +116,7 @@ static void lanes_gemm_s4(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1
 
                 s4_run_tile(&t, mr);
                 for (int64_t i = 0; i < mr; i++) {
-                    const v16f y = v_fma(v_load(c + 16 * i), v_set1(g->ep.row_scale[r0 + r + i]), g->ep.bias ? v_load(g->ep.bias + c0) : v_zero());
-
-                    ep_store(&g->ep, y, r0 + r + i, c0, n);
+                    ep_store_s4(&g->ep, g->w_sum, v_load(c + 16 * i), r0 + r + i, c0, n);
                     ep_finish(&g->ep, r0 + r + i, c0, n);
                 }
             }

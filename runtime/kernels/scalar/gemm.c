@@ -117,8 +117,11 @@ void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, 
                     acc[l] = fmaf((float)sum, xc_f16_to_f32(g->scale[at + l]), acc[l]);
                 }
             }
-            for (int64_t l = 0; l < 16 && n0 + l < col1; l++)
-                finish(&g->ep, fmaf(acc[l], g->ep.row_scale[r], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
+            for (int64_t l = 0; l < 16 && n0 + l < col1; l++) {
+                const float y = fmaf(acc[l], g->ep.row_scale[r], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f);
+
+                finish(&g->ep, g->ep.row_mid ? fmaf(g->ep.row_mid[r], g->w_sum[n0 + l], y) : y, r, n0 + l);
+            }
         }
 }
 
