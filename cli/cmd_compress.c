@@ -13,11 +13,12 @@ struct compress_opts {
     struct cli_list prune, targets, ignore, set;
     int quantize, store;
     int64_t threads, seed, rows, max_tokens;
-    uint64_t max_memory;
+    uint64_t max_memory, target_bytes;
+    double target_bits, target_drop;
     bool no_resume, static_ranges, plan, no_golden, json, quiet;
 };
 
-static const char *const quantize_choices[] = { "none", "int8", "int4", NULL };
+static const char *const quantize_choices[] = { "none", "int8", "int4", "mixed", NULL };
 static const char *const store_choices[] = { "fast", "small", NULL };
 
 static const struct cli_opt table[] = {
@@ -25,7 +26,12 @@ static const struct cli_opt table[] = {
     CLI_BOOL(struct compress_opts, plan, 'n', "plan", "print what would become of every tensor, and the size of the file; write nothing"),
     CLI_GROUP("What to do"),
     CLI_STRING(struct compress_opts, recipe, 'r', "recipe", "FILE", NULL, "a recipe: passes with their options, targets and exceptions, as YAML (docs/recipes.md); instead of the options below"),
-    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8, or int4 in groups: weights of linears and embeddings; their activations and attention are int8"),
+    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8, or int4 in groups: weights of linears and embeddings; their activations and attention are int8. mixed: each weight "
+               "its own format, by one of the targets below"),
+    CLI_SIZE(struct compress_opts, target_bytes, 0, "target-bytes", "0", "mixed: the file takes at most SIZE, such as 11.5MB, and the answers change as little as that allows"),
+    CLI_FLOAT(struct compress_opts, target_bits, 0, "target-bits", "N", 0, 32, "0", "mixed: at most N bits a weight, of all weights"),
+    CLI_FLOAT(struct compress_opts, target_drop, 0, "target-drop", "X", 0, 1, "0", "mixed: the fewest bytes whose answers, on the calibration texts or some of our own, move by at most X: half the squared "
+              "relative distance, for embeddings 1 - cosine"),
     CLI_LIST(struct compress_opts, prune, 0, "prune", "KIND=AMOUNT", "before that, cut: magnitude, wanda or obs = a share of the weights, or N:M kept (0.5, 2:4); speedup = times fewer multiply-adds by heads and "
              "neurons; layers = how many to keep; vocabulary = least count of a token; may be repeated"),
     CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
@@ -65,6 +71,25 @@ static json_t *layer_json(const struct xc_layer_report *l)
     return NULL;
 }
 
+static json_t *sensitivity_json(const struct xc_compress_result *r)
+{
+    json_t *list = json_array();
+    bool bad = !list;
+
+    for (int64_t i = 0; i < r->n_sensitivity && !bad; i++) {
+        const struct xc_sensitivity *s = &r->sensitivity[i];
+        json_t *choices = json_array();
+
+        for (int32_t k = 0; k < s->n_choices; k++)
+            bad |= json_array_append_new(choices, json_pack("{s:s, s:I, s:o}", "encoding", s->choices[k].encoding, "bytes", (json_int_t)s->choices[k].bytes, "cost",
+                                                            xc_json_new_number(s->choices[k].cost))) != 0;
+        bad |= json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", s->name, "chosen", s->choices[s->chosen].encoding, "choices", choices)) != 0;
+    }
+    if (!bad) return list;
+    json_decref(list);
+    return NULL;
+}
+
 static int print_json(const struct xc_compress_result *r, const struct compress_opts *o)
 {
     json_t *layers = json_array(), *doc;
@@ -81,6 +106,11 @@ static int print_json(const struct xc_compress_result *r, const struct compress_
     if (!bad && r->small_bytes) bad |= json_object_set_new(doc, "small_bytes", json_integer((json_int_t)r->small_bytes)) != 0;
     if (!bad && o->calibrate)
         bad |= json_object_set_new(doc, "calibration", json_pack("{s:I, s:I}", "texts", (json_int_t)r->calibration_texts, "tokens", (json_int_t)r->calibration_tokens)) != 0;
+    if (!bad && o->plan && r->estimated) bad |= json_object_set_new(doc, "estimated", json_true()) != 0;
+    if (!bad && r->n_sensitivity) bad |= json_object_set_new(doc, "sensitivity", sensitivity_json(r)) != 0;
+    if (!bad && r->n_sensitivity)
+        bad |= json_object_set_new(doc, "drop", json_pack("{s:o, s:o, s:o}", "attention", xc_json_new_number(r->attention_drop), "predicted", xc_json_new_number(r->predicted_drop), "measured",
+                                                          r->measured_drop < 0 ? json_null() : xc_json_new_number(r->measured_drop))) != 0;
     if (bad) {
         json_decref(doc);
         doc = NULL;
@@ -113,14 +143,55 @@ static void print_layers(const struct xc_compress_result *r, bool plan, bool mea
     }
 }
 
+/* A column for each encoding that is a choice somewhere; what was chosen is marked. */
+static void print_sensitivity(const struct xc_compress_result *r)
+{
+    const char *column[32];
+    int n = 0, width = 6;
+
+    for (int64_t i = 0; i < r->n_sensitivity; i++) {
+        const struct xc_sensitivity *s = &r->sensitivity[i];
+
+        if ((int)strlen(s->name) > width) width = (int)strlen(s->name);
+        for (int32_t k = 0; k < s->n_choices; k++) {
+            int c = 0;
+
+            while (c < n && strcmp(column[c], s->choices[k].encoding)) c++;
+            if (c == n && n < 32) column[n++] = s->choices[k].encoding;
+        }
+    }
+    printf("%-*s", width, "drop by");
+    for (int c = 0; c < n; c++) printf(" %11s ", column[c]);
+    printf("\n");
+    for (int64_t i = 0; i < r->n_sensitivity; i++) {
+        const struct xc_sensitivity *s = &r->sensitivity[i];
+
+        printf("%-*s", width, s->name);
+        for (int c = 0; c < n; c++) {
+            int32_t k = 0;
+
+            while (k < s->n_choices && strcmp(column[c], s->choices[k].encoding)) k++;
+            if (k == s->n_choices) printf(" %11s ", "");
+            else printf(" %11.3g%c", s->choices[k].cost, k == s->chosen ? '*' : ' ');
+        }
+        printf("\n");
+    }
+    if (r->attention_drop > 0) printf("attention in int8: %.3g\n", r->attention_drop);
+    printf("* chosen; drop in all: %.3g predicted", r->predicted_drop);
+    if (r->measured_drop >= 0) printf(", %.3g measured", r->measured_drop);
+    printf("\n");
+}
+
 static void print_result(const struct xc_compress_result *r, const struct compress_opts *o)
 {
     double worst = 0, worst_output = 0;
     int64_t clamped = 0;
 
     if (o->plan || o->calibrate) print_layers(r, o->plan, o->calibrate != NULL);
+    if (r->n_sensitivity) print_sensitivity(r);
     if (o->plan) {
-        printf("the file: %llu bytes with --store fast, from %llu; %.2f bits a weight\n", (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes, r->bits_per_weight);
+        if (r->estimated) printf("an estimate: the recipe chooses by what it will measure on the way\n");
+        printf("the file: %s%llu bytes with --store fast, from %llu; %.2f bits a weight\n", r->estimated ? "about " : "", (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes, r->bits_per_weight);
         if (r->small_bytes) printf("with --store small about %llu bytes\n", (unsigned long long)r->small_bytes);
         return;
     }
@@ -178,12 +249,26 @@ static enum xc_status add_prune(struct xc_recipe *r, const char *text, struct xc
     return xc_recipe_set(r, "m", colon + 1, err);
 }
 
+static bool has_target(const struct compress_opts *o) { return o->target_bytes || o->target_bits > 0 || o->target_drop > 0; }
+static bool quantizes(const struct compress_opts *o) { return o->quantize || has_target(o); }
+
+static enum xc_status set_number(struct xc_recipe *r, const char *option, double x, struct xc_err *err)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%.15g", x);
+    return xc_recipe_set(r, option, text, err);
+}
+
 static enum xc_status make_recipe(struct xc_recipe *r, const struct compress_opts *o, struct xc_err *err)
 {
     for (size_t i = 0; i < o->prune.n; i++) XC_TRY(add_prune(r, o->prune.items[i], err));
-    if (!o->quantize) return XC_OK;
+    if (!quantizes(o)) return XC_OK;
     XC_TRY(xc_recipe_add(r, "quantize", err));
-    XC_TRY(xc_recipe_set(r, "format", quantize_choices[o->quantize], err));
+    XC_TRY(xc_recipe_set(r, "format", has_target(o) ? "mixed" : quantize_choices[o->quantize], err));
+    if (o->target_bytes) XC_TRY(set_number(r, "target_bytes", (double)o->target_bytes, err));
+    if (o->target_bits > 0) XC_TRY(set_number(r, "target_bits", o->target_bits, err));
+    if (o->target_drop > 0) XC_TRY(set_number(r, "target_drop", o->target_drop, err));
     if (o->static_ranges) XC_TRY(xc_recipe_set(r, "activations", "static", err));
     for (size_t i = 0; i < o->set.n; i++) XC_TRY(add_setting(r, o->set.items[i], err));
     for (size_t i = 0; i < o->targets.n; i++) XC_TRY(xc_recipe_target(r, o->targets.items[i], err));
@@ -204,10 +289,11 @@ static int compress_run(void *opts, int argc, char **argv)
     int code = CLI_OK;
 
     (void)argc;
-    if (o->recipe && (o->quantize || o->prune.n || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
-        return cli_usage(&cli_verb_compress, "--recipe says it all: without --quantize, --prune, --static, --target, --ignore and --set");
+    if (o->recipe && (quantizes(o) || o->prune.n || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
+        return cli_usage(&cli_verb_compress, "--recipe says it all: without --quantize, --target-bytes, --target-bits, --target-drop, --prune, --static, --target, --ignore and --set");
     if (!o->out && !o->plan) return cli_usage(&cli_verb_compress, "give -o OUT.xc, or --plan");
-    if (!o->quantize && !o->recipe && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
+    if (!quantizes(o) && !o->recipe && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
+    if (has_target(o) && o->quantize && strcmp(quantize_choices[o->quantize], "mixed")) return cli_usage(&cli_verb_compress, "--target-bytes, --target-bits and --target-drop are for --quantize mixed");
     if (o->static_ranges && !o->calibrate) return cli_usage(&cli_verb_compress, "--static needs --calibrate FILE");
     cli_progress_init(&progress, o->quiet);
     status = o->recipe ? xc_recipe_read(&recipe, o->recipe, &err) : xc_recipe_new(&recipe, &err);

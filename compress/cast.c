@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/pass.h"
+#include "compress/quantize.h"
 #include "runtime/base/half.h"
 
 static const struct xc_pass_option options[] = {
@@ -84,7 +84,7 @@ static enum xc_status to_half(uint16_t *dst, const float *x, int64_t n, bool f16
     return XC_OK;
 }
 
-static enum xc_status cast_tensor(struct xc_work *w, int32_t id, struct xc_err *err)
+enum xc_status xc_cast_tensor(struct xc_work *w, int32_t id, struct xc_err *err)
 {
     struct xc_tensor *t = w->model->tensors[id];
     const struct xc_encoding want = w->want[id];
@@ -134,7 +134,7 @@ static enum xc_status cast_apply(struct xc_work *w, struct xc_err *err)
     for (int32_t t = 0; t < w->model->n_tensors; t++) {
         const struct xc_tensor *tensor = w->model->tensors[t];
 
-        if (!xc_format_traits((enum xc_format)w->want[t].format)->quantized && w->want[t].format != XC_FMT_I32 && !(tensor->part[XC_PART_DATA] && same_encoding(&tensor->enc, &w->want[t]))) XC_TRY(cast_tensor(w, t, err));
+        if (!xc_format_traits((enum xc_format)w->want[t].format)->quantized && w->want[t].format != XC_FMT_I32 && !(tensor->part[XC_PART_DATA] && same_encoding(&tensor->enc, &w->want[t]))) XC_TRY(xc_cast_tensor(w, t, err));
         XC_TRY(xc_work_advance(w, "cast", (double)xc_tensor_count(tensor), err));
     }
     clear_nodes(w->model);

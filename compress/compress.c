@@ -13,6 +13,7 @@
 #include "compress/pass.h"
 #include "compress/predict.h"
 #include "compress/report.h"
+#include "compress/sensitivity.h"
 #include "compress/side.h"
 #include "formats/formats.h"
 #include "runtime/base/atomic_file.h"
@@ -30,7 +31,10 @@ struct job {
     struct xc_encoding *want;        /* by tensor: what the passes so far make of it */
     struct xc_texts texts;
     struct xc_ranges ranges;
+    const char *from;                /* NULL = the model was given in memory */
     json_t *sources, *calibration;
+    struct xc_sense *sense;          /* what a pass measured the model by */
+    bool check;                      /* this run only looks for mistakes */
     struct xc_side *side;            /* NULL: finished tensors stay in memory */
     int32_t stage;
     uint64_t max_memory;
@@ -47,8 +51,10 @@ static double seconds(void)
 static struct xc_work work_of(struct job *j, const struct xc_recipe_pass *spec)
 {
     return (struct xc_work){ .model = j->model, .spec = spec, .opts = j->opts, .layers = j->result->layers, .want = j->want, .texts = j->texts.n ? &j->texts : NULL,
-                             .ranges = j->ranges.bins ? &j->ranges : NULL, .side = j->side, .stage = j->stage };
+                             .ranges = j->ranges.bins ? &j->ranges : NULL, .result = j->result, .sense = j->sense, .side = j->side, .stage = j->stage };
 }
+
+static enum xc_status size_with(void *arg, uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, const double *packed, struct xc_err *err);
 
 /* ---- one pass ---- */
 /* What is not in memory yet comes as f32. */
@@ -77,7 +83,9 @@ static enum xc_status follow(struct job *j, const struct xc_encoding *old_want, 
 
 static enum xc_status prepare_pass(struct job *j, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err)
 {
-    const struct xc_prepare p = { .model = j->model, .spec = spec, .opts = j->opts, .texts = j->texts.n ? &j->texts : NULL, .plan_only = plan_only };
+    const struct xc_prepare p = { .model = j->model, .spec = spec, .opts = j->opts, .texts = j->texts.n ? &j->texts : NULL, .plan_only = plan_only, .check = j->check,
+                                  .changed = spec != j->recipe->passes, .want = j->want, .n_want = j->model->n_tensors, .result = j->result, .sense = &j->sense, .estimated = &j->result->estimated,
+                                  .size = size_with, .size_arg = j };
     struct xc_encoding *old_want = j->want;
     enum xc_status status;
 
@@ -198,6 +206,7 @@ static enum xc_status dry_run(const struct job *j, struct xc_err *err)
 
     dry.model = NULL;
     dry.result = &result;
+    dry.check = true;
     XC_TRY(xc_model_clone(&dry.model, j->model, err));
     status = run_passes(&dry, true, err);
     xc_model_free(&dry.model);
@@ -226,22 +235,47 @@ static enum xc_status work(struct job *j, struct xc_err *err)
     return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, large, j->opts->pool, err);
 }
 
-/* What the file will be, without the work: sections of the sizes they will have. */
-static enum xc_status predict(struct job *j, struct xc_err *err)
+static enum xc_status manifest(const struct job *j, struct xc_model *m, const struct xc_compress_result *result, bool planned, struct xc_err *err)
+{
+    const struct xc_manifest_facts facts = { .sources = j->sources, .calibration = j->calibration, .recipe = j->recipe, .opts = j->opts, .result = result };
+
+    xc_buf_unref(&m->manifest);
+    return xc_manifest_make(&m->manifest, &facts, planned, err);
+}
+
+/* What the file of m will be, without the work: sections of the sizes they will have. It has its manifest. */
+static enum xc_status predict(const struct job *j, struct xc_model *m, const struct xc_encoding *want, const double *packed, uint64_t *fast, uint64_t *small, struct xc_err *err)
 {
     size_t golden = 0;
 
-    if (!j->opts->no_golden) XC_TRY(xc_golden_size(&golden, j->model, err));
-    if (golden) XC_TRY(xc_buf_new(&j->model->golden, golden, err));
-    XC_TRY(xc_report_file_size(&j->result->output_bytes, j->model, j->want, err));
-    return j->opts->small ? xc_predict_small(&j->result->small_bytes, j->model, j->source, j->want, j->result->output_bytes, err) : XC_OK;
+    if (!j->opts->no_golden) XC_TRY(xc_golden_size(&golden, m, err));
+    if (golden) XC_TRY(xc_buf_new(&m->golden, golden, err));
+    XC_TRY(xc_report_file_size(fast, m, want, err));
+    return j->opts->small ? xc_predict_small(small, m, j->source, want, packed, *fast, err) : XC_OK;
 }
 
-static enum xc_status manifest(struct job *j, bool planned, struct xc_err *err)
+/* For a pass that chooses by the size of the file: struct xc_prepare. */
+static enum xc_status size_with(void *arg, uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, const double *packed, struct xc_err *err)
 {
-    const struct xc_manifest_facts facts = { .sources = j->sources, .calibration = j->calibration, .recipe = j->recipe, .opts = j->opts, .result = j->result };
+    const struct job *j = arg;
+    struct xc_compress_result r = *j->result;
+    struct xc_model *hollow = NULL;
+    uint64_t fast = 0, small = 0;
+    enum xc_status status;
 
-    return xc_manifest_make(&j->model->manifest, &facts, planned, err);
+    *bytes = 0;
+    r.layers = NULL;
+    r.n_layers = 0;
+    status = xc_model_clone(&hollow, m, err);
+    if (status == XC_OK) status = xc_report_init(&r, m, j->source, err);
+    if (status == XC_OK) xc_report_finish(&r, m, want);
+    if (status == XC_OK) status = xc_report_dropped(&r, m, j->source, j->from, err);
+    if (status == XC_OK) status = manifest(j, hollow, &r, true, err);
+    if (status == XC_OK) status = predict(j, hollow, want, packed, &fast, &small, err);
+    if (status == XC_OK) *bytes = j->opts->small && packed ? small : fast;
+    xc_report_release_layers(&r);
+    xc_model_free(&hollow);
+    return status;
 }
 
 /* ---- before ---- */
@@ -251,6 +285,7 @@ static enum xc_status prepare(struct job *j, const char *from, struct xc_err *er
     int32_t n_dropped;
     size_t bytes;
 
+    j->from = from;
     j->recipe = o->recipe;
     if (!j->recipe) {
         XC_TRY(xc_recipe_from_opts(&j->own_recipe, o, err));
@@ -289,8 +324,8 @@ static enum xc_status run(struct job *j, const char *from, const char *to, bool 
     if (to && from && !plan_only) XC_TRY(open_side(j, to, err));
     XC_TRY(plan_only ? run_passes(j, true, err) : work(j, err));
     XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
-    XC_TRY(manifest(j, plan_only, err));
-    return plan_only ? predict(j, err) : XC_OK;
+    XC_TRY(manifest(j, j->model, j->result, plan_only, err));
+    return plan_only ? predict(j, j->model, j->want, NULL, &j->result->output_bytes, &j->result->small_bytes, err) : XC_OK;
 }
 
 /* Work that is worth going on with: it ended for a reason from outside. */
@@ -307,7 +342,7 @@ static enum xc_status compress_model(struct xc_model **out, struct xc_side **sid
 
     *out = NULL;
     if (opts->recipe && opts->recipe->has_seed && !opts->seed) effective.seed = opts->recipe->seed;
-    *result = (struct xc_compress_result){ 0 };
+    *result = (struct xc_compress_result){ .measured_drop = -1 };
     status = run(&j, from, to, plan_only, err);
     if (status == XC_OK && !plan_only) {
         *out = j.model;
@@ -323,6 +358,7 @@ static enum xc_status compress_model(struct xc_model **out, struct xc_side **sid
     xc_recipe_free(&j.own_recipe);
     xc_texts_release(&j.texts);
     xc_ranges_release(&j.ranges);
+    xc_sense_free(&j.sense);
     json_decref(j.sources);
     json_decref(j.calibration);
     xc_free(j.want);
@@ -344,6 +380,24 @@ static enum xc_status check_output(const char *from, const char *to, struct xc_e
     return xc_atomic_check(to, !stat(from, &st) && S_ISDIR(st.st_mode) ? from : NULL, err);
 }
 
+/* The bytes that a pass of the recipe promises at most; 0 = none does. */
+static uint64_t promised_bytes(const struct xc_recipe *recipe)
+{
+    for (size_t p = 0; recipe && p < recipe->n; p++)
+        if (!strcmp(recipe->passes[p].pass->name, "quantize") && xc_recipe_is(&recipe->passes[p], "format", "mixed")) return xc_recipe_size(&recipe->passes[p], "target_bytes");
+    return 0;
+}
+
+static enum xc_status save(const struct xc_model *made, const char *to, const struct xc_compress_opts *opts, uint64_t *bytes, struct xc_err *err)
+{
+    static const struct xc_progress none;
+    const struct xc_progress *p = opts->progress ? opts->progress : &none;
+    const struct xc_write_opts write = { .store = opts->small ? XC_STORE_SMALL : XC_STORE_FAST, .pool = opts->pool, .progress = p->update, .progress_arg = p->arg, .cancelled = p->cancelled,
+                                         .cancelled_arg = p->arg, .max_bytes = promised_bytes(opts->recipe) };
+
+    return xc_container_write(made, to, &write, bytes, err);
+}
+
 enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err)
 {
     const double begin = seconds();
@@ -357,7 +411,7 @@ enum xc_status xc_compress_file(const char *from, const char *to, const struct x
     XC_TRY(xc_model_load(&source, from, &load, err));
     status = compress_model(&made, &side, source, from, to, !to, opts, result, err);
     if (status == XC_OK && to) {
-        status = xc_save(made, to, opts->small, opts->pool, opts->progress, &result->output_bytes, err);
+        status = save(made, to, opts, &result->output_bytes, err);
         if (status != XC_OK) xc_compress_result_release(result);
     }
     xc_side_close(&side, interrupted(status));

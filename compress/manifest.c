@@ -82,6 +82,33 @@ static json_t *layers_json(const struct xc_compress_result *r, bool planned)
     return list;
 }
 
+/* A drop is known before the end, but that of the whole. */
+static json_t *sensitivity_json(const struct xc_compress_result *r)
+{
+    json_t *list = json_array();
+    bool bad = !list;
+
+    for (int64_t i = 0; i < r->n_sensitivity && !bad; i++) {
+        const struct xc_sensitivity *s = &r->sensitivity[i];
+        json_t *choices = json_array();
+
+        for (int32_t k = 0; k < s->n_choices; k++)
+            bad |= json_array_append_new(choices, json_pack("{s:s, s:I, s:o}", "encoding", s->choices[k].encoding, "bytes", (json_int_t)s->choices[k].bytes, "cost", rounded(s->choices[k].cost))) != 0;
+        bad |= json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", s->name, "chosen", s->choices[s->chosen].encoding, "choices", choices)) != 0;
+    }
+    if (!bad) return list;
+    json_decref(list);
+    return NULL;
+}
+
+static json_t *drop_json(const struct xc_compress_result *r, bool planned)
+{
+    const double longest = 1.111e-111;
+
+    return json_pack("{s:o, s:o, s:o}", "attention", rounded(planned ? longest : r->attention_drop), "predicted", rounded(planned ? longest : r->predicted_drop), "measured",
+                     rounded(planned ? longest : r->measured_drop));
+}
+
 static enum xc_status fill(json_t *root, const struct xc_manifest_facts *f, bool planned, struct xc_err *err)
 {
     const struct xc_compress_opts *o = f->opts;
@@ -100,6 +127,10 @@ static enum xc_status fill(json_t *root, const struct xc_manifest_facts *f, bool
     if (f->calibration)
         bad |= json_object_set_new(root, "calibration", json_pack("{s:O, s:i, s:I, s:I}", "files", f->calibration, "rows", o->calibrate_rows, "texts",
                                                                   (json_int_t)f->result->calibration_texts, "tokens", (json_int_t)(planned ? 9999999999 : f->result->calibration_tokens))) != 0;
+    if (f->result->n_sensitivity) {
+        bad |= json_object_set_new(root, "sensitivity", sensitivity_json(f->result)) != 0;
+        bad |= json_object_set_new(root, "drop", drop_json(f->result, planned)) != 0;
+    }
     bad |= json_object_set_new(root, "layers", layers_json(f->result, planned)) != 0;
     return bad ? xc_fail_nomem(err, 0) : XC_OK;
 }

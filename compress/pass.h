@@ -17,6 +17,7 @@
 struct xc_ranges; /* calibrate.h */
 struct xc_texts;
 struct xc_side;
+struct xc_sense; /* sensitivity.h */
 
 /* What prepare() works on. */
 struct xc_prepare {
@@ -25,6 +26,18 @@ struct xc_prepare {
     const struct xc_compress_opts *opts;
     const struct xc_texts *texts;   /* of the calibration; NULL when none were given */
     bool plan_only;                 /* no weight is read: new and resized tensors hold whatever they do */
+
+    /* For a pass that measures what it will choose, in a plan too. */
+    bool check;                     /* the plan before the work: not the time to measure */
+    bool changed;                   /* an earlier pass would have changed the model, and in this plan has not */
+    const struct xc_encoding *want; /* n_want: what the earlier passes make of the model's tensors */
+    int32_t n_want;
+    struct xc_compress_result *result;
+    struct xc_sense **sense;        /* the job's */
+    bool *estimated;                /* set: this plan's sizes are a guess */
+    /* Bytes of the file once the tensors of m have encodings want. packed (by tensor; -1 = from samples; NULL: none) is what they pack to. */
+    enum xc_status (*size)(void *arg, uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, const double *packed, struct xc_err *err);
+    void *size_arg;
 };
 
 struct xc_work {
@@ -35,6 +48,8 @@ struct xc_work {
     struct xc_encoding *want;       /* the same: the encoding each tensor will have; plan() sets it, apply() makes it so */
     const struct xc_texts *texts;   /* calibration texts; NULL when none were given */
     const struct xc_ranges *ranges; /* activations seen on them, in apply() of a pass that needs_ranges; else NULL */
+    struct xc_compress_result *result;
+    const struct xc_sense *sense;   /* what prepare() measured the model by; NULL = nothing */
     struct xc_side *side;           /* where finished tensors are kept (side.h); NULL = nowhere */
     int32_t stage;                  /* which part of which pass, counted from 0 */
     int64_t resumed;                /* tensors taken from there */
@@ -54,6 +69,8 @@ struct xc_pass_option {
     const char *name, *help, *def;
     const char *choices; /* "a|b|c"; NULL = a number */
     double min, max;
+    bool list;           /* several of the choices, with commas between them */
+    bool size;           /* a number of bytes: 11.5MB */
 };
 
 struct xc_pass {

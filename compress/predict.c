@@ -18,6 +18,7 @@ struct predictor {
     uint8_t *packed, *planes, *raw; /* packed: room for a frame */
     float *x;                 /* the sample */
     int64_t room;             /* numbers of x */
+    const double *known;      /* by tensor: what it packs to; NULL, or -1 = not known */
     struct xc_err *err;
 };
 
@@ -141,6 +142,10 @@ static enum xc_status add_tensors(struct predictor *p, double *total, double *fa
             if (!bytes) continue;
             ++*sections;
             *fast += (double)((bytes + 63) / 64 * 64);
+            if (p->known && p->known[t] >= 0) {
+                *total += part == XC_PART_DATA ? p->known[t] : 0;
+                continue;
+            }
             if (bytes <= 256) share = 1;
             else if (part == XC_PART_DATA && s && want[t].format != XC_FMT_I32) XC_TRY(share_of(p, s, &want[t], &share));
             if (share > 0) {
@@ -179,9 +184,10 @@ static enum xc_status predict(struct predictor *p, uint64_t *bytes, const struct
     return XC_OK;
 }
 
-enum xc_status xc_predict_small(uint64_t *bytes, const struct xc_model *m, const struct xc_model *source, const struct xc_encoding *want, uint64_t fast_bytes, struct xc_err *err)
+enum xc_status xc_predict_small(uint64_t *bytes, const struct xc_model *m, const struct xc_model *source, const struct xc_encoding *want, const double *packed, uint64_t fast_bytes,
+                                struct xc_err *err)
 {
-    struct predictor p = { .room = SAMPLE, .err = err };
+    struct predictor p = { .room = SAMPLE, .known = packed, .err = err };
     enum xc_status status;
 
     *bytes = 0;
@@ -198,4 +204,29 @@ enum xc_status xc_predict_small(uint64_t *bytes, const struct xc_model *m, const
     xc_free(p.raw);
     xc_free(p.x);
     return status;
+}
+
+static bool plain(enum xc_format format) { return format == XC_FMT_F32 || format == XC_FMT_F16 || format == XC_FMT_BF16; }
+
+enum xc_status xc_predict_packed(uint64_t *bytes, struct xc_buf *const part[XC_PART_COUNT], const struct xc_encoding *enc, struct xc_err *err)
+{
+    struct predictor p = { .ctx = ZSTD_createCCtx_advanced(xc_zstd_mem()), .packed = xc_malloc(ZSTD_compressBound(XC_FRAME_BYTES)), .planes = xc_malloc(XC_FRAME_BYTES) };
+    const bool ok = p.ctx && p.packed && p.planes;
+
+    *bytes = 0;
+    for (int i = 0; i < XC_PART_COUNT && ok; i++) {
+        const enum xc_format format = (enum xc_format)(i == XC_PART_DATA ? enc->format : enc->scale_format);
+        const int width = (i == XC_PART_DATA || i == XC_PART_SCALE) && plain(format) ? xc_format_traits(format)->bits / 8 : 0;
+        double got;
+
+        if (!part[i]) continue;
+        got = (double)part[i]->size;
+        if (part[i]->size > 256) got = pack(&p, part[i]->data, part[i]->size, XC_PACK_WEIGHTS, 0);
+        if (part[i]->size > 256 && width) got = fmin(got, pack(&p, part[i]->data, part[i]->size, XC_PACK_PLANES, width));
+        *bytes += (uint64_t)got;
+    }
+    ZSTD_freeCCtx(p.ctx);
+    xc_free(p.packed);
+    xc_free(p.planes);
+    return ok ? XC_OK : xc_fail_nomem(err, XC_FRAME_BYTES);
 }

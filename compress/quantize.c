@@ -9,7 +9,7 @@
 
 #include "compress/hessian.h"
 #include "compress/int8.h"
-#include "compress/pass.h"
+#include "compress/quantize.h"
 #include "compress/quantize_grouped.h"
 #include "runtime/graph/grouped.h"
 #include "compress/sparse.h"
@@ -17,7 +17,13 @@
 #define SMALL_TABLE 16 /* rows; token types: a few kilobytes that every token adds, so their error would be everywhere */
 
 static const struct xc_pass_option options[] = {
-    { .name = "format", .help = "number format of weights; ternary is int2 of which only -1, 0, 1 are used", .def = "int8", .choices = "int8|int4|int3|int2|ternary" },
+    { .name = "format", .help = "number format of weights; ternary is int2 of which only -1, 0, 1 are used; mixed chooses for each weight", .def = "int8",
+      .choices = "int8|int4|int3|int2|ternary|mixed" },
+    { .name = "target_bytes", .help = "mixed: the file has at most so many bytes; one of the three targets", .def = "0", .size = true },
+    { .name = "target_bits", .help = "mixed: at most so many bits a weight, by their encodings", .def = "0", .min = 0, .max = 32 },
+    { .name = "target_drop", .help = "mixed: answers move by a drop of at most so much (half the squared relative distance; of embeddings 1 - cosine)", .def = "0", .min = 0, .max = 1 },
+    { .name = "candidates", .help = "mixed: encodings to choose from; f16 only where a drop cannot be met without it", .def = "int8,int4/g32,int4/g64,int4/g128,int3/g32,int3/g64,int2/g32,f16",
+      .choices = "int8|int4/g32|int4/g64|int4/g128|int4/g256|int3/g32|int3/g64|int3/g128|int2/g32|int2/g64|f16", .list = true },
     { .name = "embeddings", .help = "number format of tables", .def = "same", .choices = "same|int8|int4" },
     { .name = "group", .help = "below int8: inputs that share a scale", .def = "64", .choices = "32|64|128|256" },
     { .name = "zero_point", .help = "below int8: a zero point a group, too", .def = "no", .choices = "yes|no" },
@@ -37,6 +43,9 @@ static const struct xc_pass_option options[] = {
 
 static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
+    if (xc_recipe_is(p->spec, "format", "mixed")) return xc_mixed_prepare(p, err);
+    if (xc_recipe_size(p->spec, "target_bytes") || xc_recipe_number(p->spec, "target_bits") > 0 || xc_recipe_number(p->spec, "target_drop") > 0)
+        return xc_fail(err, XC_E_ARG, "target_bytes, target_bits and target_drop are for format mixed");
     return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p, err) : XC_OK;
 }
 
@@ -109,7 +118,7 @@ static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
 {
     const char *format = xc_recipe_get(spec, table && !xc_recipe_is(spec, "embeddings", "same") ? "embeddings" : "format");
 
-    return !strcmp(format, "int8") ? XC_FMT_S8 : !strcmp(format, "int4") ? XC_FMT_S4 : !strcmp(format, "int3") ? XC_FMT_S3 : XC_FMT_S2;
+    return !strcmp(format, "int8") || !strcmp(format, "mixed") ? XC_FMT_S8 : !strcmp(format, "int4") ? XC_FMT_S4 : !strcmp(format, "int3") ? XC_FMT_S3 : XC_FMT_S2;
 }
 
 static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
@@ -166,7 +175,7 @@ static enum xc_status make_scope(const struct xc_work *w, struct xc_scope *scope
     return xc_scope_make(scope, w->model, w->spec, xc_recipe_is(w->spec, "attention", "int8") ? all : weights, err);
 }
 
-static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
+enum xc_status xc_quantize_scope(struct xc_work *w, struct xc_err *err)
 {
     struct xc_scope scope;
     struct xc_uses uses = { 0 };
@@ -186,6 +195,12 @@ static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
     xc_scope_release(&scope);
     xc_uses_release(&uses);
     return status;
+}
+
+static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
+{
+    XC_TRY(xc_quantize_scope(w, err));
+    return xc_recipe_is(w->spec, "format", "mixed") ? xc_mixed_plan(w, err) : XC_OK;
 }
 
 /* ---- one tensor: window by window of rows, blocks of a window in parallel ---- */
@@ -356,6 +371,11 @@ static enum xc_status quantize_groups(struct xc_work *w, int32_t t, const float 
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "tensor '%s'", w->model->tensors[t]->name);
 }
 
+enum xc_status xc_quantize_tensor(struct xc_work *w, int32_t t, struct xc_err *err)
+{
+    return xc_is_grouped(&w->want[t]) ? quantize_groups(w, t, NULL, NULL, err) : quantize_tensor(w, t, err);
+}
+
 /* Weights by what they read: as many values at a time as their Hessians fit the memory allowed, in the order of the graph. */
 static enum xc_status quantize_weighted(struct xc_work *w, const struct xc_uses *uses, struct xc_err *err)
 {
@@ -426,11 +446,16 @@ static bool one_sided(const struct xc_graph *g, int32_t value)
     }
 }
 
+struct xc_range xc_quantize_range(const struct xc_graph *g, int32_t n)
+{
+    return (struct xc_range){ .mode = one_sided(g, g->nodes[n].in[0].id) ? XC_RANGE_AFFINE : XC_RANGE_ROW };
+}
+
 static enum xc_status set_range(struct xc_work *w, struct xc_graph *g, int32_t n, struct xc_err *err)
 {
     struct xc_range *range = &g->nodes[n].in[0].range;
 
-    *range = (struct xc_range){ .mode = one_sided(g, g->nodes[n].in[0].id) ? XC_RANGE_AFFINE : XC_RANGE_ROW };
+    *range = xc_quantize_range(g, n);
     if (!needs_ranges(w->spec)) return XC_OK;
     *range = (struct xc_range){ .mode = XC_RANGE_STATIC, .scale = xc_ranges_scale(w->ranges, g, n, xc_recipe_get(w->spec, "range"), xc_recipe_number(w->spec, "percentile")) };
     if (range->scale > 0) return XC_OK;
@@ -469,9 +494,10 @@ static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
         if (status == XC_OK) status = xc_work_keep(w, t, err);
     }
     if (status == XC_OK) status = quantize_all_groups(w, err);
+    if (status == XC_OK && xc_recipe_is(w->spec, "format", "mixed")) status = xc_mixed_plain(w, err);
     if (status == XC_OK) status = set_nodes(w, &scope, err);
     xc_scope_release(&scope);
-    return status;
+    return status == XC_OK && xc_recipe_is(w->spec, "format", "mixed") ? xc_mixed_finish(w, err) : status;
 }
 
 const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "weights of 8, 4, 3 and 2 bits, int8 activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,

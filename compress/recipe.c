@@ -6,6 +6,7 @@
 
 #include "compress/pass.h"
 #include "formats/json.h"
+#include "formats/units.h"
 
 /* ---- life ---- */
 enum xc_status xc_recipe_new(struct xc_recipe **out, struct xc_err *err)
@@ -93,10 +94,8 @@ static const struct xc_pass_option *option_of(const struct xc_pass *pass, const 
 }
 
 /* Is value one of "a|b|c"? */
-static bool is_choice(const char *choices, const char *value)
+static bool is_choice(const char *choices, const char *value, size_t n)
 {
-    const size_t n = strlen(value);
-
     for (const char *c = choices; c; c = strchr(c, '|')) {
         if (*c == '|') c++;
         if (!strncmp(c, value, n) && (c[n] == '|' || !c[n])) return true;
@@ -109,9 +108,24 @@ static enum xc_status check_value(const struct xc_pass *pass, const struct xc_pa
     char *end;
     double x;
 
+    if (o->list) {
+        for (const char *at = value;; at++) {
+            const size_t n = strcspn(at, ",");
+
+            if (!n || !is_choice(o->choices, at, n))
+                return xc_fail(err, XC_E_RANGE, "option '%s' of pass '%s' is '%s', must be some of %s, with commas between them", o->name, pass->name, value, o->choices);
+            at += n;
+            if (!*at) return XC_OK;
+        }
+    }
     if (o->choices) {
-        if (value[0] && is_choice(o->choices, value)) return XC_OK;
+        if (value[0] && is_choice(o->choices, value, strlen(value))) return XC_OK;
         return xc_fail(err, XC_E_RANGE, "option '%s' of pass '%s' is '%s', must be %s", o->name, pass->name, value, o->choices);
+    }
+    if (o->size) {
+        uint64_t bytes;
+
+        return xc_parse_size(&bytes, value) ? XC_OK : xc_fail(err, XC_E_RANGE, "option '%s' of pass '%s' is '%s', must be a size such as 11.5MB", o->name, pass->name, value);
     }
     x = strtod(value, &end);
     if (end == value || *end || !(x >= o->min && x <= o->max))
@@ -192,6 +206,14 @@ const char *xc_recipe_get(const struct xc_recipe_pass *p, const char *option)
 }
 
 double xc_recipe_number(const struct xc_recipe_pass *p, const char *option) { return strtod(xc_recipe_get(p, option), NULL); }
+
+uint64_t xc_recipe_size(const struct xc_recipe_pass *p, const char *option)
+{
+    uint64_t bytes;
+
+    return xc_parse_size(&bytes, xc_recipe_get(p, option)) ? bytes : 0;
+}
+
 bool xc_recipe_is(const struct xc_recipe_pass *p, const char *option, const char *value) { return !strcmp(xc_recipe_get(p, option), value); }
 
 static int32_t line_of(const struct xc_words *w, const char *word)

@@ -49,6 +49,7 @@ struct xc_recipe {
 /* The value of an option: what the recipe says, else the default. Never NULL for an option that the pass has. */
 const char *xc_recipe_get(const struct xc_recipe_pass *p, const char *option);
 double xc_recipe_number(const struct xc_recipe_pass *p, const char *option);
+uint64_t xc_recipe_size(const struct xc_recipe_pass *p, const char *option); /* of an option that is a size */
 bool xc_recipe_is(const struct xc_recipe_pass *p, const char *option, const char *value);
 
 /* Puts the place of a word (a target or a pattern of this pass; NULL = the pass itself) to the error in err, where the recipe came from a file. */

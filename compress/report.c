@@ -22,6 +22,11 @@ void xc_report_release_layers(struct xc_compress_result *r)
 void xc_compress_result_release(struct xc_compress_result *r)
 {
     xc_report_release_layers(r);
+    for (int64_t i = 0; i < r->n_sensitivity; i++) {
+        xc_free(r->sensitivity[i].name);
+        xc_free(r->sensitivity[i].choices);
+    }
+    xc_free(r->sensitivity);
     *r = (struct xc_compress_result){ 0 };
 }
 

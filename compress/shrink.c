@@ -566,6 +566,7 @@ static enum xc_status cut(struct shrink *s, struct xc_err *err)
 {
     const bool plan_only = s->p->plan_only, fit = is(s, "update", "yes") && !plan_only;
 
+    if (plan_only && flops(s) < 1 && is(s, "saliency", "error")) *s->p->estimated = true; /* equal shares stand in for what texts will tell */
     if ((is(s, "saliency", "error") || is(s, "update", "yes")) && !plan_only) XC_TRY(with_texts(s, err));
     for (int64_t k = 0; k < s->n; k++) {
         if (is(s, "saliency", "magnitude") && !plan_only) XC_TRY(order_by_magnitude(s, &s->place[k], err));

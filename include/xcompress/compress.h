@@ -93,6 +93,19 @@ struct xc_layer_report {
     int64_t clamped;     /* groups changed by the 16-bit rules (kernels.h) */
 };
 
+/* What each encoding of one weight alone does to the model's answers: the profile by which format mixed chooses. Drops are defined in
+ * compress/sensitivity.h and docs/methods.md: half the squared relative distance of an answer from what it was. */
+struct xc_sensitivity_choice {
+    char encoding[48];
+    uint64_t bytes;      /* of the weight; packed when the file is to be small */
+    double cost;         /* drop */
+};
+struct xc_sensitivity {
+    char *name;          /* of the tensor */
+    struct xc_sensitivity_choice *choices;
+    int32_t n_choices, chosen;
+};
+
 struct xc_compress_result {
     struct xc_layer_report *layers; /* tensors kept, then those dropped */
     int64_t n_layers;
@@ -103,6 +116,11 @@ struct xc_compress_result {
     double bits_per_weight; /* of the tensors kept, by their encodings */
     int64_t calibration_texts, calibration_tokens;
     int64_t resumed;        /* tensors re-used from an interrupted run */
+    struct xc_sensitivity *sensitivity; /* by weight, in the order of first use; NULL without format mixed */
+    int64_t n_sensitivity;
+    double attention_drop;  /* of int8 attention alone */
+    double predicted_drop, measured_drop; /* of all choices: the sum, and what the whole model shows; -1 = not measured (a plan) */
+    bool estimated;         /* of a plan: sizes are a guess, since passes choose shapes or encodings by what they will measure */
     double seconds;
 };
 XC_API void xc_compress_result_release(struct xc_compress_result *result);

@@ -33,6 +33,7 @@ struct xc_write_opts {
     void *progress_arg;
     int (*cancelled)(void *arg); /* polled; non-zero stops with XC_E_CANCELLED and leaves the old file */
     void *cancelled_arg;
+    uint64_t max_bytes; /* a file that would be larger is XC_E_RANGE, and the old one stays; 0 = no limit */
 };
 
 /* Atomically replaces `path` (see base/atomic_file.h). Tensors must be loaded or have a source. The same model gives the same

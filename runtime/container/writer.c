@@ -413,6 +413,8 @@ enum xc_status xc_container_write(const struct xc_model *m, const char *path, co
     XC_TRY(xc_model_verify(m, err));
     XC_TRY(xc_atomic_open(&w.f, path, err));
     status = write_all(&w, m, err);
+    if (status == XC_OK && w.opts->max_bytes && w.at > w.opts->max_bytes)
+        status = xc_fail(err, XC_E_RANGE, "the file takes %llu bytes, more than the %llu that were asked for", (unsigned long long)w.at, (unsigned long long)w.opts->max_bytes);
     if (status != XC_OK) {
         xc_atomic_discard(&w.f);
         return status;
