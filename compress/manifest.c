@@ -129,6 +129,7 @@ static enum xc_status fill(json_t *root, const struct xc_manifest_facts *f, bool
                                                                   (json_int_t)f->result->calibration_texts, "tokens", (json_int_t)(planned ? 9999999999 : f->result->calibration_tokens))) != 0;
     if (f->result->n_sensitivity) {
         bad |= json_object_set_new(root, "sensitivity", sensitivity_json(f->result)) != 0;
+        bad |= json_object_set_new(root, "store", json_string(o->small ? "small" : "fast")) != 0; /* target_bytes is of that file */
         bad |= json_object_set_new(root, "drop", drop_json(f->result, planned)) != 0;
     }
     bad |= json_object_set_new(root, "layers", layers_json(f->result, planned)) != 0;
@@ -190,6 +191,7 @@ enum xc_status xc_manifest_make(struct xc_buf **out, const struct xc_manifest_fa
 /* ---- reading ---- */
 static enum xc_status read_root(struct xc_manifest *m, struct xc_err *err)
 {
+    const char *store;
     json_t *calibration;
     int64_t version, seed;
 
@@ -207,6 +209,8 @@ static enum xc_status read_root(struct xc_manifest *m, struct xc_err *err)
     XC_TRY(xc_json_object_or(&m->probe, m->root, "probe", err));
     XC_TRY(xc_json_int(&seed, m->root, "seed", INT64_MIN, INT64_MAX, err));
     m->seed = (uint64_t)seed;
+    XC_TRY(xc_json_str_or(&store, m->root, "store", "fast", err));
+    m->small = !strcmp(store, "small");
     XC_TRY(xc_json_bool_or(&m->golden, m->root, "golden", true, err));
     XC_TRY(xc_json_str_or(&m->head, m->root, "head", NULL, err));
     XC_TRY(xc_json_int_or(&m->max_tokens, m->root, "max_tokens", 0, INT32_MAX, 0, err));

@@ -32,7 +32,7 @@ struct xc_manifest {
     uint64_t seed;
     int64_t calibrate_rows, max_tokens;
     const char *head; /* NULL */
-    bool golden;
+    bool golden, small; /* small: what was chosen depended on it */
 };
 enum xc_status xc_manifest_json(json_t **out, const struct xc_buf *manifest, struct xc_err *err); /* as it is, unchecked */
 enum xc_status xc_manifest_read(struct xc_manifest *out, const struct xc_buf *manifest, struct xc_err *err);

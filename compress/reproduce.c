@@ -50,6 +50,7 @@ static enum xc_status compress_again(const char *to, const struct xc_manifest *m
     o.recipe = m->recipe;
     o.seed = m->seed;
     o.no_golden = !m->golden;
+    o.small = m->small;
     o.head = m->head;
     o.max_tokens = (int32_t)m->max_tokens;
     o.calibrate = m->calibration ? opts->calibrate : NULL;
