@@ -24,7 +24,7 @@ static const struct cli_opt table[] = {
 
 static json_t *known(double x) { return x < 0 ? json_null() : xc_json_new_number(x); }
 
-static int print_json(const struct xc_model *m, const struct xc_inventory *inv)
+static int print_json(const struct xc_model *m, const struct xc_inventory *inv, const json_t *manifest)
 {
     json_t *doc = json_object(), *layers = json_array(), *meta = json_object();
     bool bad = !doc;
@@ -43,6 +43,8 @@ static int print_json(const struct xc_model *m, const struct xc_inventory *inv)
     bad |= json_object_set_new(doc, "bytes", json_integer((json_int_t)inv->bytes)) != 0;
     bad |= json_object_set_new(doc, "bits_per_weight", xc_json_new_number(inv->count ? 8.0 * (double)inv->bytes / (double)inv->count : 0)) != 0;
     bad |= json_object_set_new(doc, "layers", layers) != 0;
+    if (json_object_get(manifest, "sensitivity")) bad |= json_object_set(doc, "sensitivity", json_object_get(manifest, "sensitivity")) != 0;
+    if (json_object_get(manifest, "drop")) bad |= json_object_set(doc, "drop", json_object_get(manifest, "drop")) != 0;
     if (bad) {
         json_decref(doc);
         doc = NULL;
@@ -51,10 +53,15 @@ static int print_json(const struct xc_model *m, const struct xc_inventory *inv)
 }
 
 /* What a file says of itself may hold anything; a terminal is to be spared. */
+static void print_text(const char *text)
+{
+    for (; *text; text++) putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+}
+
 static void print_fact(const char *key, const char *value)
 {
     printf("%-14s ", key);
-    for (; *value; value++) putchar((unsigned char)*value < 0x20 || *value == 0x7f ? '?' : *value);
+    print_text(value);
     putchar('\n');
 }
 
@@ -74,6 +81,34 @@ static void print_recipe(const json_t *recipe)
             if (n < sizeof line && json_is_string(value)) n += (size_t)snprintf(line + n, sizeof line - n, " %s=%s", key, json_string_value(value));
         print_fact(i ? "" : "recipe", line);
     }
+}
+
+/* What format mixed chose from, as the manifest tells it: a line a weight. A file may hold anything: what has another form is left out. */
+static void print_sensitivity(const json_t *manifest)
+{
+    const json_t *drop = json_object_get(manifest, "drop");
+    json_t *layer, *choice;
+    size_t i, k;
+
+    if (!json_array_size(json_object_get(manifest, "sensitivity"))) return;
+    printf("\ndrop of the answers by the encoding of one weight (* chosen)\n");
+    json_array_foreach(json_object_get(manifest, "sensitivity"), i, layer) {
+        const char *name = json_string_value(json_object_get(layer, "name")), *chosen = json_string_value(json_object_get(layer, "chosen"));
+
+        if (!name || !chosen) continue;
+        print_text(name);
+        json_array_foreach(json_object_get(layer, "choices"), k, choice) {
+            const char *encoding = json_string_value(json_object_get(choice, "encoding"));
+
+            if (!encoding) continue;
+            printf("  ");
+            print_text(encoding);
+            printf("%s %.2g", strcmp(encoding, chosen) ? "" : "*", json_number_value(json_object_get(choice, "cost")));
+        }
+        putchar('\n');
+    }
+    if (drop)
+        printf("in all: %.3g predicted, %.3g measured\n", json_number_value(json_object_get(drop, "predicted")), json_number_value(json_object_get(drop, "measured")));
 }
 
 static int print_tree(const struct xc_model *m, const struct xc_inventory *inv, const json_t *manifest)
@@ -96,6 +131,7 @@ static int print_tree(const struct xc_model *m, const struct xc_inventory *inv, 
     }
     putchar('\n');
     if (tensor_tree_print(stdout, inv, &style, &err)) return cli_fail(&err);
+    print_sensitivity(manifest);
     printf("\n%.2f M parameters in %.2f MB, %.2f bits a weight\n", (double)inv->count / 1e6, (double)inv->bytes / 1e6, inv->count ? 8.0 * (double)inv->bytes / (double)inv->count : 0);
     return CLI_OK;
 }
@@ -110,7 +146,7 @@ static int inspect_tensors(const struct xc_model *m, bool json)
 
     if (m->manifest && xc_manifest_json(&manifest, m->manifest, &err)) cli_warn("%s", err.msg);
     if (xc_inventory_make(&inv, m, manifest, &err)) code = cli_fail(&err);
-    else code = json ? print_json(m, &inv) : print_tree(m, &inv, manifest);
+    else code = json ? print_json(m, &inv, manifest) : print_tree(m, &inv, manifest);
     xc_inventory_release(&inv);
     xc_json_free(&manifest);
     return code;

@@ -209,7 +209,6 @@ static enum xc_status profile(struct mixed *x, struct xc_err *err)
         XC_TRY(advance(x, (double)k, err));
         XC_TRY(profile_layer(x, &x->layers[k], s, err));
     }
-    xc_sense_stop(s);
     return advance(x, (double)x->n, err);
 }
 
@@ -575,6 +574,7 @@ enum xc_status xc_mixed_prepare(const struct xc_prepare *p, struct xc_err *err)
     status = x.work.layers && x.work.want ? XC_OK : xc_fail_nomem(err, (size_t)n * sizeof *x.work.layers);
     for (int32_t t = 0; t < n && status == XC_OK; t++) x.work.want[t] = t < p->n_want ? p->want[t] : (struct xc_encoding){ .format = XC_FMT_F32 };
     if (status == XC_OK) status = run(&x, measures, err);
+    if (*p->sense) xc_sense_stop(*p->sense); /* the copy goes */
     xc_free(x.work.layers);
     xc_free(x.work.want);
     xc_free(x.layers);

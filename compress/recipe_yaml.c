@@ -60,10 +60,35 @@ static const char *option_text(const struct xc_pass *pass, const struct xc_yaml 
     return n->text;
 }
 
+/* A list for an option that takes several choices. */
+static enum xc_status read_list(const struct reader *r, const struct xc_yaml *list)
+{
+    char text[MAX_WORD] = "";
+    size_t length = 0;
+
+    for (const struct xc_yaml *n = list->first; n; n = n->next) {
+        XC_TRY(xc_yaml_want(r->name, n, XC_YAML_SCALAR, r->err));
+        if (length + strlen(n->text) + 2 > sizeof text) return fail(r, n, "the list is too long");
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s%s", length ? "," : "", n->text);
+    }
+    return at(r, list, xc_recipe_set(r->recipe, list->key, text, r->err));
+}
+
+static bool takes_list(const struct xc_pass *pass, const char *option)
+{
+    for (const struct xc_pass_option *o = pass->options; o && o->name; o++)
+        if (!strcmp(o->name, option)) return o->list;
+    return false;
+}
+
 static enum xc_status read_options(const struct reader *r, const struct xc_pass *pass, const struct xc_yaml *map)
 {
     for (const struct xc_yaml *n = map->first; n; n = n->next) {
         if (n->used) continue;
+        if (n->kind == XC_YAML_SEQUENCE && takes_list(pass, n->key)) {
+            XC_TRY(read_list(r, n));
+            continue;
+        }
         XC_TRY(xc_yaml_want(r->name, n, XC_YAML_SCALAR, r->err));
         XC_TRY(at(r, n, xc_recipe_set(r->recipe, n->key, option_text(pass, n), r->err)));
     }

@@ -69,6 +69,14 @@ static double told(const json_t *entry, const char *key)
     return json_is_number(value) && json_number_value(value) >= 0 && json_number_value(value) < 1e18 ? json_number_value(value) : NAN;
 }
 
+struct xc_page_drop xc_page_drop(const struct xc_page *page)
+{
+    const json_t *drop = json_object_get(page->manifest, "drop");
+    const double predicted = told(drop, "predicted"), measured = told(drop, "measured");
+
+    return isfinite(predicted) && isfinite(measured) ? (struct xc_page_drop){ .predicted = predicted, .measured = measured } : (struct xc_page_drop){ .predicted = -1, .measured = -1 };
+}
+
 static enum xc_status read_choices(struct xc_page *page, struct xc_err *err)
 {
     json_t *layer, *choice;

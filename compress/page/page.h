@@ -23,6 +23,11 @@ struct xc_choice {
     bool chosen;
 };
 
+/* The drop of all choices together, of the manifest's "drop": {"predicted", "measured"}; -1 = not told. */
+struct xc_page_drop {
+    double predicted, measured;
+};
+
 struct xc_page {
     const char *name;               /* of the file, without its folder */
     struct xc_model *model;
@@ -47,6 +52,8 @@ void xc_page_close(struct xc_page *page);
 /* Adds histograms of the tensors `names` (n = 0: the one with the largest error), beside those of the model at `from` (may be NULL). XC_E_NOT_FOUND
  * names a tensor that either side lacks. */
 enum xc_status xc_page_add_weights(struct xc_page *page, const char *const *names, size_t n, const char *from, struct xc_err *err);
+
+struct xc_page_drop xc_page_drop(const struct xc_page *page);
 
 void xc_page_print_html(FILE *f, const struct xc_page *page);
 void xc_page_print_markdown(FILE *f, const struct xc_page *page);

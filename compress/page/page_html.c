@@ -253,10 +253,14 @@ static void errors(FILE *f, const struct xc_inventory *inv)
 
 static void sensitivity(FILE *f, const struct xc_page *p)
 {
+    const struct xc_page_drop drop = xc_page_drop(p);
     double end = 0;
 
     for (int32_t i = 0; i < p->n_choices; i++) end = fmax(end, isfinite(p->choices[i].cost) ? p->choices[i].cost : 0);
-    PUT(f, "<section>\n<h2>Sensitivity</h2>\n<p class=\"soft\">What each encoding of each layer costs, as measured before one was chosen.</p>\n<table class=\"bars\" style=\"--n:3\">\n<thead><tr><th>layer</th>"
+    PUT(f, "<section>\n<h2>Sensitivity</h2>\n<p class=\"soft\">What each encoding of each layer costs, as measured before one was chosen.</p>\n");
+    if (drop.measured >= 0)
+        xc_html(f, "<p>Drop of the model's answers, all choices together: $ predicted by the sum, <b>$</b> measured.</p>\n", xc_significant(drop.predicted).s, xc_significant(drop.measured).s);
+    PUT(f, "<table class=\"bars\" style=\"--n:3\">\n<thead><tr><th>layer</th>"
            "<td class=\"picture\"></td><th class=\"n\">encoding</th><th class=\"n\">bytes</th><th class=\"n\">cost</th></tr></thead>\n<tbody>\n");
     for (int32_t i = 0; i < p->n_choices; i++) {
         const struct xc_choice *c = &p->choices[i];

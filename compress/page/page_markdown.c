@@ -75,6 +75,9 @@ void xc_page_print_markdown(FILE *f, const struct xc_page *p)
                 xc_percent(l->counted > 0 ? l->zeros / l->counted : -1).s);
     }
     if (!json_array_size(json_object_get(p->manifest, "recipe"))) return;
+    const struct xc_page_drop drop = xc_page_drop(p);
+
+    if (drop.measured >= 0) fprintf(f, "\nEncodings chosen layer by layer: drop of the answers %s predicted, **%s** measured\n", xc_significant(drop.predicted).s, xc_significant(drop.measured).s);
     fputs("\n#### How it was made\n\n", f);
     json_array_foreach(json_object_get(p->manifest, "recipe"), at, pass) {
         char *text = xc_page_pass_text(pass);

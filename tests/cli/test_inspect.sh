@@ -69,3 +69,20 @@ for t in d["layers"]:
 assert {t["kind"] for t in d["layers"]} == {"gather", "layer_norm", "linear", "bias", "scale"}
 PY
 [ "$(json '["layers"].__len__()')" -eq "$tensors" ] || fail "not every tensor is in the tree"
+
+# ---- mixed precision: what there was to choose from, and the drop ----
+run "$XC_BIN" compress "$tiny" -o mixed.xc --target-bits 5 -q
+run "$XC_BIN" inspect mixed.xc
+expect_code 0
+out_has 'drop of the answers by the encoding of one weight (* chosen)'
+grep -q '^encoder.layer.0.attention.self.query.weight  int8/row\*\{0,1\} [0-9.e-]*  int4/g32' out || fail "no line of the profile"
+[ "$(sed -n '/^drop of/,$p' out | grep -c '\*')" -ge 7 ] || fail "a weight has no choice"
+grep -q '^in all: .* predicted, .* measured$' out || fail "no drop"
+run "$XC_BIN" inspect mixed.xc --json
+expect_json
+[ "$(json '["sensitivity"][0]["name"]')" = embeddings.word_embeddings.weight ] || fail "no profile in JSON"
+run "$XC_BIN" report mixed.xc -o mixed.html
+expect_code 0
+grep -q '<h2>Sensitivity</h2>' mixed.html && grep -q "Drop of the model's answers, all choices together" mixed.html || fail "the page has no profile"
+run "$XC_BIN" report mixed.xc --markdown
+out_has 'Encodings chosen layer by layer: drop of the answers'

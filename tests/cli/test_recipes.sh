@@ -78,6 +78,39 @@ run "$XC_BIN" compress "$tiny" --quantize int8 --set group=32 -o bad.xc
 expect_code 1
 err_has "below int8"
 
+# ---- mixed precision: the shorthands and the recipe make the same bytes; a target is kept; what cannot be is said before the work ----
+for pair in "--target-bytes 70000|target_bytes: 70000" "--target-bits 4.5|target_bits: 4.5" "--target-drop 0.0001|target_drop: 0.0001"; do
+    printf 'passes:\n  - quantize:\n      format: mixed\n      %s\n' "${pair#*|}" >mixed.yaml
+    # shellcheck disable=SC2086
+    run "$XC_BIN" compress "$tiny" ${pair%%|*} -o mixed.xc
+    expect_code 0
+    out_has "* chosen; drop in all:"
+    run "$XC_BIN" compress "$tiny" --recipe mixed.yaml --threads 1 -o by-recipe.xc
+    cmp -s mixed.xc by-recipe.xc || fail "${pair%%|*} differs from its recipe"
+    run "$XC_BIN" selftest mixed.xc
+    expect_code 0
+done
+run "$XC_BIN" compress "$tiny" --target-bytes 66KB --store small -o mixed.xc
+expect_code 0
+[ "$(wc -c <mixed.xc)" -le 66000 ] || fail "larger than asked for"
+printf 'passes:\n  - quantize:\n      format: mixed\n      target_bits: 4.5\n      candidates: [int8, int2/g32]\n' >mixed.yaml
+run "$XC_BIN" compress "$tiny" -r mixed.yaml --plan --json
+expect_code 0
+expect_json
+[ "$(json '["sensitivity"][0]["choices"][1]["encoding"]')" = int2/g32 ] || fail "the candidates are others"
+for bad in "--target-bytes 10KB|target_bytes cannot be 10000" "--target-drop 1e-12|target_drop cannot be 1e-12" "--target-bits 1|target_bits cannot be 1" "--quantize mixed|needs one of target_bytes"; do
+    # shellcheck disable=SC2086
+    run "$XC_BIN" compress "$tiny" ${bad%%|*} -o bad.xc
+    expect_failure "${bad#*|}"
+    [ ! -e bad.xc ] && [ ! -e bad.xc.resume ] || fail "something was left"
+done
+run "$XC_BIN" compress "$tiny" --quantize int8 --target-bits 4 -o bad.xc
+expect_code 2
+printf 'passes:\n  - quantize:\n      format: mixed\n      target_bits: 4.5\n      candidates: [int8, [int4/g64]]\n' >mixed.yaml
+run "$XC_BIN" compress "$tiny" -r mixed.yaml --plan
+expect_code 1
+err_has "mixed.yaml:5"
+
 # ---- the size of a small file, from samples ----
 for quantize in none int8; do
     run "$XC_BIN" compress "$tiny" --quantize $quantize --store small --plan --json
