@@ -22,7 +22,7 @@ static const struct xc_pass_option options[] = {
     { .name = "target_bytes", .help = "mixed: the file has at most so many bytes; one of the three targets", .def = "0", .size = true },
     { .name = "target_bits", .help = "mixed: at most so many bits a weight, by their encodings", .def = "0", .min = 0, .max = 32 },
     { .name = "target_drop", .help = "mixed: answers move by a drop of at most so much (half the squared relative distance; of embeddings 1 - cosine)", .def = "0", .min = 0, .max = 1 },
-    { .name = "candidates", .help = "mixed: encodings to choose from; f16 only where a drop cannot be met without it", .def = "int8,int4/g32,int4/g64,int4/g128,int3/g32,int3/g64,int2/g32,f16",
+    { .name = "candidates", .help = "mixed: encodings to choose from; f16 only where a drop cannot be met without it", .def = "int8,int4/g32,int4/g64,int4/g128,int3/g32,int3/g64,int2/g32,int2/g64,f16",
       .choices = "int8|int4/g32|int4/g64|int4/g128|int4/g256|int3/g32|int3/g64|int3/g128|int2/g32|int2/g64|f16", .list = true },
     { .name = "embeddings", .help = "number format of tables", .def = "same", .choices = "same|int8|int4" },
     { .name = "group", .help = "below int8: inputs that share a scale", .def = "64", .choices = "32|64|128|256" },
