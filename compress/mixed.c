@@ -137,7 +137,7 @@ static void set_node(void *arg, struct xc_graph *g, int32_t node, const struct x
 
     (void)arg;
     if (strcmp(n->op->name, "linear")) return;
-    n->in[0].range = xc_format_traits((enum xc_format)enc->format)->quantized ? xc_quantize_range(g, node, enc) : (struct xc_range){ 0 };
+    n->in[0].range = xc_format_traits((enum xc_format)enc->format)->quantized ? xc_quantize_range(g, node) : (struct xc_range){ 0 };
 }
 
 /* The tensor of the copy in one encoding, as a variant; the copy has it as it was. */

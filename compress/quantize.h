@@ -11,7 +11,7 @@ enum xc_status xc_quantize_scope(struct xc_work *w, struct xc_err *err);
 enum xc_status xc_quantize_tensor(struct xc_work *w, int32_t t, struct xc_err *err);
 
 /* How a linear with a quantized weight takes its input when it is not by a calibrated scale. */
-struct xc_range xc_quantize_range(const struct xc_graph *g, int32_t node, const struct xc_encoding *weight);
+struct xc_range xc_quantize_range(const struct xc_graph *g, int32_t node);
 
 /* cast.c: gives tensor t the encoding w->want[t], a plain number. */
 enum xc_status xc_cast_tensor(struct xc_work *w, int32_t t, struct xc_err *err);
