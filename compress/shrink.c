@@ -4,15 +4,14 @@
  * decided by what the whole model says: each site is cut alone to a few sizes, and the change of the model's output on calibration texts is
  * measured (agreement with the uncut model; no labels). The sizes that change least for the multiply-adds that may stay are a
  * Lagrangian: Kurtic et al. 2023 (ZipLM), arXiv:2302.04089; the goal is that of Kwon et al. 2022, arXiv:2204.09656: no training.
+ * Saliencies fisher and taylor take order and sizes from gradients instead (mask_gradients.h), fisher then rearranges.
  * Then the linears behind the cuts are fitted again from the first to the last, each to make up for what all cuts before it did: its target
  * is the sum with the residual in the uncut model. */
 #include <math.h>
 #include <string.h>
 
 #include "compress/hessian.h"
-#include "compress/least_squares.h"
-#include "compress/replay.h"
-#include "compress/sites.h"
+#include "compress/shrink.h"
 #include "compress/surgery.h"
 
 static const struct xc_pass_option options[] = {
@@ -22,46 +21,18 @@ static const struct xc_pass_option options[] = {
     { .name = "keep_neurons", .help = "share of the neurons to keep in every layer; 0 = as flops decides", .def = "0", .min = 0, .max = 1 },
     { .name = "heads", .help = "may heads go?", .def = "yes", .choices = "yes|no" },
     { .name = "neurons", .help = "may neurons go?", .def = "yes", .choices = "yes|no" },
-    { .name = "saliency", .help = "what is worth keeping: by the error of outputs on calibration texts, or by the size of weights (equal shares in all layers)", .def = "error",
-      .choices = "error|magnitude" },
+    { .name = "saliency", .help = "what is worth keeping: by the error of outputs on calibration texts; by the gradient of masks, squared (fisher) or its size (taylor); or by the size of weights (equal shares in all layers)",
+      .def = "error", .choices = "error|fisher|taylor|magnitude" },
+    { .name = "objective", .help = "fisher, taylor: agreement with the uncut model's answers, or the loss of the labels that the calibration file has", .def = "agreement", .choices = "agreement|labels" },
     { .name = "update", .help = "fit the remaining weights to the outputs of the uncut model", .def = "yes", .choices = "yes|no" },
     { .name = "tokens", .help = "length of the sequences that flops are counted for", .def = "64", .min = 1, .max = 65536 },
     { .name = "damp", .help = "least squares: how firmly weights are held where they are, in mean squares of an input", .def = "0.01", .min = 1e-8, .max = 100 },
     { .name = NULL },
 };
 
-#define MAX_LEVELS 6
-#define GRANULE 16        /* neurons are kept in such numbers: the kernels' panels */
-#define MEASURE_TOKENS 1536 /* of the texts that sizes are compared on, about */
-
-struct level {
-    int64_t units;
-    double change; /* of the model's output: mean of |d|^2 / |y|^2 over its rows */
-};
-
-struct place {
-    const struct xc_site *site;
-    struct level level[MAX_LEVELS]; /* measured; between them the change is taken for a straight line */
-    int n_levels;
-    struct xc_cut cut;     /* saliency error */
-    int32_t *order;        /* saliency magnitude; the first stay */
-    int64_t keep;
-    int32_t *kept;         /* units, ascending */
-};
-
-struct shrink {
-    const struct xc_prepare *p;
-    struct xc_model *dense;  /* as it was; p->model has zeros where it is cut, until the end */
-    struct xc_graph *g, *g0; /* of p->model, of dense */
-    struct xc_sites sites;
-    struct place *place;
-    int64_t n;
-    struct xc_replay replay;
-    double tokens, damp, done, total;
-};
-
 static bool is(const struct shrink *s, const char *option, const char *value) { return xc_recipe_is(s->p->spec, option, value); }
 static double number(const struct shrink *s, const char *option) { return xc_recipe_number(s->p->spec, option); }
+static bool by_gradient(const struct shrink *s) { return is(s, "saliency", "fisher") || is(s, "saliency", "taylor"); }
 
 static enum xc_status advance(struct shrink *s, const char *what, double n, struct xc_err *err)
 {
@@ -98,78 +69,15 @@ static enum xc_status choose_places(struct shrink *s, struct xc_err *err)
     return status;
 }
 
-/* ---- sizes ---- */
-static int64_t granule(const struct xc_site *site) { return site->heads || site->units < 8 * GRANULE ? 1 : GRANULE; }
-
-static int64_t round_units(const struct xc_site *site, double units)
-{
-    const int64_t step = granule(site), n = (int64_t)(units / (double)step + 0.5) * step;
-
-    return xc_min_i64(xc_max_i64(n, step), site->units);
-}
-
-static double macs_with(const struct shrink *s, double share)
-{
-    double macs = 0;
-
-    for (int64_t k = 0; k < s->n; k++) macs += xc_site_macs(s->place[k].site, round_units(s->place[k].site, share * (double)s->place[k].site->units), s->tokens);
-    return macs;
-}
-
-static double fixed_share(const struct shrink *s, const struct xc_site *site) { return number(s, site->heads ? "keep_heads" : "keep_neurons"); }
-
-static double flops(const struct shrink *s)
-{
-    const double f = number(s, "flops"), x = number(s, "speedup");
-
-    return x > 1 ? 1 / x : f;
-}
-
 static enum xc_status check_options(const struct shrink *s, struct xc_err *err)
 {
     const bool fixed = number(s, "keep_heads") > 0 || number(s, "keep_neurons") > 0;
 
     if (number(s, "flops") < 1 && number(s, "speedup") > 1) return xc_fail(err, XC_E_ARG, "pass 'shrink' has both 'flops' and 'speedup': they say the same, give one");
-    if (fixed && flops(s) < 1) return xc_fail(err, XC_E_ARG, "pass 'shrink' has both shares to keep and a budget of flops: give one of them");
-    if (!fixed && !(flops(s) < 1)) return xc_fail(err, XC_E_ARG, "pass 'shrink' has nothing to do: set 'flops' (or 'speedup'), or 'keep_heads' and 'keep_neurons'");
+    if (fixed && xc_shrink_flops(s) < 1) return xc_fail(err, XC_E_ARG, "pass 'shrink' has both shares to keep and a budget of flops: give one of them");
+    if (is(s, "objective", "labels") && !by_gradient(s)) return xc_fail(err, XC_E_ARG, "objective 'labels' of pass 'shrink' is for saliency fisher or taylor");
+    if (!fixed && !(xc_shrink_flops(s) < 1)) return xc_fail(err, XC_E_ARG, "pass 'shrink' has nothing to do: set 'flops' (or 'speedup'), or 'keep_heads' and 'keep_neurons'");
     return XC_OK;
-}
-
-/* The same share of everything that meets the budget: what a plan shows, and what magnitude makes. */
-static enum xc_status equal_shares(struct shrink *s, struct xc_err *err)
-{
-    const double budget = flops(s) * macs_with(s, 1), least = macs_with(s, 0);
-    double low = 0, high = 1;
-
-    if (!(flops(s) < 1)) {
-        for (int64_t k = 0; k < s->n; k++) {
-            const double share = fixed_share(s, s->place[k].site);
-
-            s->place[k].keep = share > 0 ? round_units(s->place[k].site, share * (double)s->place[k].site->units) : s->place[k].site->units;
-        }
-        return XC_OK;
-    }
-    if (least > budget)
-        return xc_fail(err, XC_E_RANGE, "with the least of heads and neurons in every layer %.3f of the multiply-adds stay: 'flops' cannot be %.3f", least / macs_with(s, 1), flops(s));
-    for (int i = 0; i < 60; i++) {
-        const double middle = 0.5 * (low + high);
-
-        if (macs_with(s, middle) <= budget) low = middle;
-        else high = middle;
-    }
-    for (int64_t k = 0; k < s->n; k++) s->place[k].keep = round_units(s->place[k].site, low * (double)s->place[k].site->units);
-    return XC_OK;
-}
-
-static void make_levels(struct place *p)
-{
-    static const double shares[MAX_LEVELS] = { 1, 0.8, 0.6, 0.4, 0.2, 0.05 };
-
-    for (int i = 0; i < MAX_LEVELS; i++) {
-        const int64_t n = round_units(p->site, shares[i] * (double)p->site->units);
-
-        if (!p->n_levels || n < p->level[p->n_levels - 1].units) p->level[p->n_levels++] = (struct level){ .units = n };
-    }
 }
 
 /* ---- the order of units ---- */
@@ -188,7 +96,7 @@ static void find_order(void *arg, int64_t k, int thread)
     const float *w = (const float *)(const void *)xc_site_weight(j->s->g0, site)->part[XC_PART_DATA]->data;
 
     (void)thread;
-    j->status[k] = xc_cut_make(&p->cut, j->h->h[j->s->g0->nodes[site->out].in[0].id], j->h->rows, w, site->units * site->width, site->outputs, site->width, granule(site), j->s->damp, &j->err[k]);
+    j->status[k] = xc_cut_make(&p->cut, j->h->h[j->s->g0->nodes[site->out].in[0].id], j->h->rows, w, site->units * site->width, site->outputs, site->width, xc_shrink_granule(site), j->s->damp, &j->err[k]);
 }
 
 static enum xc_status orders_by_error(struct shrink *s, struct xc_err *err)
@@ -238,6 +146,70 @@ static enum xc_status order_by_magnitude(struct shrink *s, struct place *p, stru
     xc_free(size);
     xc_free(w);
     return status;
+}
+
+/* ---- the order by gradients ---- */
+static enum xc_status gradients(struct shrink *s, struct xc_err *err)
+{
+    const struct xc_site **sites = xc_malloc((size_t)s->n * sizeof *sites);
+    struct xc_mask_source source = { 0 };
+    enum xc_status status;
+
+    if (!sites) return xc_fail_nomem(err, (size_t)s->n * sizeof *sites);
+    for (int64_t k = 0; k < s->n; k++) sites[k] = s->place[k].site;
+    if (is(s, "objective", "labels")) status = xc_mask_source_labels(&source, s->p->opts->calibrate, s->p->opts->calibrate_rows, s->dense, s->p->opts->pool, err);
+    else status = xc_mask_source_agreement(&source, &s->replay, s->dense, s->p->opts->seed, err);
+    if (status == XC_OK) status = xc_mask_gradients_make(&s->masks, s->g0, sites, s->n, &source, s->p->opts->pool, err);
+    xc_mask_source_release(&source);
+    xc_free(sites);
+    return status;
+}
+
+/* Largest first, of equal ones the first; what is lost with fewer and fewer. */
+static enum xc_status order_by_worth(struct place *p, double *worth, struct xc_err *err)
+{
+    const int64_t n = p->site->units;
+
+    p->order = xc_malloc((size_t)n * sizeof *p->order);
+    p->lost = xc_calloc((size_t)n + 1, sizeof *p->lost);
+    if (!p->order || !p->lost) return xc_fail_nomem(err, (size_t)n * sizeof *p->lost);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t best = 0;
+
+        for (int64_t u = 1; u < n; u++)
+            if (worth[u] > worth[best]) best = u;
+        p->order[i] = (int32_t)best;
+        p->lost[i] = worth[best]; /* of the one that goes when i stay */
+        worth[best] = -1;
+    }
+    for (int64_t i = n - 1; i >= 0; i--) p->lost[i] += p->lost[i + 1];
+    return XC_OK;
+}
+
+static enum xc_status orders_by_gradient(struct shrink *s, struct xc_err *err)
+{
+    const bool fisher = is(s, "saliency", "fisher");
+
+    XC_TRY(gradients(s, err));
+    for (int64_t k = 0; k < s->n; k++) {
+        struct place *p = &s->place[k];
+        double *worth = xc_malloc((size_t)p->site->units * sizeof *worth);
+        enum xc_status status;
+
+        if (!worth) return xc_fail_nomem(err, (size_t)p->site->units * sizeof *worth);
+        xc_mask_worth(worth, s->masks.g[k], s->masks.samples, p->site->units, fisher);
+        status = order_by_worth(p, worth, err);
+        xc_free(worth);
+        if (status != XC_OK) return status;
+    }
+    if (xc_shrink_flops(s) < 1) xc_shrink_choose_sizes(s);
+    for (int64_t k = 0; k < s->n && fisher; k++) {
+        struct place *p = &s->place[k];
+
+        if (p->keep < p->site->units) XC_TRY(xc_mask_rearrange(p->order, p->keep, s->masks.g[k], s->masks.samples, p->site->units, s->p->opts->pool, err));
+    }
+    xc_mask_gradients_release(&s->masks);
+    return advance(s, "shrink", 2 * (double)s->n, err);
 }
 
 /* ---- what a cut does to the model ---- */
@@ -328,80 +300,12 @@ static enum xc_status measure_all(struct shrink *s, struct xc_err *err)
     XC_TRY(xc_frontier_init(&f, &s->replay, xc_replay_step(&s->replay, MEASURE_TOKENS), err));
     status = xc_run_new(&run, s->p->model, NULL, s->p->opts->pool, err);
     for (int64_t k = 0; k < s->n && status == XC_OK; k++) {
-        make_levels(&s->place[k]);
+        xc_shrink_make_levels(&s->place[k]);
         status = measure_place(s, &s->place[k], &f, run, err);
     }
     xc_run_free(&run);
     xc_frontier_release(&f, &s->replay);
     return status;
-}
-
-/* ---- how much goes where ---- */
-static double change_with(const struct place *p, int64_t units)
-{
-    int i = 1;
-
-    while (i < p->n_levels - 1 && p->level[i].units > units) i++;
-    if (p->n_levels < 2) return 0;
-    const struct level *a = &p->level[i - 1], *b = &p->level[i];
-
-    return a->change + (b->change - a->change) * (double)(a->units - units) / (double)(a->units - b->units);
-}
-
-/* The size of each place that is best at a price of a multiply-add; returns those of all. */
-static double choose_for(struct shrink *s, double price)
-{
-    double macs = 0;
-
-    for (int64_t k = 0; k < s->n; k++) {
-        struct place *p = &s->place[k];
-        double best = INFINITY;
-
-        for (int64_t n = p->level[0].units; n >= p->level[p->n_levels - 1].units; n = n > granule(p->site) ? round_units(p->site, (double)(n - granule(p->site))) : 0) {
-            const double total = change_with(p, n) + price * xc_site_macs(p->site, n, s->tokens);
-
-            if (total < best) {
-                best = total;
-                p->keep = n;
-            }
-        }
-        macs += xc_site_macs(p->site, p->keep, s->tokens);
-    }
-    return macs;
-}
-
-/* The sizes of least change within the budget: a price on multiply-adds; what is left over goes where it helps most. */
-static void choose_sizes(struct shrink *s)
-{
-    const double budget = flops(s) * macs_with(s, 1);
-    double low = 0, high = 1e-12, macs;
-
-    while (choose_for(s, high) > budget && high < 1e30) high *= 4;
-    for (int i = 0; i < 100; i++) {
-        const double middle = 0.5 * (low + high);
-
-        if (choose_for(s, middle) <= budget) high = middle;
-        else low = middle;
-    }
-    macs = choose_for(s, high);
-    for (;;) {
-        struct place *best = NULL;
-        double best_gain = -1, best_cost = 0; /* what gains nothing may stay all the same */
-
-        for (int64_t k = 0; k < s->n; k++) {
-            struct place *p = &s->place[k];
-            const int64_t up = round_units(p->site, (double)(p->keep + granule(p->site)));
-            const double cost = xc_site_macs(p->site, up, s->tokens) - xc_site_macs(p->site, p->keep, s->tokens), gain = change_with(p, p->keep) - change_with(p, up);
-
-            if (!(cost > 0) || macs + cost > budget || gain / cost <= best_gain) continue;
-            best = p;
-            best_gain = gain / cost;
-            best_cost = cost;
-        }
-        if (!best) return;
-        macs += best_cost;
-        best->keep = round_units(best->site, (double)(best->keep + granule(best->site)));
-    }
 }
 
 /* ---- fitting again ---- */
@@ -546,18 +450,19 @@ static enum xc_status settle(struct shrink *s, struct place *p, struct xc_err *e
 
 static enum xc_status with_texts(struct shrink *s, struct xc_err *err)
 {
-    const bool budget = flops(s) < 1;
+    const bool budget = xc_shrink_flops(s) < 1;
 
     if (!s->p->texts) return xc_fail(err, XC_E_ARG, "pass 'shrink' needs calibration texts: name a file of them (--calibrate FILE), or set 'saliency' to magnitude and 'update' to no");
     s->total = (double)(3 * s->n);
     XC_TRY(xc_replay_init(&s->replay, s->p->model, s->p->texts, s->p->opts, err));
     XC_TRY(xc_model_clone(&s->dense, s->p->model, err));
     s->g0 = xc_model_find_graph(s->dense, s->g->name);
+    if (by_gradient(s)) return orders_by_gradient(s, err);
     if (is(s, "saliency", "error")) {
         XC_TRY(orders_by_error(s, err));
         if (!budget) return XC_OK;
         XC_TRY(measure_all(s, err));
-        choose_sizes(s);
+        xc_shrink_choose_sizes(s);
     }
     return XC_OK;
 }
@@ -566,8 +471,8 @@ static enum xc_status cut(struct shrink *s, struct xc_err *err)
 {
     const bool plan_only = s->p->plan_only, fit = is(s, "update", "yes") && !plan_only;
 
-    if (plan_only && flops(s) < 1 && is(s, "saliency", "error")) *s->p->estimated = true; /* equal shares stand in for what texts will tell */
-    if ((is(s, "saliency", "error") || is(s, "update", "yes")) && !plan_only) XC_TRY(with_texts(s, err));
+    if (plan_only && xc_shrink_flops(s) < 1 && !is(s, "saliency", "magnitude")) *s->p->estimated = true; /* equal shares stand in for what texts will tell */
+    if ((!is(s, "saliency", "magnitude") || is(s, "update", "yes")) && !plan_only) XC_TRY(with_texts(s, err));
     for (int64_t k = 0; k < s->n; k++) {
         if (is(s, "saliency", "magnitude") && !plan_only) XC_TRY(order_by_magnitude(s, &s->place[k], err));
         XC_TRY(settle(s, &s->place[k], err));
@@ -587,7 +492,7 @@ static enum xc_status run(struct shrink *s, struct xc_err *err)
     s->tokens = number(s, "tokens");
     s->damp = number(s, "damp");
     XC_TRY(choose_places(s, err));
-    XC_TRY(equal_shares(s, err));
+    XC_TRY(xc_shrink_equal_shares(s, err));
     return cut(s, err);
 }
 
@@ -599,11 +504,13 @@ static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
     for (int64_t k = 0; k < s.n; k++) {
         xc_cut_release(&s.place[k].cut);
         xc_free(s.place[k].order);
+        xc_free(s.place[k].lost);
         xc_free(s.place[k].kept);
     }
     xc_free(s.place);
     xc_sites_release(&s.sites);
     xc_replay_release(&s.replay);
+    xc_mask_gradients_release(&s.masks);
     xc_model_free(&s.dense);
     return status;
 }

@@ -23,6 +23,9 @@ struct xc_tape {
     float **d_value;             /* per value, while backward runs; NULL = nothing has arrived yet */
     double *drop;                /* per value: probability */
     uint8_t **mask;              /* per value, of the last forward */
+    bool *watched;               /* per value */
+    xc_tape_watch_fn *watch;     /* NULL = nobody */
+    void *watch_arg;
     struct slot *slots;
     int32_t n_slots;
     size_t cap_slots;
@@ -48,6 +51,7 @@ void xc_tape_free(struct xc_tape **tape)
     xc_free(t->d_value);
     xc_free(t->drop);
     xc_free(t->mask);
+    xc_free(t->watched);
     xc_free(t->slots);
     xc_free(t);
 }
@@ -139,7 +143,8 @@ static enum xc_status fill(struct xc_tape *t, const struct xc_tape_opts *opts, s
     t->d_value = xc_calloc(values, sizeof *t->d_value);
     t->drop = xc_calloc(values, sizeof *t->drop);
     t->mask = xc_calloc(values, sizeof *t->mask);
-    if (!t->grad || !t->d_tensor || !t->trained || !t->wants || !t->slot_of || !t->d_value || !t->drop || !t->mask) return xc_fail_nomem(err, values * sizeof *t->d_value);
+    t->watched = xc_calloc(values, sizeof *t->watched);
+    if (!t->grad || !t->d_tensor || !t->trained || !t->wants || !t->slot_of || !t->d_value || !t->drop || !t->mask || !t->watched) return xc_fail_nomem(err, values * sizeof *t->d_value);
     if (opts->trained) memcpy(t->trained, opts->trained, (tensors - 1) * sizeof *t->trained);
     XC_TRY(find_wants(t, err));
     XC_TRY(plan(t, err));
@@ -163,6 +168,13 @@ enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const s
 
 void xc_tape_bind(struct xc_tape *t, int32_t tensor, float *gradient) { t->d_tensor[tensor] = gradient; }
 void xc_tape_dropout(struct xc_tape *t, int32_t value, double p) { t->drop[value] = p; }
+
+void xc_tape_watch(struct xc_tape *t, int32_t value, xc_tape_watch_fn *fn, void *arg)
+{
+    t->watched[value] = true;
+    t->watch = fn;
+    t->watch_arg = arg;
+}
 
 /* ---- dropout ---- */
 static const char *op_of(const struct xc_graph *g, int32_t value) { return g->values[value].node >= 0 ? g->nodes[g->values[value].node].op->name : ""; }
@@ -250,6 +262,7 @@ static enum xc_status backward_node(struct xc_tape *t, const struct xc_node *nod
         op.out[i] = &t->run->views[node->out[i]];
         if (!t->d_value[node->out[i]]) return XC_OK; /* nothing that the loss sees */
         c.d_out[i] = t->d_value[node->out[i]];
+        if (t->watched[node->out[i]]) t->watch(t->watch_arg, node->out[i], op.out[i], c.d_out[i]);
         if (t->mask[node->out[i]])
             xc_dropout_apply(t->d_value[node->out[i]], t->mask[node->out[i]], op.out[i]->rows * op.out[i]->cols, t->drop[node->out[i]], t->run->pool);
     }

@@ -32,6 +32,10 @@ void xc_tape_dropout(struct xc_tape *tape, int32_t value, double p);
 /* Which values a BERT-shaped graph drops: embeddings after their norm, what joins a residual sum, and what a head's last linear reads. */
 void xc_tape_dropout_usual(struct xc_tape *tape, double p);
 
+/* Calls fn in every backward pass with a value and its gradient, as soon as that is whole, before it goes on. */
+typedef void xc_tape_watch_fn(void *arg, int32_t value, const struct xc_view *view, const float *d);
+void xc_tape_watch(struct xc_tape *tape, int32_t value, xc_tape_watch_fn *fn, void *arg);
+
 /* train: with dropout, whose draws are a function of (seed, step) and of the place in the batch. out: one view per output of the graph. */
 enum xc_status xc_tape_forward(struct xc_tape *tape, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces, bool train, uint64_t seed,
                                uint64_t step, struct xc_view *out, struct xc_err *err);

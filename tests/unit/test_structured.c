@@ -21,6 +21,7 @@
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
 #include "runtime/session/session.h"
+#include "tests/unit/tiny_model.h"
 #include "tests/vectors/least_squares_vectors.h"
 #include "xcompress/compress.h"
 
@@ -103,26 +104,10 @@ static const char texts[] = "A man is playing a guitar.\nTwo dogs run in the cit
 /* A model of any family with the tokenizer of tiny-bert, cut to the rows that its table has. */
 static struct xc_model *load(const char *name)
 {
-    struct xc_buf *section = NULL, *small = NULL;
     struct xc_model *m = NULL;
-    struct xc_model_info info;
     struct xc_err err = { 0 };
-    int32_t new_id[345], n = 0;
-    uint8_t keep[345] = { 0 };
 
-    ok(xc_import(&m, path_of(root, name), &err), &err);
-    ok(xc_model_info(m, &info, &err), &err);
-    if (m->tokenizer) return m;
-    ok(xc_tokenizer_compile(&section, path_of(root, "tests/data/tiny-bert"), NULL, &err), &err);
-    ok(xc_tokenizer_close_set(keep, section, false, &err), &err);
-    for (int i = 0, room = info.vocab_size; i < 345; i++) { /* the special tokens are the first */
-        new_id[i] = keep[i] || (i >= 40 && n < room) ? n : -1;
-        n += new_id[i] >= 0;
-    }
-    assert_true(n <= info.vocab_size);
-    ok(xc_tokenizer_subset(&small, section, new_id, &err), &err);
-    xc_buf_unref(&section);
-    m->tokenizer = small;
+    ok(tiny_model(&m, root, name, &err), &err);
     return m;
 }
 

@@ -1,0 +1,37 @@
+/* tiny_model: the tiny checkpoints of tests/ with a tokenizer: those without one of their own get that of tiny-bert, cut to the size of their table. */
+#ifndef XC_TESTS_UNIT_TINY_MODEL_H
+#define XC_TESTS_UNIT_TINY_MODEL_H
+
+#include <stdio.h>
+
+#include "formats/tokenizer.h"
+#include "runtime/graph/graph.h"
+#include "xcompress/compress.h"
+
+static inline enum xc_status tiny_model(struct xc_model **out, const char *root, const char *name, struct xc_err *err)
+{
+    struct xc_buf *section = NULL;
+    struct xc_model_info info;
+    int32_t new_id[345], n = 0;
+    uint8_t keep[345] = { 0 };
+    enum xc_status status;
+    char path[2100];
+
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    XC_TRY(xc_import(out, path, err));
+    XC_TRY(xc_model_info(*out, &info, err));
+    if ((*out)->tokenizer) return XC_OK;
+    snprintf(path, sizeof path, "%s/tests/data/tiny-bert", root);
+    XC_TRY(xc_tokenizer_compile(&section, path, NULL, err));
+    status = xc_tokenizer_close_set(keep, section, false, err);
+    for (int i = 0, room = info.vocab_size; i < 345; i++) { /* the special tokens are the first */
+        new_id[i] = keep[i] || (i >= 40 && n < room) ? n : -1;
+        n += new_id[i] >= 0;
+    }
+    if (status == XC_OK && n > info.vocab_size) status = xc_fail(err, XC_E_RANGE, "the table of '%s' is too small", name);
+    if (status == XC_OK) status = xc_tokenizer_subset(&(*out)->tokenizer, section, new_id, err);
+    xc_buf_unref(&section);
+    return status;
+}
+
+#endif
