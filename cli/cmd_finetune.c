@@ -11,7 +11,7 @@ struct finetune_opts {
     const char *out, *data, *dev, *metric, *log, *checkpoint;
     struct cli_list freeze, prune_ignore;
     const char *prune;
-    int task, optimizer, schedule, pooling, prune_over;
+    int task, optimizer, schedule, pooling, prune_over, export;
     int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, prune_every, threads, seed;
     double rate, warmup, weight_decay, clip, dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end;
     bool resume, no_golden, quiet, json;
@@ -19,6 +19,7 @@ struct finetune_opts {
 
 static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
 static const char *const optimizers[] = { "adamw", "sgd", NULL };
+static const char *const exports[] = { "f32", "int8", "int4", NULL };
 static const char *const thresholds[] = { "layer", "global", NULL };
 static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
 
@@ -26,7 +27,7 @@ static const struct cli_opt table[] = {
     CLI_CHOICE(struct finetune_opts, task, 't', "task", tasks, "none", "what to train for"),
     CLI_STRING(struct finetune_opts, data, 'd', "data", "FILE", NULL, "training rows: .tsv with a header, .conll for tag, lines or .tsv for mlm; plain or .zst"),
     CLI_STRING(struct finetune_opts, dev, 0, "dev", "FILE", NULL, "rows that are only measured: the best weights on them are kept"),
-    CLI_STRING(struct finetune_opts, out, 'o', "output", "FILE", NULL, "the .xc file to write (f32; compress makes it small)"),
+    CLI_STRING(struct finetune_opts, out, 'o', "output", "FILE", NULL, "the .xc file to write (f32, unless --export says otherwise)"),
     CLI_GROUP("Length"),
     CLI_INT(struct finetune_opts, epochs, 'e', "epochs", "N", 1, 100000, "3", "times through the data"),
     CLI_INT(struct finetune_opts, max_steps, 0, "max-steps", "N", 0, 1000000000, "0", "stop after N updates; 0 for no limit"),
@@ -55,6 +56,7 @@ static const struct cli_opt table[] = {
     CLI_FLOAT(struct finetune_opts, smoothing, 0, "label-smoothing", "S", 0, 0.99, "0", "share of the target that is spread over all classes"),
     CLI_FLOAT(struct finetune_opts, scale, 0, "contrast-scale", "S", 1e-3, 1e6, "20", "embed without scores: cosines are multiplied by this"),
     CLI_FLOAT(struct finetune_opts, mask, 0, "mask", "SHARE", 1e-3, 0.99, "0.15", "mlm: share of the tokens that are predicted"),
+    CLI_CHOICE(struct finetune_opts, export, 0, "export", exports, "f32", "the encoding that is written, and that the dev rows are measured in"),
     CLI_GROUP("Pruning while training"),
     CLI_STRING(struct finetune_opts, prune, 0, "prune", "KIND=AMOUNT", NULL, "weights of the linears inside become zero: magnitude (the smallest, for good) or movement (those that training moves towards zero; they may come back) "
                "= a share (0.9), N:M kept (2:4), a share of blocks (0.75@16x4); or keep: the zeros of MODEL stay"),
@@ -106,6 +108,7 @@ static int run(void *opts, int argc, char **argv)
         .smoothing = o->smoothing, .layer_decay = o->layer_decay, .contrast_scale = o->scale, .mask_share = o->mask, .epochs = o->epochs, .batch_tokens = o->batch_tokens,
         .batch_rows = o->batch_rows, .accumulate = o->accumulate, .max_steps = o->max_steps, .eval_every = o->eval_every, .checkpoint_every = o->checkpoint_every,
         .patience = o->patience, .max_tokens = (int32_t)o->max_tokens, .freeze = o->freeze.items, .n_freeze = o->freeze.n, .seed = (uint64_t)o->seed, .no_golden = o->no_golden,
+        .export = o->export ? exports[o->export] : NULL,
         .sparsify = { .prune = o->prune, .begin = o->prune_begin, .end = o->prune_end, .every = o->prune_every, .global = o->prune_over == 1, .ignore = o->prune_ignore.items,
                       .n_ignore = o->prune_ignore.n },
         .optimizer = { .kind = (enum xc_optimizer)o->optimizer, .beta1 = o->momentum, .beta2 = 0.999, .eps = 1e-8, .weight_decay = o->weight_decay, .clip = o->clip, .ema = o->ema },

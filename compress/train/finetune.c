@@ -72,6 +72,7 @@ static enum xc_status measure(struct xc_training *t, double *value, struct xc_er
     const struct xc_eval_opts eval = { .data = t->opts->dev, .metric = t->opts->metric, .resamples = 2, .pool = t->opts->pool };
     const struct xc_session_opts session = { .pool = t->opts->pool, .max_tokens = t->opts->max_tokens };
     struct xc_subject subject = { .path = t->from, .model = t->model };
+    struct xc_model *exported = NULL;
     struct xc_eval_result result;
     enum xc_status status;
 
@@ -80,10 +81,15 @@ static enum xc_status measure(struct xc_training *t, double *value, struct xc_er
         t->lower_is_better = true;
         return dev_loss(t, value, err);
     }
-    XC_TRY(xc_session_new(&subject.session, t->model, &session, err));
-    subject.info = subject.session->info;
-    status = xc_evaluate(&result, t->task, &subject, NULL, &eval, err);
+    if (t->opts->export) XC_TRY(xc_training_export(&exported, t, false, err));
+    if (exported) subject.model = exported;
+    status = xc_session_new(&subject.session, subject.model, &session, err);
+    if (status == XC_OK) {
+        subject.info = subject.session->info;
+        status = xc_evaluate(&result, t->task, &subject, NULL, &eval, err);
+    }
     xc_session_free(&subject.session);
+    xc_model_free(&exported);
     if (status != XC_OK) return status;
     *value = result.metrics[0].model.value;
     snprintf(t->metric, sizeof t->metric, "%s", result.metrics[0].metric->name);
@@ -230,13 +236,24 @@ static enum xc_status train(struct xc_training *t, struct xc_err *err)
 /* ---- the file ---- */
 static enum xc_status write_model(struct xc_training *t, const char *to, struct xc_err *err)
 {
+    struct xc_model *exported = NULL;
+    enum xc_status status;
+
     if (t->best) xc_params_copy(&t->params, t->best, false);
     else if (t->params.ema) xc_params_swap_ema(&t->params);
-    if (t->sparsify) xc_sparsify_finish(t->sparsify, t->model);
     XC_TRY(xc_training_manifest(t, err));
     xc_buf_unref(&t->model->golden);
-    if (!t->opts->no_golden) XC_TRY(xc_golden_make(&t->model->golden, t->model, false, t->opts->pool, err));
-    return xc_save(t->model, to, false, t->opts->pool, t->opts->progress, NULL, err);
+    if (!t->opts->export) {
+        if (t->sparsify) xc_sparsify_finish(t->sparsify, t->model);
+        if (!t->opts->no_golden) XC_TRY(xc_golden_make(&t->model->golden, t->model, false, t->opts->pool, err));
+        return xc_save(t->model, to, false, t->opts->pool, t->opts->progress, NULL, err);
+    }
+    XC_TRY(xc_training_export(&exported, t, !t->opts->no_golden, err));
+    xc_buf_unref(&exported->manifest);
+    exported->manifest = xc_buf_ref(t->model->manifest); /* it says what was trained, and that this is its export */
+    status = xc_save(exported, to, false, t->opts->pool, t->opts->progress, NULL, err);
+    xc_model_free(&exported);
+    return status;
 }
 
 static void fill_result(struct xc_finetune_result *r, const struct xc_training *t)

@@ -35,6 +35,7 @@ struct xc_finetune_opts {
     const char *const *freeze; /* "re:PATTERN", or the beginning of tensors' names */
     size_t n_freeze;
     struct xc_sparsify_opts sparsify;
+    const char *export;        /* NULL = f32; "int8", "int4": what is written, and what dev rows are measured on */
     uint64_t seed;
     bool no_golden;
     struct xc_pool *pool;

@@ -23,7 +23,10 @@ static enum xc_status own(struct xc_tensor *t, struct xc_err *err)
     enum xc_status status;
 
     XC_TRY(xc_tensor_load(t, err));
-    if (t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_ROWS && xc_buf_writable(t->part[XC_PART_DATA])) return XC_OK;
+    if (t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_ROWS && xc_buf_writable(t->part[XC_PART_DATA])) {
+        xc_source_unref(&t->source); /* what it would bring back is untrained */
+        return XC_OK;
+    }
     if (t->enc.format != XC_FMT_F32 && t->enc.format != XC_FMT_F16 && t->enc.format != XC_FMT_BF16)
         return xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' is quantized; training takes the f32 model", t->name);
     copy = xc_malloc((size_t)xc_tensor_count(t) * sizeof *copy);

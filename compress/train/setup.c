@@ -311,6 +311,7 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     bad |= json_object_set_new(root, "schedule", json_string(schedules[o->schedule])) != 0;
     bad |= json_object_set_new(root, "optimizer", json_string(o->optimizer.kind == XC_OPT_ADAMW ? "adamw" : "sgd")) != 0;
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
+    if (o->export) bad |= json_object_set_new(root, "export", json_string(o->export)) != 0;
     if (o->sparsify.prune) bad |= json_object_set_new(root, "prune", describe_pruning(&o->sparsify)) != 0;
     if (dev) bad |= json_object_set(root, "dev", dev) != 0;
     if (dev && o->metric) bad |= json_object_set_new(root, "metric", json_string(o->metric)) != 0;

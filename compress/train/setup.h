@@ -56,6 +56,9 @@ enum xc_status xc_training_forward(struct xc_training *t, bool train, uint64_t s
 /* The summed loss of the last forward; weight times its derivative in t->d_out. */
 double xc_training_loss(struct xc_training *t, double weight);
 
+/* The model in the encoding of opts->export; golden: with samples. */
+enum xc_status xc_training_export(struct xc_model **out, const struct xc_training *t, bool golden, struct xc_err *err);
+
 /* The model's manifest becomes that of this training. */
 enum xc_status xc_training_manifest(struct xc_training *t, struct xc_err *err);
 

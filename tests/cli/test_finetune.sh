@@ -125,6 +125,30 @@ expect_failure 'the checkpoint is of another training'
 run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o k.xc --prune $prune $sparse --checkpoint-every 1 --resume
 expect_code 0
 cmp -s s.xc k.xc || fail "$prune: the resumed training ends otherwise"
+# ---- what is measured is what is written: the sparse int8 file has exactly the accuracy that training saw ----
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o e.xc --prune magnitude=0.75@16x4 --export int8 --json
+expect_code 0
+best=$(json '["dev"]["best"]')
+run "$XC_BIN" inspect e.xc
+[ "$(grep -c 'int8/row block 16x4' out)" = 12 ] || fail "some weights are not sparse"
+run "$XC_BIN" eval e.xc -t classify -d dev.tsv --json
+[ "$(json '["metrics"]["accuracy"]["value"]')" = "$best" ] || fail "eval of the int8 file measures something else"
+run "$XC_BIN" selftest e.xc
+expect_code 0
+run "$XC_BIN" inspect e.xc --manifest
+out_has '"export": "int8"'
+# and it is what compress makes of the f32 file
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train -o e.xc --prune magnitude=0.75@16x4 --export int8
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train -o t.xc --prune magnitude=0.75@16x4
+run "$XC_BIN" compress t.xc --quantize int8 -o t8.xc -q
+cut -f2 dev.tsv | "$XC_BIN" classify e.xc >e.out
+cut -f2 dev.tsv | "$XC_BIN" classify t8.xc >t8.out
+[ -s e.out ] || fail "no answers"
+cmp -s e.out t8.out || fail "compress makes another int8 model of the same weights"
+
 # zeros made in one shot stay
 run "$XC_BIN" compress "$tiny" --prune magnitude=2:4 -o p.xc -q
 # shellcheck disable=SC2086

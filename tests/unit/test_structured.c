@@ -594,7 +594,7 @@ static void test_refused(void **state)
 
 static void test_no_memory(void **state)
 {
-    static const char *const how[] = { "shrink flops=0.6", "drop_layers keep=1", "low_rank rank=4 @linear @gather", "prune_vocabulary" };
+    static const char *const how[] = { "shrink flops=0.6", "shrink flops=0.6 saliency=fisher", "drop_layers keep=1", "low_rank rank=4 @linear @gather", "prune_vocabulary" };
     struct xc_model *m = load("tests/data/tiny-bert");
 
     (void)state;
