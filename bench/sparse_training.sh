@@ -1,11 +1,11 @@
 #!/bin/sh
 # sparse_training.sh: a classifier pruned in one shot (by magnitude, and second order on 128 texts) beside one trained with masks, at 2:4 and blocks of 16x4; all as sparse int8.
 # usage: bench/sparse_training.sh XCOMPRESS DENSE TRAIN DEV WORK [CASES]     DENSE is a fine-tuned classifier (finetune MODEL -t classify); files in WORK that are there are not made again;
-#        CASES is some of "2:4 0.75@16x4 0.9@16x4"; EPOCHS, LR, THREADS and KINDS ("magnitude movement") from the environment
+#        CASES is some of "2:4 0.75@16x4 0.9@16x4"; EPOCHS, BATCH (tokens), LR, THREADS and KINDS ("magnitude movement") from the environment
 set -eu
 
 xcompress=$1 dense=$2 train=$3 dev=$4 work=$5 cases=${6:-2:4 0.75@16x4 0.9@16x4}
-epochs=${EPOCHS:-2} threads=${THREADS:-1} rate=${LR:-1e-4} kinds=${KINDS:-magnitude movement}
+epochs=${EPOCHS:-2} threads=${THREADS:-1} rate=${LR:-1e-4} batch=${BATCH:-1024} kinds=${KINDS:-magnitude movement}
 mkdir -p "$work"
 
 measure() { # FILE WHAT
@@ -40,7 +40,7 @@ for case in $cases; do
     done
     for kind in $kinds; do
         out=$work/$name.$kind.trained.xc
-        [ -e "$out" ] || "$xcompress" finetune "$dense" -t classify -d "$train" --dev "$dev" -e "$epochs" --lr "$rate" --batch-tokens 1024 --prune "$kind=$case" --export int8 -o "$out" -q --threads "$threads" >"$work/said"
+        [ -e "$out" ] || "$xcompress" finetune "$dense" -t classify -d "$train" --dev "$dev" -e "$epochs" --lr "$rate" --batch-tokens "$batch" --prune "$kind=$case" --export int8 -o "$out" -q --threads "$threads" >"$work/said"
         measure "$out" "$case, trained, $kind"
     done
 done

@@ -245,7 +245,7 @@ static void write_rows(const char *path)
     fclose(f);
 }
 
-static void test_out_of_memory(void **state)
+static void out_of_memory(bool sparse)
 {
     char data[] = "/tmp/xc_train_XXXXXX", out[64], model[1024];
     struct xc_finetune_opts o = { .task = "classify", .data = data, .dev = data, .rate = 1e-3, .epochs = 1, .batch_tokens = 20, .accumulate = 1, .dropout = 0.1, .no_golden = true, .mask_share = 0.15,
@@ -254,7 +254,11 @@ static void test_out_of_memory(void **state)
     enum xc_status status = XC_E_NOMEM;
     int64_t n = 0;
 
-    (void)state;
+    if (sparse) { /* masks, and an int8 model for every measurement */
+        o.optimizer.ema = 0;
+        o.sparsify = (struct xc_sparsify_opts){ .prune = "movement=0.5@16x4", .end = 0.5, .global = true };
+        o.export = "int8";
+    }
     assert_true(close(mkstemp(data)) == 0);
     write_rows(data);
     snprintf(out, sizeof out, "%s.xc", data);
@@ -269,8 +273,16 @@ static void test_out_of_memory(void **state)
     assert_int_equal(status, XC_OK);
     assert_true(n > 100);
     assert_true(result.steps > 1);
+    if (sparse) assert_true(fabs(result.sparsity - 0.5) < 0.05);
     unlink(data);
     unlink(out);
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    out_of_memory(false);
+    out_of_memory(true);
 }
 
 int main(void)
