@@ -32,7 +32,7 @@ static const struct cli_opt table[] = {
     CLI_FLOAT(struct compress_opts, target_bits, 0, "target-bits", "N", 0, 32, "0", "mixed: at most N bits a weight, of all weights"),
     CLI_FLOAT(struct compress_opts, target_drop, 0, "target-drop", "X", 0, 1, "0", "mixed: the fewest bytes whose answers, on the calibration texts or some of our own, move by at most X: half the squared "
               "relative distance, for embeddings 1 - cosine"),
-    CLI_LIST(struct compress_opts, prune, 0, "prune", "KIND=AMOUNT", "before that, cut: magnitude, wanda or obs = a share of the weights, or N:M kept (0.5, 2:4); speedup = times fewer multiply-adds by heads and "
+    CLI_LIST(struct compress_opts, prune, 0, "prune", "KIND=AMOUNT", "before that, cut: magnitude, wanda or obs = a share of the weights (0.5), N:M kept (2:4), or a share of blocks (0.75@16x4); speedup = times fewer multiply-adds by heads and "
              "neurons; layers = how many to keep; vocabulary = least count of a token; may be repeated"),
     CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
     CLI_LIST(struct compress_opts, targets, 0, "target", "WORD", "treat only this: an op (linear), a node, a tensor, or re:PATTERN; may be repeated"),
@@ -219,6 +219,27 @@ static enum xc_status add_setting(struct xc_recipe *r, const char *text, struct 
     return xc_recipe_set(r, option, equals + 1, err);
 }
 
+/* How much pass 'prune' takes away: a share (0.5), n of m kept (2:4), or a share of blocks (0.75@16x4). */
+static enum xc_status add_amount(struct xc_recipe *r, const char *amount, struct xc_err *err)
+{
+    const char *colon = strchr(amount, ':'), *at = strchr(amount, '@'), *by = at ? strchr(at, 'x') : NULL;
+    char first[16], rows[16];
+
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(amount, ":@"), amount);
+    if (colon) {
+        XC_TRY(xc_recipe_set(r, "pattern", "nm", err));
+        XC_TRY(xc_recipe_set(r, "n", first, err));
+        return xc_recipe_set(r, "m", colon + 1, err);
+    }
+    if (!at) return xc_recipe_set(r, "sparsity", amount, err);
+    if (!by) return xc_fail(err, XC_E_ARG, "blocks '%s' are not ROWSxCOLS: a share of blocks is 0.75@16x4", at + 1);
+    snprintf(rows, sizeof rows, "%.*s", (int)(by - at - 1), at + 1);
+    XC_TRY(xc_recipe_set(r, "pattern", "block", err));
+    XC_TRY(xc_recipe_set(r, "sparsity", first, err));
+    XC_TRY(xc_recipe_set(r, "block_rows", rows, err));
+    return xc_recipe_set(r, "block_cols", by + 1, err);
+}
+
 /* --prune KIND=AMOUNT as a pass. */
 static enum xc_status add_prune(struct xc_recipe *r, const char *text, struct xc_err *err)
 {
@@ -230,7 +251,6 @@ static enum xc_status add_prune(struct xc_recipe *r, const char *text, struct xc
     };
     const char *amount = strchr(text, '=');
     size_t k = 0;
-    char n[16];
 
     while (amount && k < XC_ARRAY_LEN(kinds) && (strlen(kinds[k].kind) != (size_t)(amount - text) || strncmp(kinds[k].kind, text, (size_t)(amount - text)) != 0)) k++;
     if (!amount || k == XC_ARRAY_LEN(kinds))
@@ -239,14 +259,7 @@ static enum xc_status add_prune(struct xc_recipe *r, const char *text, struct xc
     XC_TRY(xc_recipe_add(r, kinds[k].pass, err));
     if (kinds[k].option) return xc_recipe_set(r, kinds[k].option, amount, err);
     XC_TRY(xc_recipe_set(r, "saliency", kinds[k].kind, err));
-
-    const char *colon = strchr(amount, ':');
-
-    if (!colon) return xc_recipe_set(r, "sparsity", amount, err);
-    snprintf(n, sizeof n, "%.*s", (int)(colon - amount), amount);
-    XC_TRY(xc_recipe_set(r, "pattern", "nm", err));
-    XC_TRY(xc_recipe_set(r, "n", n, err));
-    return xc_recipe_set(r, "m", colon + 1, err);
+    return add_amount(r, amount, err);
 }
 
 static bool has_target(const struct compress_opts *o) { return o->target_bytes || o->target_bits > 0 || o->target_drop > 0; }

@@ -53,7 +53,8 @@ err_has "larger than"
 # ---- --prune: the same bytes as its recipe; zeros stay out of int8 linears; answers are the same everywhere ----
 head -n 40 "$XC_SOURCE_ROOT/README.md" >texts.txt
 for pair in "magnitude=2:4|prune: {pattern: nm, n: 2, m: 4}" "magnitude=0.75|prune: {sparsity: 0.75}" "layers=1|drop_layers: {keep: 1}" "vocabulary=1|prune_vocabulary: {min_count: 1}" \
-            "speedup=1.5|shrink: {speedup: 1.5}" "wanda=0.5|prune: {saliency: wanda}" "obs=0.5|prune: {saliency: obs}"; do
+            "speedup=1.5|shrink: {speedup: 1.5}" "wanda=0.5|prune: {saliency: wanda}" "obs=0.5|prune: {saliency: obs}" \
+            "magnitude=0.75@16x4|prune: {pattern: block, sparsity: 0.75}" "magnitude=0.5@1x8|prune: {pattern: block, sparsity: 0.5, block_rows: 1, block_cols: 8}"; do
     printf 'passes:\n  - %s\n  - quantize: {format: int8}\n' "${pair#*|}" >prune.yaml
     run "$XC_BIN" compress "$tiny" --prune "${pair%%|*}" --quantize int8 -c texts.txt -o pruned.xc
     expect_code 0
@@ -67,7 +68,7 @@ for pair in "magnitude=2:4|prune: {pattern: nm, n: 2, m: 4}" "magnitude=0.75|pru
         out_has "2:4" ;;
     esac
 done
-for bad in magnitude nothing=1 =0.5 magnitude=x magnitude=2:x layers=; do
+for bad in magnitude nothing=1 =0.5 magnitude=x magnitude=2:x layers= magnitude=0.5@16 magnitude=0.5@x4 magnitude=@16x4; do
     run "$XC_BIN" compress "$tiny" --prune "$bad" -o bad.xc
     expect_code 1
     [ ! -e bad.xc ] || fail "--prune $bad made a file"
