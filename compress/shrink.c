@@ -124,30 +124,6 @@ static enum xc_status orders_by_error(struct shrink *s, struct xc_err *err)
     return status == XC_OK ? advance(s, "shrink", (double)s->n, err) : status;
 }
 
-static enum xc_status order_by_magnitude(struct shrink *s, struct place *p, struct xc_err *err)
-{
-    const struct xc_site *site = p->site;
-    const int64_t n = site->units * site->width;
-    double *size = xc_calloc((size_t)site->units, sizeof *size);
-    float *w = NULL;
-    enum xc_status status = size ? xc_surgery_numbers(&w, xc_site_weight(s->g, site), err) : xc_fail_nomem(err, (size_t)site->units * sizeof *size);
-
-    for (int64_t i = 0; status == XC_OK && i < site->outputs * n; i++) size[i % n / site->width] += (double)w[i] * (double)w[i];
-    p->order = xc_malloc((size_t)site->units * sizeof *p->order);
-    if (status == XC_OK && !p->order) status = xc_fail_nomem(err, (size_t)site->units * sizeof *p->order);
-    for (int64_t i = 0; status == XC_OK && i < site->units; i++) { /* the largest first; of equal ones the first */
-        int64_t best = 0;
-
-        for (int64_t u = 1; u < site->units; u++)
-            if (size[u] > size[best]) best = u;
-        size[best] = -1;
-        p->order[i] = (int32_t)best;
-    }
-    xc_free(size);
-    xc_free(w);
-    return status;
-}
-
 /* ---- the order by gradients ---- */
 static enum xc_status gradients(struct shrink *s, struct xc_err *err)
 {
@@ -474,7 +450,7 @@ static enum xc_status cut(struct shrink *s, struct xc_err *err)
     if (plan_only && xc_shrink_flops(s) < 1 && !is(s, "saliency", "magnitude")) *s->p->estimated = true; /* equal shares stand in for what texts will tell */
     if ((!is(s, "saliency", "magnitude") || is(s, "update", "yes")) && !plan_only) XC_TRY(with_texts(s, err));
     for (int64_t k = 0; k < s->n; k++) {
-        if (is(s, "saliency", "magnitude") && !plan_only) XC_TRY(order_by_magnitude(s, &s->place[k], err));
+        if (is(s, "saliency", "magnitude") && !plan_only) XC_TRY(xc_site_order(&s->place[k].order, s->g, s->place[k].site, err));
         XC_TRY(settle(s, &s->place[k], err));
     }
     if (fit) XC_TRY(fit_all(s, err));

@@ -115,6 +115,32 @@ struct xc_tensor *xc_site_bias(const struct xc_graph *g, const struct xc_site *s
     return node->n_in > 2 && node->in[2].kind == XC_REF_TENSOR ? g->model->tensors[node->in[2].id] : NULL;
 }
 
+enum xc_status xc_site_order(int32_t **order, const struct xc_graph *g, const struct xc_site *site, struct xc_err *err)
+{
+    const int64_t n = site->units * site->width;
+    double *size = xc_calloc((size_t)site->units, sizeof *size);
+    float *w = NULL;
+    enum xc_status status = size ? xc_surgery_numbers(&w, xc_site_weight(g, site), err) : xc_fail_nomem(err, (size_t)site->units * sizeof *size);
+
+    *order = NULL;
+    for (int64_t i = 0; status == XC_OK && i < site->outputs * n; i++) size[i % n / site->width] += (double)w[i] * (double)w[i];
+    if (status == XC_OK) {
+        *order = xc_malloc((size_t)site->units * sizeof **order);
+        if (!*order) status = xc_fail_nomem(err, (size_t)site->units * sizeof **order);
+    }
+    for (int64_t i = 0; status == XC_OK && i < site->units; i++) { /* the largest first; of equal ones the first */
+        int64_t best = 0;
+
+        for (int64_t u = 1; u < site->units; u++)
+            if (size[u] > size[best]) best = u;
+        size[best] = -1;
+        (*order)[i] = (int32_t)best;
+    }
+    xc_free(size);
+    xc_free(w);
+    return status;
+}
+
 enum xc_status xc_site_cut(struct xc_graph *g, const struct xc_site *s, const int32_t *keep, int64_t n, bool plan_only, struct xc_err *err)
 {
     int32_t *cols = xc_malloc((size_t)(n * s->width) * sizeof *cols);

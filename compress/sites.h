@@ -31,6 +31,9 @@ double xc_site_macs(const struct xc_site *s, int64_t units, double tokens);
 struct xc_tensor *xc_site_weight(const struct xc_graph *g, const struct xc_site *s);
 struct xc_tensor *xc_site_bias(const struct xc_graph *g, const struct xc_site *s); /* NULL */
 
+/* Its units by the size of their weights in the linear behind, the largest first; freed with xc_free. */
+enum xc_status xc_site_order(int32_t **order, const struct xc_graph *g, const struct xc_site *s, struct xc_err *err);
+
 /* Keeps the n units in keep[] (ascending) and no others: tensors and attributes; xc_surgery_reshape comes after. */
 enum xc_status xc_site_cut(struct xc_graph *g, const struct xc_site *s, const int32_t *keep, int64_t n, bool plan_only, struct xc_err *err);
 

@@ -331,3 +331,40 @@ enum xc_status xc_data_read_texts(struct xc_data *d, const char *path, struct xc
 {
     return ends_with(path, ".tsv") || ends_with(path, ".tsv.zst") ? xc_data_read_tsv(d, path, 0, err) : xc_data_read_lines(d, path, err);
 }
+
+/* ---- more rows ---- */
+static enum xc_status add_copy(struct xc_data *d, const struct xc_data *from, int64_t row, const char *a, size_t a_len, const char *b, size_t b_len, struct xc_err *err)
+{
+    const size_t at = (size_t)d->n;
+
+    XC_TRY(push_text(d, &d->a, CAP_A, at, a, a_len, err));
+    XC_TRY(push_size(d, &d->a_len, CAP_A_LEN, at, a_len, err));
+    if (from->b) {
+        XC_TRY(push_text(d, &d->b, CAP_B, at, b, b_len, err));
+        XC_TRY(push_size(d, &d->b_len, CAP_B_LEN, at, b_len, err));
+    }
+    if (from->label) XC_TRY(push_text(d, &d->label, CAP_LABEL, at, from->label[row], strlen(from->label[row]), err));
+    if (from->score) XC_TRY(push_double(d, &d->score, CAP_SCORE, at, from->score[row], err));
+    XC_TRY(push_i64(d, &d->line, CAP_LINE, at, from->line[row], err));
+    d->n++;
+    return XC_OK;
+}
+
+enum xc_status xc_data_add_like(struct xc_data *d, int64_t like, const char *a, size_t a_len, const char *b, size_t b_len, struct xc_err *err)
+{
+    return add_copy(d, d, like, a, a_len, b, b_len, err);
+}
+
+enum xc_status xc_data_append(struct xc_data *d, const struct xc_data *more, struct xc_err *err)
+{
+    const struct { const char *what; bool here, there; } columns[] = {
+        { "a second text", d->b != NULL, more->b != NULL }, { "labels", d->label != NULL, more->label != NULL }, { "scores", d->score != NULL, more->score != NULL },
+    };
+
+    if (d->words || more->words) return xc_fail(err, XC_E_UNSUPPORTED, "tagged sentences come from one file: join '%s' and '%s'", d->path, more->path);
+    for (size_t i = 0; i < XC_ARRAY_LEN(columns); i++)
+        if (columns[i].here != columns[i].there)
+            return xc_fail(err, XC_E_FORMAT, "'%s' has %s, '%s' has not", columns[i].here ? d->path : more->path, columns[i].what, columns[i].here ? more->path : d->path);
+    for (int64_t i = 0; i < more->n; i++) XC_TRY(add_copy(d, more, i, more->a[i], more->a_len[i], more->b ? more->b[i] : NULL, more->b ? more->b_len[i] : 0, err));
+    return XC_OK;
+}

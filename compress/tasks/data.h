@@ -39,6 +39,11 @@ enum xc_status xc_data_read_lines(struct xc_data *out, const char *path, struct 
 enum xc_status xc_data_read_texts(struct xc_data *out, const char *path, struct xc_err *err);
 void xc_data_release(struct xc_data *data);
 
+/* The rows of `more` behind those of `data`, copied; both have the same columns (text alone goes behind labelled rows only with none of them). */
+enum xc_status xc_data_append(struct xc_data *data, const struct xc_data *more, struct xc_err *err);
+/* One row behind the others: texts (b NULL unless pairs), with label, score and line of row `like`. */
+enum xc_status xc_data_add_like(struct xc_data *data, int64_t like, const char *a, size_t a_len, const char *b, size_t b_len, struct xc_err *err);
+
 /* For qsort and bsearch on an array of labels: numbers in their order, before names in theirs. */
 int xc_data_compare_labels(const void *a, const void *b);
 

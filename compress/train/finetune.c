@@ -117,7 +117,7 @@ static enum xc_status evaluate(struct xc_training *t, struct xc_err *err)
         s->best = value;
         s->best_step = s->step;
     }
-    if (s->step == 0) t->first = value;
+    if (s->evals == 1) t->first = value;
     t->last = value;
     return log_line(t, json_pack("{s:I, s:I, s:s, s:o, s:o}", "step", (json_int_t)s->step, "epoch", (json_int_t)s->epoch, "metric", t->metric, "dev", xc_json_new_number(value), "best",
                                  xc_json_new_number(s->best)), err);
@@ -132,46 +132,64 @@ static enum xc_status not_finite(struct xc_training *t, const char *what, struct
                    node ? node : "", node ? "'" : "");
 }
 
+static void count(struct xc_counts *all, const struct xc_batch *b, int64_t targets)
+{
+    all->rows += b->rows;
+    all->targets += targets;
+    all->sequences += b->sequences;
+    all->tokens += b->tokens;
+    for (int64_t s = 0; s < b->sequences; s++) all->pairs += (double)(b->start[s + 1] - b->start[s]) * (double)(b->start[s + 1] - b->start[s]);
+}
+
 /* Batches first .. first + n - 1 of the epoch, one update. */
 static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, struct xc_err *err)
 {
-    int64_t targets = 0, part;
+    const struct xc_stage *stage = xc_training_stage(t, t->state.epoch);
+    const int64_t stage_step = t->state.step - stage->first_step;
+    struct xc_counts all = { 0 };
+    int64_t part;
     double sum = 0, norm, rate;
     enum xc_status status;
 
+    if (t->state.step && !stage_step) xc_params_forget(&t->params);
     t->mask.epoch = (uint64_t)t->state.epoch;
     for (int64_t i = 0; i < n; i++) { /* the mean is over all of them: counted first */
         XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
-        targets += part;
+        count(&all, &t->batch, part);
     }
     for (int64_t i = 0; i < n; i++) {
         double loss;
 
         if (n > 1) XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
         XC_TRY(xc_training_forward(t, true, (uint64_t)(t->state.step * t->opts->accumulate + i), err));
-        loss = xc_training_loss(t, targets ? 1 / (double)targets : 0);
+        if (t->objective) XC_TRY(t->objective->loss(t->objective->arg, t, &all, &loss, err));
+        else loss = xc_training_loss(t, all.targets ? 1 / (double)all.targets : 0) / (double)xc_max_i64(all.targets, 1);
         if (!isfinite(loss)) return not_finite(t, "the loss", err);
         sum += loss;
-        XC_TRY(xc_tape_backward(t->tape, &t->d_out, err));
+        XC_TRY(xc_tape_backward(t->tape, t->d_outs, err));
         t->state.tokens += t->batch.tokens;
         t->state.rows += t->batch.rows;
     }
     if (t->sparsify) xc_sparsify_gradients(t->sparsify, &t->params, t->opts->pool);
     status = xc_params_norm(&t->params, t->model, &norm, t->opts->pool, err);
     if (status != XC_OK) return xc_fail_at(err, status, "step %lld", (long long)t->state.step + 1);
-    rate = t->opts->rate * xc_schedule_factor(t->opts->schedule, t->opts->warmup, t->state.step, t->total_steps);
-    xc_params_step(&t->params, &t->opts->optimizer, t->state.step + 1, rate, norm, t->opts->pool);
+    rate = stage->rate * xc_schedule_factor(t->opts->schedule, stage->warmup, stage_step, stage->steps);
+    xc_params_step(&t->params, &t->opts->optimizer, stage_step + 1, rate, norm, t->opts->pool);
     t->state.step++;
     if (t->sparsify) xc_sparsify_weights(t->sparsify, &t->params, t->state.step, t->opts->pool);
-    t->loss = targets ? sum / (double)targets : 0;
+    if (t->objective && t->objective->stepped) t->objective->stepped(t->objective->arg, t);
+    t->loss = sum;
     t->smooth = t->state.step == t->started_at + 1 ? t->loss : 0.95 * t->smooth + 0.05 * t->loss;
     if (t->state.step > t->total_steps - xc_max_i64(1, t->total_steps / 10)) {
         t->tail_loss += t->loss;
         t->tail_steps++;
     }
-    return log_line(t, json_pack("{s:I, s:I, s:o, s:o, s:o, s:I, s:o}", "step", (json_int_t)t->state.step, "epoch", (json_int_t)t->state.epoch, "loss", xc_json_new_number(t->loss), "lr",
-                                 xc_json_new_number(rate), "gradient_norm", xc_json_new_number(norm), "tokens", (json_int_t)t->state.tokens, "seconds",
-                                 xc_json_new_number(now() - t->started)), err);
+    if (!t->log) return XC_OK;
+    json_t *line = json_pack("{s:I, s:I, s:o, s:o, s:o, s:I, s:o}", "step", (json_int_t)t->state.step, "epoch", (json_int_t)t->state.epoch, "loss", xc_json_new_number(t->loss), "lr",
+                             xc_json_new_number(rate), "gradient_norm", xc_json_new_number(norm), "tokens", (json_int_t)t->state.tokens, "seconds", xc_json_new_number(now() - t->started));
+
+    if (line && t->objective && t->objective->log) t->objective->log(t->objective->arg, line);
+    return log_line(t, line, err);
 }
 
 static enum xc_status report(struct xc_training *t, struct xc_err *err)
@@ -191,12 +209,13 @@ static enum xc_status report(struct xc_training *t, struct xc_err *err)
 
 static bool due(int64_t every, int64_t step, bool epoch_end) { return every ? step % every == 0 : epoch_end; }
 
-static enum xc_status after_step(struct xc_training *t, bool epoch_end, bool *stop, struct xc_err *err)
+static enum xc_status after_step(struct xc_training *t, const struct xc_stage *stage, bool epoch_end, bool *stop, struct xc_err *err)
 {
+    const bool stage_end = t->state.step == stage->first_step + stage->steps;
     const struct xc_finetune_opts *o = t->opts;
     const bool last = t->state.step == t->total_steps;
 
-    if (o->dev && (last || due(o->eval_every, t->state.step, epoch_end))) {
+    if (o->dev && stage->measured && (last || stage_end || due(o->eval_every, t->state.step, epoch_end))) {
         XC_TRY(evaluate(t, err));
         *stop = o->patience && t->state.bad_evals >= o->patience;
     }
@@ -210,10 +229,12 @@ static enum xc_status train(struct xc_training *t, struct xc_err *err)
     struct xc_train_state *s = &t->state;
     bool stop = s->step >= t->total_steps;
 
-    if (t->opts->dev && s->step == 0) XC_TRY(evaluate(t, err));
     t->started = now();
     t->started_at = s->step;
     while (!stop) {
+        const struct xc_stage *stage = xc_training_stage(t, s->epoch);
+
+        if (t->opts->dev && stage->measured && s->evals == 0) XC_TRY(evaluate(t, err));
         XC_TRY(xc_batches_plan(&t->plan, &t->set, true, t->opts->seed, s->epoch, t->opts->batch_tokens, t->opts->batch_rows, err));
         while (s->batch < t->plan.n && !stop) {
             const int64_t n = xc_min_i64(t->opts->accumulate, t->plan.n - s->batch);
@@ -226,7 +247,12 @@ static enum xc_status train(struct xc_training *t, struct xc_err *err)
                 s->epoch++;
                 s->batch = 0;
             }
-            XC_TRY(after_step(t, end, &stop, err));
+            if (s->step == stage->first_step + stage->steps) { /* of its limit, perhaps before its epochs are done */
+                end = true;
+                s->epoch = stage->first_epoch + stage->epochs;
+                s->batch = 0;
+            }
+            XC_TRY(after_step(t, stage, end, &stop, err));
             if (end) break;
         }
     }
@@ -241,6 +267,7 @@ static enum xc_status write_model(struct xc_training *t, const char *to, struct 
 
     if (t->best) xc_params_copy(&t->params, t->best, false);
     else if (t->params.ema) xc_params_swap_ema(&t->params);
+    if (t->objective && t->objective->finish) t->objective->finish(t->objective->arg, t);
     XC_TRY(xc_training_manifest(t, err));
     xc_buf_unref(&t->model->golden);
     if (!t->opts->export) {
@@ -277,12 +304,18 @@ static void fill_result(struct xc_finetune_result *r, const struct xc_training *
 
 enum xc_status xc_finetune_file(const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_finetune_result *result, struct xc_err *err)
 {
+    return xc_train_file(from, to, opts, NULL, result, err);
+}
+
+enum xc_status xc_train_file(const char *from, const char *to, const struct xc_finetune_opts *opts, const struct xc_objective *objective, struct xc_finetune_result *result,
+                             struct xc_err *err)
+{
     struct xc_training t;
     enum xc_status status;
 
     *result = (struct xc_finetune_result){ 0 };
     XC_TRY(xc_atomic_check(to, from, err));
-    XC_TRY_GOTO(xc_training_init(&t, from, to, opts, err), out);
+    XC_TRY_GOTO(xc_training_init(&t, from, to, opts, objective, err), out);
     if (opts->resume) XC_TRY_GOTO(xc_checkpoint_read(t.checkpoint, t.fingerprint, &t.state, &t.params, t.best, err), out);
     XC_TRY_GOTO(train(&t, err), out);
     fill_result(result, &t);

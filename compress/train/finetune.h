@@ -14,9 +14,23 @@
 
 enum xc_schedule { XC_SCHEDULE_LINEAR = 0, XC_SCHEDULE_COSINE, XC_SCHEDULE_CONSTANT };
 
+/* A part of a training with a schedule and settings of its own; the optimizer begins each anew. */
+struct xc_stage {
+    const char *name;
+    int64_t epochs, max_steps;  /* max_steps 0 = no limit */
+    double rate, warmup;
+    bool measured;              /* dev rows are measured: it trains what answers */
+    int64_t first_epoch, first_step, steps; /* filled by setup */
+};
+
 struct xc_finetune_opts {
     const char *task;          /* "classify", "pair", "regress", "tag", "embed", "mlm" */
     const char *data, *dev;    /* dev NULL = none: the last weights are kept */
+    const char *const *more_data; /* further files of training rows */
+    size_t n_more_data;
+    bool no_labels;            /* data has texts alone (classify, pair, regress, embed): an objective says what is learnt */
+    const struct xc_stage *stages; /* NULL = one of the options below */
+    size_t n_stages;
     const char *metric;        /* of the dev rows; NULL = the task's first */
     const char *log;           /* JSON lines; NULL = none */
     const char *checkpoint;    /* NULL = the output's name and ".train" */
@@ -53,6 +67,11 @@ struct xc_finetune_result {
 
 /* Reads the model at `from` and writes the trained one to `to`, f32. */
 enum xc_status xc_finetune_file(const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_finetune_result *result, struct xc_err *err);
+
+struct xc_objective; /* setup.h */
+/* The same with what it makes small. */
+enum xc_status xc_train_file(const char *from, const char *to, const struct xc_finetune_opts *opts, const struct xc_objective *objective, struct xc_finetune_result *result,
+                             struct xc_err *err);
 
 /* Factor of the learning rate at step 0 .. total-1. */
 double xc_schedule_factor(enum xc_schedule schedule, double warmup, int64_t step, int64_t total);

@@ -125,3 +125,97 @@ double xc_loss_contrast(float *d, double *each, const float *x, int64_t n, int64
     }
     return sum;
 }
+
+/* ---- a teacher's rows as targets ---- */
+struct rows {
+    float *d;
+    double *each;
+    const float *x, *target;
+    const int32_t *row;
+    int64_t C;
+    double temperature, weight;
+};
+
+static double log_sum_exp(const float *x, int64_t C, double factor)
+{
+    double top = -INFINITY, sum = 0;
+
+    for (int64_t i = 0; i < C; i++) top = fmax(top, factor * (double)x[i]);
+    for (int64_t i = 0; i < C; i++) sum += exp(factor * (double)x[i] - top);
+    return isnan(sum) ? NAN : top + log(sum);
+}
+
+static void soft_row(void *arg, int64_t r, int thread)
+{
+    const struct rows *j = arg;
+    const float *x = j->x + r * j->C, *t = j->target + r * j->C;
+    float *d = j->d + r * j->C;
+    const double f = 1 / j->temperature, log_x = log_sum_exp(x, j->C, f), log_t = log_sum_exp(t, j->C, f), t2 = j->temperature * j->temperature;
+    double sum = 0;
+
+    (void)thread;
+    for (int64_t i = 0; i < j->C; i++) {
+        const double p = exp(f * (double)t[i] - log_t), q = f * (double)x[i] - log_x;
+
+        sum -= p * q;
+        d[i] += (float)(j->weight * j->temperature * (exp(q) - p));
+    }
+    j->each[r] = t2 * sum;
+}
+
+static void mse_row(void *arg, int64_t r, int thread)
+{
+    const struct rows *j = arg;
+    const float *x = j->x + r * j->C, *t = j->target + r * j->C;
+    const float factor = (float)(2 * j->weight);
+    float *d = j->d + r * j->C;
+    double sum = 0;
+
+    (void)thread;
+    for (int64_t i = 0; i < j->C; i++) {
+        const float e = x[i] - t[i];
+
+        sum += (double)e * (double)e;
+        d[i] += factor * e;
+    }
+    j->each[r] = sum;
+}
+
+static void direction_row(void *arg, int64_t i, int thread)
+{
+    const struct rows *j = arg;
+    const int64_t r = j->row ? j->row[i] : i, C = j->C;
+    const float *x = j->x + r * C, *t = j->target + r * C;
+    float *d = j->d + r * C;
+    const double nx = sqrt(dot(x, x, C)), nt = sqrt(dot(t, t, C)), cosine = cosine_of(x, t, nx, nt, C);
+
+    (void)thread;
+    j->each[i] = 1 - cosine;
+    if (nx == 0 || nt == 0) return;
+    for (int64_t c = 0; c < C; c++) d[c] -= (float)(j->weight * ((double)t[c] / (nx * nt) - cosine * (double)x[c] / (nx * nx)));
+}
+
+static double over_rows(const struct rows *j, xc_pool_fn *fn, int64_t R, struct xc_pool *pool)
+{
+    struct rows copy = *j;
+    double sum = 0;
+
+    xc_pool_run(pool, fn, &copy, R);
+    for (int64_t r = 0; r < R; r++) sum += j->each[r];
+    return sum;
+}
+
+double xc_loss_soft(float *d, double *each, const float *x, const float *target, int64_t R, int64_t C, double temperature, double weight, struct xc_pool *pool)
+{
+    return over_rows(&(struct rows){ .d = d, .each = each, .x = x, .target = target, .C = C, .temperature = temperature, .weight = weight }, soft_row, R, pool);
+}
+
+double xc_loss_mse(float *d, double *each, const float *x, const float *target, int64_t R, int64_t C, double weight, struct xc_pool *pool)
+{
+    return over_rows(&(struct rows){ .d = d, .each = each, .x = x, .target = target, .C = C, .weight = weight }, mse_row, R, pool);
+}
+
+double xc_loss_direction(float *d, double *each, const float *x, const float *target, const int32_t *row, int64_t R, int64_t C, double weight, struct xc_pool *pool)
+{
+    return over_rows(&(struct rows){ .d = d, .each = each, .x = x, .target = target, .row = row, .C = C, .weight = weight }, direction_row, R, pool);
+}

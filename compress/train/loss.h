@@ -19,4 +19,15 @@ double xc_loss_cosine(float *d, const float *x, const float *target, int64_t n, 
  * arXiv:1705.00652). each: 3n doubles of scratch. */
 double xc_loss_contrast(float *d, double *each, const float *x, int64_t n, int64_t C, double scale, double weight);
 
+/* ---- what a student learns from a teacher (distill/): these add weight times the derivative to d. each (R): scratch. ---- */
+/* Cross-entropy of softmax(x/T) against softmax(target/T), times T^2, so that gradients keep their size (Hinton et al. 2015, arXiv:1503.02531); (R,C) */
+double xc_loss_soft(float *d, double *each, const float *x, const float *target, int64_t R, int64_t C, double temperature, double weight, struct xc_pool *pool);
+
+/* Sum of the squares of x - target, (R,C). */
+double xc_loss_mse(float *d, double *each, const float *x, const float *target, int64_t R, int64_t C, double weight, struct xc_pool *pool);
+
+/* 1 - cos(x, target) of rows row[0] .. row[R-1], or of rows 0 .. R-1 when row is NULL. Twice this is the squared distance of the two rows at
+ * length 1: patient distillation (Sun et al. 2019, arXiv:1908.09355), where row holds the first of each sequence. A row of zeros: 1, no gradient. */
+double xc_loss_direction(float *d, double *each, const float *x, const float *target, const int32_t *row, int64_t R, int64_t C, double weight, struct xc_pool *pool);
+
 #endif

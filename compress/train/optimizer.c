@@ -87,6 +87,12 @@ void xc_params_copy(struct xc_params *p, float *flat, bool to_flat)
     }
 }
 
+void xc_params_forget(struct xc_params *p)
+{
+    memset(p->m, 0, (size_t)p->total * sizeof *p->m);
+    if (p->v) memset(p->v, 0, (size_t)p->total * sizeof *p->v);
+}
+
 void xc_params_swap_ema(struct xc_params *p)
 {
     for (int32_t i = 0; i < p->n; i++)

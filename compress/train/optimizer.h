@@ -48,6 +48,9 @@ enum xc_status xc_params_norm(struct xc_params *p, const struct xc_model *m, dou
 /* Step t = 1, 2, ...; rate: learning rate; norm: of xc_params_norm. The gradients are zero afterwards, as they are at the beginning. */
 void xc_params_step(struct xc_params *p, const struct xc_optimizer_opts *opts, int64_t t, double rate, double norm, struct xc_pool *pool);
 
+/* The optimizer begins anew: its moments are zero; the moving average goes on. */
+void xc_params_forget(struct xc_params *p);
+
 /* Weights and moving average change places. */
 void xc_params_swap_ema(struct xc_params *p);
 

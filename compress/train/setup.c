@@ -29,6 +29,9 @@ void xc_training_release(struct xc_training *t)
     json_decref(t->facts);
     xc_free(t->trained);
     xc_free(t->d_out);
+    xc_free(t->outs);
+    xc_free(t->d_outs);
+    xc_free(t->stage);
     xc_free(t->each);
     xc_free(t->best);
     xc_free(t->checkpoint);
@@ -43,6 +46,8 @@ static enum xc_status read_data(const struct xc_training *t, struct xc_data *d, 
     const int number = XC_DATA_LABEL | XC_DATA_SCORE | XC_DATA_NUMBERS;
     struct xc_err ignored = { 0 };
 
+    if (t->opts->no_labels && d != &t->dev.data && !is_task(t, "tag") && !is_task(t, "mlm"))
+        return is_task(t, "pair") ? xc_data_read_tsv(d, path, XC_DATA_PAIR, err) : xc_data_read_texts(d, path, err);
     if (is_task(t, "classify")) return xc_data_read_tsv(d, path, XC_DATA_LABEL, err);
     if (is_task(t, "pair")) return xc_data_read_tsv(d, path, XC_DATA_LABEL | XC_DATA_PAIR, err);
     if (is_task(t, "tag")) return xc_data_read_conll(d, path, err);
@@ -154,19 +159,28 @@ static enum xc_status load_data(struct xc_training *t, struct xc_err *err)
     int32_t limit;
 
     XC_TRY(read_data(t, &t->set.data, t->opts->data, err));
-    if (classes) XC_TRY(collect_labels(t, &labels, &head.n_labels, err));
+    for (size_t i = 0; i < t->opts->n_more_data; i++) {
+        struct xc_data more;
+
+        XC_TRY(read_data(t, &more, t->opts->more_data[i], err));
+        status = xc_data_append(&t->set.data, &more, err);
+        xc_data_release(&more);
+        XC_TRY(status);
+    }
+    if (classes && !t->opts->no_labels) XC_TRY(collect_labels(t, &labels, &head.n_labels, err));
     head.labels = labels;
-    status = xc_head_load(&t->model, t->from, &head, &t->new_head, err);
+    if (t->objective) status = t->objective->load(t->objective->arg, t, &head, &t->graph, err);
+    else status = xc_head_load(&t->model, t->from, &head, &t->new_head, err);
     xc_free(labels);
     XC_TRY(status);
-    t->graph = xc_model_find_graph(t->model, "encode");
+    if (!t->objective) t->graph = xc_model_find_graph(t->model, "encode");
     XC_TRY(xc_model_info(t->model, &info, err));
     if (!t->model->tokenizer) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no tokenizer");
     XC_TRY(xc_tokenizer_open(&t->tokenizer, t->model->tokenizer, err));
     limit = t->opts->max_tokens > 0 && (!info.max_tokens || t->opts->max_tokens < info.max_tokens) ? t->opts->max_tokens : info.max_tokens;
-    t->set.per_row = is_task(t, "embed") ? 2 : 1;
+    t->set.per_row = is_task(t, "embed") && t->set.data.b ? 2 : 1;
     XC_TRY(xc_dataset_tokenize(&t->set, t->tokenizer, limit, t->opts->pool, err));
-    XC_TRY(targets(t, &info, err));
+    if (!t->opts->no_labels) XC_TRY(targets(t, &info, err));
     if (!t->task && t->opts->dev) {
         t->dev.per_row = t->set.per_row;
         XC_TRY(read_data(t, &t->dev.data, t->opts->dev, err));
@@ -250,6 +264,8 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     XC_TRY(xc_params_new(&t->params, t->model, t->trained, &t->opts->optimizer, err));
     layer_rates(t);
     tape.trained = t->trained;
+    XC_TRY(xc_new_array(&t->outs, t->graph->n_outputs, sizeof *t->outs, err));
+    XC_TRY(xc_new_array(&t->d_outs, t->graph->n_outputs, sizeof *t->d_outs, err));
     XC_TRY(xc_tape_new(&t->tape, t->graph, &tape, err));
     for (int32_t i = 0; i < t->params.n; i++) xc_tape_bind(t->tape, t->params.param[i].tensor, t->params.grad + t->params.param[i].at);
     if (t->opts->dropout > 0) xc_tape_dropout_usual(t->tape, t->opts->dropout);
@@ -258,21 +274,48 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     return t->best ? XC_OK : xc_fail_nomem(err, (size_t)t->params.total * sizeof *t->best);
 }
 
+const struct xc_stage *xc_training_stage(const struct xc_training *t, int64_t epoch)
+{
+    int64_t i = t->n_stages - 1;
+
+    while (i > 0 && epoch < t->stage[i].first_epoch) i--;
+    return &t->stage[i];
+}
+
+static enum xc_status make_stages(struct xc_training *t, struct xc_err *err)
+{
+    const struct xc_finetune_opts *o = t->opts;
+    const struct xc_stage one = { .name = "train", .epochs = o->epochs, .max_steps = o->max_steps, .rate = o->rate, .warmup = o->warmup, .measured = true };
+
+    t->n_stages = o->stages ? (int64_t)o->n_stages : 1;
+    XC_TRY(xc_new_array(&t->stage, t->n_stages, sizeof *t->stage, err));
+    memcpy(t->stage, o->stages ? o->stages : &one, (size_t)t->n_stages * sizeof *t->stage);
+    for (int64_t i = 1; i < t->n_stages; i++) t->stage[i].first_epoch = t->stage[i - 1].first_epoch + t->stage[i - 1].epochs;
+    return XC_OK;
+}
+
 /* Batches differ from epoch to epoch: counted by planning them all. */
 static enum xc_status count_steps(struct xc_training *t, struct xc_err *err)
 {
     const struct xc_finetune_opts *o = t->opts;
     const int64_t epoch_tokens = t->set.start[t->set.n * t->set.per_row];
-    int64_t all = 0;
 
-    for (int64_t e = 0; e < o->epochs; e++) {
-        XC_TRY(xc_batches_plan(&t->plan, &t->set, true, o->seed, e, o->batch_tokens, o->batch_rows, err));
-        all += xc_div_up(t->plan.n, o->accumulate);
-        if (o->max_steps && all >= o->max_steps) break;
+    XC_TRY(make_stages(t, err));
+    for (int64_t i = 0; i < t->n_stages; i++) {
+        struct xc_stage *stage = &t->stage[i];
+        int64_t all = 0, tokens = epoch_tokens * stage->epochs;
+
+        for (int64_t e = 0; e < stage->epochs; e++) {
+            XC_TRY(xc_batches_plan(&t->plan, &t->set, true, o->seed, stage->first_epoch + e, o->batch_tokens, o->batch_rows, err));
+            all += xc_div_up(t->plan.n, o->accumulate);
+            if (stage->max_steps && all >= stage->max_steps) break;
+        }
+        stage->first_step = t->total_steps;
+        stage->steps = stage->max_steps ? xc_min_i64(stage->max_steps, all) : all;
+        if (stage->max_steps && all >= stage->max_steps) tokens = xc_min_i64(tokens, stage->max_steps * o->accumulate * o->batch_tokens);
+        t->total_steps += stage->steps;
+        t->total_tokens += tokens;
     }
-    t->total_steps = o->max_steps ? xc_min_i64(o->max_steps, all) : all;
-    t->total_tokens = epoch_tokens * o->epochs;
-    if (o->max_steps && all >= o->max_steps) t->total_tokens = xc_min_i64(t->total_tokens, o->max_steps * o->accumulate * o->batch_tokens);
     return XC_OK;
 }
 
@@ -302,6 +345,13 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
 
     XC_TRY_GOTO(xc_manifest_files(&sources, t->from, NULL, err), out);
     XC_TRY_GOTO(xc_manifest_files(&data, o->data, NULL, err), out);
+    for (size_t i = 0; i < o->n_more_data; i++) {
+        json_t *more;
+
+        XC_TRY_GOTO(xc_manifest_files(&more, o->more_data[i], NULL, err), out);
+        bad |= json_array_extend(data, more) != 0;
+        json_decref(more);
+    }
     if (o->dev) XC_TRY_GOTO(xc_manifest_files(&dev, o->dev, NULL, err), out);
     for (size_t i = 0; i < o->n_freeze; i++) bad |= json_array_append_new(frozen, json_string(o->freeze[i])) != 0;
     root = json_pack("{s:s, s:O, s:O, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "task", o->task, "sources", sources, "data", data, "pooling", xc_head_poolings[o->pooling], "epochs", (json_int_t)o->epochs,
@@ -324,7 +374,9 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
 
         for (size_t i = 0; i < XC_ARRAY_LEN(numbers); i++) bad |= json_object_set_new(root, numbers[i].name, xc_json_new_number(numbers[i].x)) != 0;
     }
-    status = bad ? xc_fail_nomem(err, 0) : xc_json_text(&text, &len, root, 0, err);
+    status = bad ? xc_fail_nomem(err, 0) : XC_OK;
+    if (status == XC_OK && t->objective) status = t->objective->prepare(t->objective->arg, t, err);
+    if (status == XC_OK) status = xc_json_text(&text, &len, root, 0, err);
     if (status == XC_OK) t->fingerprint = XXH3_64bits(text, len);
 out:
     xc_free(text);
@@ -337,7 +389,7 @@ out:
 
 enum xc_status xc_training_manifest(struct xc_training *t, struct xc_err *err)
 {
-    json_t *root = json_pack("{s:{s:s, s:i, s:i}, s:O}", "versions", "xcompress", xc_version(), "container", XC_CONTAINER_VERSION, "numerics", XC_NUMERICS_VERSION, "finetune", t->facts);
+    json_t *root = json_pack("{s:{s:s, s:i, s:i}, s:O}", "versions", "xcompress", xc_version(), "container", XC_CONTAINER_VERSION, "numerics", XC_NUMERICS_VERSION, t->objective ? "distill" : "finetune", t->facts);
     json_t *measured = json_pack("{s:I, s:I, s:I}", "steps", (json_int_t)t->state.step, "tokens", (json_int_t)t->state.tokens, "rows", (json_int_t)t->set.n);
     char *text = NULL;
     struct xc_buf *buf = NULL;
@@ -388,12 +440,12 @@ static enum xc_status check_opts(const struct xc_training *t, struct xc_err *err
     return XC_OK;
 }
 
-enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_err *err)
+enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, const struct xc_objective *objective, struct xc_err *err)
 {
     static const struct { const char *task, *measure; } tasks[] = { { "classify", "classify" }, { "pair", "pair" }, { "regress", "regress" }, { "tag", "tag" }, { "embed", "sts" }, { "mlm", NULL } };
     size_t i = 0;
 
-    *t = (struct xc_training){ .opts = opts, .from = from };
+    *t = (struct xc_training){ .opts = opts, .from = from, .objective = objective };
     t->state.best = t->first = t->last = NAN;
     xc_arena_init(&t->set.data.arena);
     xc_arena_init(&t->dev.data.arena);
@@ -418,9 +470,11 @@ enum xc_status xc_training_forward(struct xc_training *t, bool train, uint64_t s
 
     for (int32_t i = 0; i < t->graph->n_inputs; i++)
         in[i] = (struct xc_view){ .data = strcmp(t->graph->values[t->graph->inputs[i]].name, "types") ? t->batch.ids : t->batch.types, .rows = t->batch.tokens, .cols = 1 };
-    XC_TRY(xc_tape_forward(t->tape, in, &rag, 1, train, t->opts->seed, step, &t->out, err));
+    XC_TRY(xc_tape_forward(t->tape, in, &rag, 1, train, t->opts->seed, step, t->outs, err));
+    t->out = t->outs[0];
     n = (size_t)(t->out.rows * t->out.cols);
     XC_TRY(xc_grow((void **)&t->d_out, &t->cap_d_out, n + 1, sizeof *t->d_out, err));
+    t->d_outs[0] = t->d_out;
     return xc_grow((void **)&t->each, &t->cap_each, (size_t)xc_max_i64(t->out.rows, 3 * t->batch.rows) + 1, sizeof *t->each, err);
 }
 

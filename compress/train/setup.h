@@ -14,8 +14,32 @@
 
 enum xc_loss { XC_LOSS_CLASSES = 0, XC_LOSS_SQUARE, XC_LOSS_COSINE, XC_LOSS_CONTRAST };
 
+struct xc_training;
+struct xc_head_opts;
+
+/* How much there is in the batches of one update: what a loss that is a mean divides by. */
+struct xc_counts {
+    int64_t rows, targets, sequences, tokens;
+    double pairs; /* of two tokens of a sequence */
+};
+
+/* What is made small, where that is not the task's own loss: distillation. */
+struct xc_objective {
+    void *arg;
+    /* t->model, in place of the one at t->from, with a head for the task; its graph "encode" is what is measured, *graph what is trained. */
+    enum xc_status (*load)(void *arg, struct xc_training *t, const struct xc_head_opts *head, const struct xc_graph **graph, struct xc_err *err);
+    /* After the rows are tokens: checks them, adds to the facts of the manifest (and so of the fingerprint). */
+    enum xc_status (*prepare)(void *arg, struct xc_training *t, struct xc_err *err);
+    /* Of t->batch, after its forward: *sum is its part of the mean over all of the update; d_out[i] is the gradient of output i, NULL = none. */
+    enum xc_status (*loss)(void *arg, struct xc_training *t, const struct xc_counts *all, double *sum, struct xc_err *err);
+    void (*stepped)(void *arg, struct xc_training *t);  /* after an update: weights changed. May be NULL */
+    void (*log)(void *arg, json_t *line);               /* adds to the line of an update */
+    void (*finish)(void *arg, struct xc_training *t);   /* the model that is written: nothing of the training is left in it */
+};
+
 struct xc_training {
     const struct xc_finetune_opts *opts;
+    const struct xc_objective *objective; /* NULL = the task's loss */
     const char *from;
     const struct xc_task *task;   /* what measures the dev rows; NULL = their loss */
     struct xc_model *model;
@@ -31,7 +55,11 @@ struct xc_training {
     struct xc_sparsify *sparsify; /* NULL = weights are dense */
     bool *trained;                /* per tensor */
     struct xc_view out;           /* of the last forward */
+    struct xc_view *outs;         /* of all outputs of the graph */
+    float **d_outs;               /* their gradients; d_outs[0] is d_out without an objective */
     float *d_out;
+    struct xc_stage *stage;
+    int64_t n_stages;
     double *each;                 /* scratch of the loss */
     size_t cap_d_out, cap_each;
     float *best;                  /* weights at the best measure; NULL without dev rows */
@@ -46,8 +74,8 @@ struct xc_training {
     double first, last, loss, smooth, tail_loss, started;
 };
 
-/* Release it whatever happens. */
-enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, struct xc_err *err);
+/* Release it whatever happens. objective may be NULL. */
+enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, const struct xc_objective *objective, struct xc_err *err);
 void xc_training_release(struct xc_training *t);
 
 /* t->batch through the graph; room for the gradient of its output. */
@@ -58,6 +86,9 @@ double xc_training_loss(struct xc_training *t, double weight);
 
 /* The model in the encoding of opts->export; golden: with samples. */
 enum xc_status xc_training_export(struct xc_model **out, const struct xc_training *t, bool golden, struct xc_err *err);
+
+/* The stage that an epoch belongs to. */
+const struct xc_stage *xc_training_stage(const struct xc_training *t, int64_t epoch);
 
 /* The model's manifest becomes that of this training. */
 enum xc_status xc_training_manifest(struct xc_training *t, struct xc_err *err);

@@ -92,6 +92,17 @@ void xc_model_free(struct xc_model **model)
     xc_free(m);
 }
 
+void xc_model_remove_graph(struct xc_model *m, const char *name)
+{
+    for (int32_t i = 0; i < m->n_graphs; i++) {
+        if (strcmp(m->graphs[i]->name, name)) continue;
+        graph_release(m->graphs[i]);
+        memmove(&m->graphs[i], &m->graphs[i + 1], (size_t)(m->n_graphs - i - 1) * sizeof *m->graphs);
+        m->n_graphs--;
+        return;
+    }
+}
+
 int32_t xc_model_find_tensor(const struct xc_model *m, const char *name)
 {
     for (int32_t i = 0; i < m->n_tensors; i++)
@@ -408,12 +419,14 @@ enum xc_status xc_graph_insert_node(struct xc_graph *g, int32_t at, int32_t *out
 }
 
 /* ---- copies and clean-up ---- */
-static enum xc_status clone_graph(struct xc_model *m, const struct xc_graph *g, struct xc_err *err)
+enum xc_status xc_model_copy_graph(struct xc_model *m, struct xc_graph **out, const struct xc_graph *g, const char *name, struct xc_err *err)
 {
     struct xc_graph *copy = NULL;
     int32_t id;
 
-    XC_TRY(xc_model_add_graph(m, &copy, g->name, err));
+    *out = NULL;
+    XC_TRY(xc_model_add_graph(m, &copy, name, err));
+    *out = copy;
     for (int32_t i = 0; i < g->n_spaces; i++) XC_TRY(xc_graph_add_space(copy, &id, &g->spaces[i], err));
     for (int32_t i = 0; i < g->n_values; i++)
         XC_TRY(add_value(copy, &id, g->values[i].name, g->values[i].space, g->values[i].cols, g->values[i].dtype, g->values[i].node, err));
@@ -433,6 +446,7 @@ static enum xc_status clone_graph(struct xc_model *m, const struct xc_graph *g, 
 
 static enum xc_status clone_into(struct xc_model *m, const struct xc_model *from, struct xc_err *err)
 {
+    struct xc_graph *copy;
     int32_t id;
 
     for (int32_t i = 0; i < from->n_tensors; i++) {
@@ -450,7 +464,7 @@ static enum xc_status clone_into(struct xc_model *m, const struct xc_model *from
         XC_TRY(xc_model_add_state(m, &id, from->states[i].name, from->states[i].cols, from->states[i].dtype, from->states[i].append, err));
     for (int32_t i = 0; i < from->n_meta; i++) XC_TRY(xc_model_set_meta(m, from->meta[i].key, from->meta[i].value, err));
     for (int32_t i = 0; i < from->n_labels; i++) XC_TRY(xc_model_add_label(m, from->labels[i], err));
-    for (int32_t i = 0; i < from->n_graphs; i++) XC_TRY(clone_graph(m, from->graphs[i], err));
+    for (int32_t i = 0; i < from->n_graphs; i++) XC_TRY(xc_model_copy_graph(m, &copy, from->graphs[i], from->graphs[i]->name, err));
     m->tokenizer = xc_buf_ref(from->tokenizer);
     m->manifest = xc_buf_ref(from->manifest);
     m->golden = xc_buf_ref(from->golden);

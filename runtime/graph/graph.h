@@ -143,6 +143,9 @@ enum xc_status xc_model_set_meta(struct xc_model *m, const char *key, const char
 const char *xc_model_meta(const struct xc_model *m, const char *key); /* NULL */
 enum xc_status xc_model_add_label(struct xc_model *m, const char *label, struct xc_err *err);
 enum xc_status xc_model_add_graph(struct xc_model *m, struct xc_graph **out, const char *name, struct xc_err *err);
+/* A second graph over the same tensors, as g is now; g belongs to m or to a model with the same tensors. */
+enum xc_status xc_model_copy_graph(struct xc_model *m, struct xc_graph **out, const struct xc_graph *g, const char *name, struct xc_err *err);
+void xc_model_remove_graph(struct xc_model *m, const char *name); /* its tensors stay: xc_model_drop_unused */
 struct xc_graph *xc_model_find_graph(const struct xc_model *m, const char *name); /* NULL */
 
 /* Removes tensors that no node of any graph uses (the unused pooler); reports how many and their bytes as f32. */
