@@ -52,10 +52,16 @@ static bool wants_labels(const struct xc_distill_opts *o)
 /* ---- teachers ---- */
 static enum xc_status open_teacher(struct distill *d, struct xc_teacher *teacher, const char *path, const struct xc_head_opts *head, struct xc_err *err)
 {
+    const bool classes = !strcmp(head->task, "classify") || !strcmp(head->task, "tag");
     bool is_new;
 
     teacher->path = path;
-    XC_TRY(xc_head_load(&teacher->model, path, head, &is_new, err));
+    if (classes && !head->n_labels) { /* texts without labels: its own, whatever they are */
+        XC_TRY(xc_model_load(&teacher->model, path, NULL, err));
+        is_new = !xc_model_meta(teacher->model, "task") || strcmp(xc_model_meta(teacher->model, "task"), head->task) != 0 || !teacher->model->n_labels;
+    } else {
+        XC_TRY(xc_head_load(&teacher->model, path, head, &is_new, err));
+    }
     if (is_new) {
         xc_fail(err, XC_E_UNSUPPORTED, "the teacher has no head for task '%s' with these labels: train it with finetune first", d->opts->train.task);
         return xc_fail_at(err, XC_E_UNSUPPORTED, "%s", path);
@@ -171,7 +177,7 @@ static enum xc_status load_student(struct distill *d, struct xc_training *t, con
     return same_labels(t->model, d->teacher[0].model, o->student, err);
 }
 
-static enum xc_status load(void *arg, struct xc_training *t, const struct xc_head_opts *asked, const struct xc_graph **graph, struct xc_err *err)
+static enum xc_status load(void *arg, struct xc_training *t, const struct xc_head_opts *asked, struct xc_graph **graph, struct xc_err *err)
 {
     struct distill *d = arg;
     struct xc_head_opts head = *asked;

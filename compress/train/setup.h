@@ -27,7 +27,7 @@ struct xc_counts {
 struct xc_objective {
     void *arg;
     /* t->model, in place of the one at t->from, with a head for the task; its graph "encode" is what is measured, *graph what is trained. */
-    enum xc_status (*load)(void *arg, struct xc_training *t, const struct xc_head_opts *head, const struct xc_graph **graph, struct xc_err *err);
+    enum xc_status (*load)(void *arg, struct xc_training *t, const struct xc_head_opts *head, struct xc_graph **graph, struct xc_err *err);
     /* After the rows are tokens: checks them, adds to the facts of the manifest (and so of the fingerprint). */
     enum xc_status (*prepare)(void *arg, struct xc_training *t, struct xc_err *err);
     /* Of t->batch, after its forward: *sum is its part of the mean over all of the update; d_out[i] is the gradient of output i, NULL = none. */
