@@ -239,7 +239,6 @@ static enum xc_status prepare(void *arg, struct xc_training *t, struct xc_err *e
           json_object_set_new(facts, "relation_heads", json_integer(o->relation_heads)) != 0 || json_object_set_new(facts, "augment", json_integer((json_int_t)o->augment.count)) != 0 ||
           json_object_set_new(facts, "augment_probability", xc_json_new_number(o->augment.probability)) != 0 ||
           json_object_set_new(facts, "augment_candidates", json_integer((json_int_t)o->augment.candidates)) != 0;
-    if (!bad && o->quantize) bad |= json_object_set_new(facts, "quantize", json_string(o->quantize)) != 0;
     json_decref(stages);
     json_decref(teachers);
     json_decref(layers);
@@ -274,6 +273,7 @@ static void finish(void *arg, struct xc_training *t)
 
     (void)arg;
     xc_model_remove_graph(t->model, XC_DISTILL_GRAPH);
+    t->graph = xc_model_find_graph(t->model, "encode");
     xc_model_drop_unused(t->model, &dropped, &bytes); /* the projections */
 }
 
@@ -328,6 +328,7 @@ enum xc_status xc_distill_file(const char *to, const struct xc_distill_opts *o, 
     d.train.data = o->data[0];
     d.train.more_data = o->data + 1;
     d.train.n_more_data = o->n_data - 1;
+    d.train.export = o->quantize;
     d.train.no_labels = !wants_labels(o);
     d.train.stages = d.stages;
     d.train.n_stages = o->n_stages;

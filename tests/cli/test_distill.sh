@@ -104,6 +104,36 @@ expect_code 0
 run "$XC_BIN" distill teacher8.xc -s cut.xc $small -o v.xc --max-steps 3 --layers top
 expect_code 0
 
+# ---- more texts: words replaced, kept in a file, the same each time; by neighbours and by a masked language model ----
+head -n 21 train.tsv >few.tsv
+run "$XC_BIN" finetune "$tiny" -t mlm -d lines.txt --max-steps 2 -o mlm.xc -q
+expect_code 0
+# shellcheck disable=SC2086
+for model in '' "--augment-model $PWD/mlm.xc"; do
+    rm -f a.augment
+    run "$XC_BIN" distill teacher.xc -s $spec -t classify -d few.tsv -o g.xc --max-steps 2 --augment 3 $model --augment-cache a.augment -q --json
+    expect_code 0
+    [ "$(json '["rows"]')" = 80 ] || fail "20 rows and 3 copies of each"
+    [ "$(wc -l <a.augment)" = 61 ] || fail "a line of the file for each copy"
+    tail -n +2 few.tsv | cut -f2 | awk '{print; print; print}' >same.txt
+    tail -n +2 a.augment | python3 -c "
+import sys
+new, old = [l.split() for l in sys.stdin], [l.split() for l in open('same.txt')]
+assert all(len(a) == len(b) for a, b in zip(new, old))
+n = sum(map(len, old)); changed = sum(x != y for a, b in zip(new, old) for x, y in zip(a, b))
+assert 0.05 < changed / n < 0.45, changed / n" || fail "about 40 % of the words that have candidates change, their number stays"
+    cp a.augment first.augment
+    run "$XC_BIN" distill teacher.xc -s $spec -t classify -d few.tsv -o h.xc --max-steps 2 --augment 3 $model --augment-cache a.augment -q
+    cmp -s g.xc h.xc || fail "texts from the file train otherwise"
+    rm a.augment
+    run "$XC_BIN" distill teacher.xc -s $spec -t classify -d few.tsv -o h.xc --max-steps 2 --augment 3 $model --augment-cache a.augment -q --threads 3
+    cmp -s a.augment first.augment || fail "other words with 3 threads"
+    head -n 30 first.augment >a.augment
+    run "$XC_BIN" distill teacher.xc -s $spec -t classify -d few.tsv -o x.xc --max-steps 2 --augment 3 $model --augment-cache a.augment -q
+    expect_failure 'the file of augmented texts ends early'
+    err_has 'a.augment:31'
+done
+
 # ---- what goes wrong, before any training ----
 bad() { # OPTIONS...
     # shellcheck disable=SC2086
