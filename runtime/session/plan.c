@@ -501,7 +501,7 @@ static enum xc_status assign_storage(struct xc_plan *p, struct xc_err *err)
                     if (p->segments[seg].local && l->first_seg == l->last_seg) {
                         p->storage[root].place = PLACE_LOCAL;
                         XC_TRY_GOTO(place_local(&places, &n_places, &cap_places, &p->segments[seg].row_bytes,
-                                                (size_t)xc_round_up(g->values[root].cols * 4, XC_ALIGN), l->first_step, l->last_step,
+                                                local_row_bytes(g->values[root].cols), l->first_step, l->last_step,
                                                 &p->storage[root].offset, err), out);
                     } else {
                         XC_TRY_GOTO(place_global(p, root, l, err), out);

@@ -17,11 +17,14 @@ float *block_value(const struct block *b, int32_t value)
     return (float *)b->views[value].data + b->row0 * b->views[value].cols;
 }
 
+/* One line more than the row needs: rows a multiple of 2 KB apart would share a few sets of L1 and drive each other out. */
+size_t local_row_bytes(int64_t cols) { return (size_t)xc_round_up(cols * 4, XC_ALIGN) + XC_ALIGN; }
+
 static int64_t block_ld(const struct block *b, int32_t value)
 {
     const int64_t cols = b->plan->graph->values[value].cols;
 
-    return b->plan->storage[value].place == PLACE_LOCAL ? xc_round_up(cols * 4, XC_ALIGN) / 4 : cols;
+    return b->plan->storage[value].place == PLACE_LOCAL ? (int64_t)(local_row_bytes(cols) / sizeof(float)) : cols;
 }
 
 struct qrows {

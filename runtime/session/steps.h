@@ -104,6 +104,7 @@ struct block {
     int *bad_id;          /* set when a gather meets an id outside its table */
 };
 
+size_t local_row_bytes(int64_t cols); /* of a value in a block's memory */
 float *block_value(const struct block *b, int32_t value);
 enum xc_status run_segment(const struct xc_plan *p, const struct segment *seg, struct xc_run *run, struct xc_err *err);
 

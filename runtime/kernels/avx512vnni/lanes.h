@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#define LANES_REGISTERS_32
 #define LANES_INLINE static inline __attribute__((always_inline, unused))
 
 typedef __m512 v16f;
