@@ -103,7 +103,7 @@ static void run(const struct bench_case *c)
         k->norm_f32(&n, 0, c->R);
         break;
     }
-    case QUANTIZE: k->quantize_rows_s8(q8, c->K, k_scale, sums, xf, c->K, c->R, c->K, 0.0f); break;
+    case QUANTIZE: k->quantize_rows_s8(q8, c->K, k_scale, sums, xf, c->K, NULL, c->R, c->K, 0.0f); break;
     case GELU: k->act_f32(yf, xf, c->R * c->K, XC_ACT_GELU); break;
     case PACK_KEYS: k->pack_keys_s8(k8, k_scale, xf, c->K, c->R, c->K); break;
     case PACK_VALUES: k->pack_values_s8(v8, v_scale, xf, c->K, c->R, c->K); break;

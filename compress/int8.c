@@ -226,7 +226,7 @@ bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sum
             return false;
         }
         if (sum16) step = bound_scale(bounds, x, C, max);
-        kern->quantize_rows_s8(q, ldq, &scale[r], &sum, x, C, 1, C, step * 127.0f > max ? step : 0.0f);
+        kern->quantize_rows_s8(q, ldq, &scale[r], &sum, x, C, NULL, 1, C, step * 127.0f > max ? step : 0.0f);
         memset(q + C, 0, (size_t)(C8 - C));
         if (sum16 && scale[r] > 0.0f) sums->clamped += xc_int8_clamp(q, x, 1.0f / scale[r], C8, C);
         add_sums(sums, q, x, scale[r], C);

@@ -128,7 +128,7 @@ struct xc_attn_s8 {
     const float *q_scale;   /* (n_q), stride 1 */
     const int8_t *k;        /* panel16 with N = n_k keys, K = D */
     const float *k_scale;   /* (n_k padded to 16) */
-    const int8_t *v;        /* per key block b: panel16 with N = D, K = XC_KEY_BLOCK keys; the last block is zero-padded */
+    const int8_t *v;        /* per key block b: panel16 with N = D, K = XC_KEY_BLOCK keys; the last block is zero-padded to four keys and not read beyond */
     const float *v_scale;   /* (blocks, D padded to 16): per channel, per key block */
     const float *bias;      /* NULL, or (n_q, ld_bias) added to the scaled scores */
     int64_t ld_bias;
@@ -173,6 +173,7 @@ struct xc_norm {
     float *q_scale;         /* (R) */
     int32_t *q_sum;         /* (R) */
     float static_scale;     /* 0 = dynamic per row */
+    const float *q_gain;    /* NULL, or (C): what is quantized is the result times this */
 };
 
 /* A table of rows to gather from; dtype says how a row is stored. */
@@ -210,14 +211,14 @@ struct xc_kernels {
     void (*attn_f32)(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
     void (*norm_f32)(const struct xc_norm *n, int64_t row0, int64_t row1);
 
-    /* q = rint(x * (127 / absmax)), scale = absmax / 127, sum = sum of q; columns C..round_up(C,4) of q become zero.
-     * A zero row gives scale 0. static_scale > 0 is used instead of the row's own, and clamps to [-127,127]. */
-    void (*quantize_rows_s8)(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C,
+    /* q = rint(x * (127 / absmax)), scale = absmax / 127, sum = sum of q; columns C..round_up(C,4) of q become zero. With gain (C), x is
+     * multiplied by it first. A zero row gives scale 0. static_scale > 0 is used instead of the row's own, and clamps to [-127,127]. */
+    void (*quantize_rows_s8)(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, const float *gain, int64_t R, int64_t C,
                              float static_scale);
     /* For rows that lie to one side of zero, such as what GELU gives: between the row's least and greatest number,
      *   scale = (max - min) / XC_AFFINE_SPAN, mid = fmaf(127, scale, min), q = rint((x - min) * (XC_AFFINE_SPAN / (max - min))) - 127,
      * so that x is about scale * q + mid; sum and padding as above. A constant row gives scale 0 and q -127. */
-    void (*quantize_rows_affine)(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C);
+    void (*quantize_rows_affine)(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, const float *gain, int64_t R, int64_t C);
     /* Quantizes and packs one head's keys (n_k, ldx; D columns) for attn_s8: k panel16 and k_scale (padded lanes zero). */
     void (*pack_keys_s8)(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
     /* The same for values: per key block of XC_KEY_BLOCK rows counted from the sequence start, per channel. */

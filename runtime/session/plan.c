@@ -5,6 +5,7 @@
  *   add + layer_norm         -> the norm reads both operands
  *   add of a gather          -> the gather accumulates into the other operand
  *   norm -> int8 linear      -> the norm writes the quantized rows too
+ *   scale -> quantization    -> the quantization multiplies, or the norm in front of it
  * Nodes that no rule knows run as they are, through xc_run_node. */
 #include "runtime/graph/grouped.h"
 #include "runtime/graph/ops/gemm.h"
@@ -402,7 +403,78 @@ static enum xc_status add_quantized(struct xc_plan *p, struct xc_err *err)
             i++; /* the linear again stands behind its quantize step */
         }
     }
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (p->steps[i].q_in >= 0) p->steps[i].in[0] = -1; /* an int8 linear reads the copy alone */
     return XC_OK;
+}
+
+static bool reads(const struct step *s, int32_t value)
+{
+    if (s->type == &step_node) {
+        for (int k = 0; k < s->node->n_in; k++)
+            if (value_in(s->node, k) == value) return true;
+        return false;
+    }
+    return s->in[0] == value || s->in[1] == value || s->in[2] == value || s->in[3] == value;
+}
+
+/* Whether nothing but quantize steps reads the value. */
+static bool only_quantized(const struct xc_plan *p, int32_t value)
+{
+    for (int32_t i = 0; i < p->graph->n_outputs; i++)
+        if (p->graph->outputs[i] == value) return false;
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (reads(&p->steps[i], value) && p->steps[i].type != &step_quantize) return false;
+    return true;
+}
+
+/* The norm of segment seg that makes the value and does not quantize yet. */
+static struct step *idle_norm(struct xc_plan *p, const struct segment *seg, int32_t value)
+{
+    for (int32_t i = seg->first; i < seg->first + seg->n; i++)
+        if (p->steps[i].out == value && p->steps[i].type == &step_norm && p->steps[i].q_out < 0) return &p->steps[i];
+    return NULL;
+}
+
+/* Scales that only quantize steps read become factors of these, or of the norm in front. */
+static void fold_scales(struct xc_plan *p)
+{
+    size_t kept = 0;
+
+    for (size_t seg = 0; seg < p->n_segments; seg++) {
+        struct segment *sg = &p->segments[seg];
+
+        for (int32_t i = sg->first; i < sg->first + sg->n; i++) {
+            const struct step scale = p->steps[i];
+
+            if (scale.type != &step_scale || !only_quantized(p, scale.out)) continue;
+            p->steps[i].type = NULL;
+            for (int32_t j = i + 1; j < sg->first + sg->n; j++) {
+                struct step *q = &p->steps[j], *norm;
+
+                if (q->type != &step_quantize || q->in[0] != scale.out) continue;
+                norm = p->qvalues[q->q_out].affine ? NULL : idle_norm(p, sg, scale.in[0]);
+                if (norm) {
+                    norm->q_out = q->q_out;
+                    norm->q_gain = scale.gain;
+                    q->type = NULL;
+                } else {
+                    q->in[0] = scale.in[0];
+                    q->gain = scale.gain;
+                }
+            }
+        }
+    }
+    for (size_t seg = 0; seg < p->n_segments; seg++) {
+        struct segment *sg = &p->segments[seg];
+        const int32_t first = sg->first, n = sg->n;
+
+        sg->first = (int32_t)kept;
+        for (int32_t i = first; i < first + n; i++)
+            if (p->steps[i].type) p->steps[kept++] = p->steps[i];
+        sg->n = (int32_t)kept - sg->first;
+    }
+    p->n_steps = kept;
 }
 
 /* ---- storage ---- */
@@ -538,6 +610,7 @@ static enum xc_status build(struct xc_plan *p, struct uses *uses, int32_t *fused
     for (int32_t n = 0; n < g->n_nodes; n++)
         if (!done[n]) XC_TRY(add_node(p, uses, n, fused_add, done, err));
     XC_TRY(add_quantized(p, err));
+    fold_scales(p);
     return assign_storage(p, err);
 }
 

@@ -103,6 +103,7 @@ static void run_norm(const struct step *s, struct block *b)
         n.q_scale = q.scale;
         n.q_sum = q.sum;
         n.static_scale = b->plan->qvalues[s->q_out].static_scale;
+        n.q_gain = s->q_gain;
     }
     b->plan->kern->norm_f32(&n, 0, b->rows);
 }
@@ -113,8 +114,8 @@ static void run_quantize(const struct step *s, struct block *b)
     const struct qrows q = block_q(b, s->q_out);
     const struct qvalue *v = &b->plan->qvalues[s->q_out];
 
-    if (v->affine) b->plan->kern->quantize_rows_affine(q.q, q.ld, q.scale, q.mid, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), b->rows, v->cols);
-    else b->plan->kern->quantize_rows_s8(q.q, q.ld, q.scale, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), b->rows, v->cols, v->static_scale);
+    if (v->affine) b->plan->kern->quantize_rows_affine(q.q, q.ld, q.scale, q.mid, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), s->gain, b->rows, v->cols);
+    else b->plan->kern->quantize_rows_s8(q.q, q.ld, q.scale, q.sum, block_value(b, s->in[0]), block_ld(b, s->in[0]), s->gain, b->rows, v->cols, v->static_scale);
 }
 const struct step_type step_quantize = { .name = "quantize", .local = true, .rows = run_quantize };
 
@@ -268,7 +269,7 @@ static void attend_s8(const struct attention_job *job, int64_t seq, int64_t head
 
     if (n_q == 0) return;
     job->kern->quantize_rows_s8((int8_t *)(mem + job->q_at), a.ldq, (float *)(void *)(mem + job->q_scale_at), (int32_t *)(void *)(mem + job->q_sum_at),
-                                (const float *)job->q->data + q0 * job->q->cols + h * D, job->q->cols, n_q, D, 0.0f);
+                                (const float *)job->q->data + q0 * job->q->cols + h * D, job->q->cols, NULL, n_q, D, 0.0f);
     job->kern->pack_keys_s8((int8_t *)(mem + job->k_at), (float *)(void *)(mem + job->k_scale_at),
                             (const float *)job->k->data + k0 * job->k->cols + kvh * D, job->k->cols, n_k, D);
     job->kern->pack_values_s8((int8_t *)(mem + job->v_at), (float *)(void *)(mem + job->v_scale_at),

@@ -57,7 +57,8 @@ struct step {
     const int32_t *w_sum; /* (N padded to 16) where the input is affine */
     int64_t N, K;
     /* norm */
-    const float *gain;    /* norm's gain, scale's factors */
+    const float *gain;    /* norm's gain, scale's factors; quantize: NULL, or factors that go with it */
+    const float *q_gain;  /* norm with q_out: NULL, or factors of what is quantized */
     float eps;
     bool rms;
 };

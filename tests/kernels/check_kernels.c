@@ -483,7 +483,7 @@ static struct xc_attn_s8 attn_s8_operands(const struct attn_case *c)
 
     memset(q, 0x55, (size_t)(c->n_q * (D4 + 8)));
     a.ldq = D4 + 8;
-    ref->quantize_rows_s8(q, a.ldq, q_scale, sum, floats(c->n_q * c->D, c->fill), c->D, c->n_q, c->D, 0.0f);
+    ref->quantize_rows_s8(q, a.ldq, q_scale, sum, floats(c->n_q * c->D, c->fill), c->D, NULL, c->n_q, c->D, 0.0f);
     ref->pack_keys_s8(k, k_scale, floats(c->n_k * c->D, c->fill), c->D, c->n_k, c->D);
     ref->pack_values_s8(v, v_scale, floats(c->n_k * c->D, c->fill), c->D, c->n_k, c->D);
     a.q = q, a.k = k, a.v = v, a.q_scale = q_scale, a.k_scale = k_scale, a.v_scale = v_scale;
@@ -565,6 +565,7 @@ static void check_norm(const struct xc_kernels *k)
             n.x = floats((R - 1) * n.ldx + C, fill);
             n.gain = floats(C, RANDOM);
             n.bias = rnd() % 4 ? floats(C, RANDOM) : NULL;
+            n.q_gain = rnd() % 2 ? floats(C, RANDOM) : NULL;
             n.residual = rnd() % 2 ? floats((R - 1) * n.ld_residual + C, fill) : NULL;
             n.rms = rnd() % 3 == 0;
             n.static_scale = rnd() % 3 ? 0.0f : 0.01f;
@@ -610,7 +611,7 @@ static void check_quantize(const struct xc_kernels *k)
     for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++)
         for (int variant = 0; variant < 2 * N_FILLS; variant++) {
             const int64_t C = widths[ic], R = 1 + (int64_t)(rnd() % 20), C4 = xc_round_up(C, 4), ldq = C4 + 4, ldx = C + 1;
-            const float *x = floats((R - 1) * ldx + C, (enum fill)(variant / 2));
+            const float *x = floats((R - 1) * ldx + C, (enum fill)(variant / 2)), *gain = rnd() % 2 ? floats(C, RANDOM) : NULL;
             struct out q[2], scale[2], sum[2];
             char name[100];
 
@@ -618,7 +619,7 @@ static void check_quantize(const struct xc_kernels *k)
                 q[s] = output((size_t)((R - 1) * ldq + C4));
                 scale[s] = output((size_t)R * 4);
                 sum[s] = output((size_t)R * 4);
-                (s ? k : ref)->quantize_rows_s8(data(q[s]), ldq, data(scale[s]), data(sum[s]), x, ldx, R, C, variant % 2 ? 0.02f : 0.0f);
+                (s ? k : ref)->quantize_rows_s8(data(q[s]), ldq, data(scale[s]), data(sum[s]), x, ldx, gain, R, C, variant % 2 ? 0.02f : 0.0f);
             }
             snprintf(name, sizeof name, "quantize_rows_s8 R %d C %d variant %d", (int)R, (int)C, variant);
             check(same(q[0], q[1]) && same(scale[0], scale[1]) && same(sum[0], sum[1]), k->isa, name);
@@ -630,7 +631,7 @@ static void check_quantize(const struct xc_kernels *k)
                 scale[s] = output((size_t)R * 4);
                 mid[s] = output((size_t)R * 4);
                 sum[s] = output((size_t)R * 4);
-                (s ? k : ref)->quantize_rows_affine(data(q[s]), ldq, data(scale[s]), data(mid[s]), data(sum[s]), x, ldx, R, C);
+                (s ? k : ref)->quantize_rows_affine(data(q[s]), ldq, data(scale[s]), data(mid[s]), data(sum[s]), x, ldx, gain, R, C);
             }
             snprintf(name, sizeof name, "quantize_rows_affine R %d C %d variant %d", (int)R, (int)C, variant);
             check(same(q[0], q[1]) && same(scale[0], scale[1]) && same(mid[0], mid[1]) && same(sum[0], sum[1]), k->isa, name);
@@ -947,7 +948,7 @@ static void check_oracle_rows(void)
         oracle_norm(want, &n, R);
         bounded(worst(y, C, want, R, C), 3e-6, "norm_f32");
 
-        ref->quantize_rows_s8(q, ldq, scale, sum, y, C, R, C, 0.0f);
+        ref->quantize_rows_s8(q, ldq, scale, sum, y, C, NULL, R, C, 0.0f);
         for (int64_t r = 0; r < R; r++) {
             int s = 0;
 
@@ -961,7 +962,7 @@ static void check_oracle_rows(void)
 
         float mid[3];
 
-        ref->quantize_rows_affine(q, ldq, scale, mid, sum, y, C, R, C);
+        ref->quantize_rows_affine(q, ldq, scale, mid, sum, y, C, NULL, R, C);
         ok = true;
         for (int64_t r = 0; r < R; r++) {
             double lo = (double)y[r * C], hi = lo;

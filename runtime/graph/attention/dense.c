@@ -94,7 +94,7 @@ static void pack_head(void *arg, int64_t item, int thread)
     const struct packed *all = &d->seq[q->rag->n_seq], *p = &d->seq[s];
 
     (void)thread;
-    kern->quantize_rows_s8(d->q + at * d->ldq, d->ldq, d->q_scale + at, d->q_sum + at, rows_of(q, s, h * d->D), q->cols, n_rows(q, s), d->D, 0.0f);
+    kern->quantize_rows_s8(d->q + at * d->ldq, d->ldq, d->q_scale + at, d->q_sum + at, rows_of(q, s, h * d->D), q->cols, NULL, n_rows(q, s), d->D, 0.0f);
     if (h % group != 0 || n_k == 0) return;
     kern->pack_keys_s8(d->k + h / group * all->k + p->k, d->k_scale + h / group * all->k_scale + p->k_scale, rows_of(k, s, h / group * d->D), k->cols, n_k, d->D);
     kern->pack_values_s8(d->v + h / group * all->v + p->v, d->v_scale + h / group * all->v_scale + p->v_scale, rows_of(v, s, h / group * d->D), v->cols, n_k, d->D);

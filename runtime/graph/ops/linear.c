@@ -102,8 +102,8 @@ static void quantize_rows(const struct xc_op_ctx *c, const void *arg, int64_t ro
 {
     const struct quantize *z = arg;
 
-    if (z->mid) c->kern->quantize_rows_affine(z->q + row0 * z->ld, z->ld, z->scale + row0, z->mid + row0, z->sum + row0, z->x + row0 * z->K, z->K, row1 - row0, z->K);
-    else c->kern->quantize_rows_s8(z->q + row0 * z->ld, z->ld, z->scale + row0, z->sum + row0, z->x + row0 * z->K, z->K, row1 - row0, z->K, z->static_scale);
+    if (z->mid) c->kern->quantize_rows_affine(z->q + row0 * z->ld, z->ld, z->scale + row0, z->mid + row0, z->sum + row0, z->x + row0 * z->K, z->K, NULL, row1 - row0, z->K);
+    else c->kern->quantize_rows_s8(z->q + row0 * z->ld, z->ld, z->scale + row0, z->sum + row0, z->x + row0 * z->K, z->K, NULL, row1 - row0, z->K, z->static_scale);
 }
 
 /* A copy of n floats padded with zeros to a multiple of 16, as the kernels read them. */

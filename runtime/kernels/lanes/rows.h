@@ -19,36 +19,43 @@ LANES_INLINE v16i v_quantize(v16f x, v16f factor)
     return i_round(v_max(v_min(v_mul(x, factor), v_set1(127.0f)), v_set1(-127.0f)));
 }
 
-LANES_INLINE float span_absmax(const float *x, int64_t C)
+/* x, or x * gain */
+LANES_INLINE v16f v_gained(const float *x, const float *gain, int64_t i) { return gain ? v_mul(v_load(x + i), v_load(gain + i)) : v_load(x + i); }
+LANES_INLINE v16f v_gained_n(const float *x, const float *gain, int64_t i, int64_t n)
+{
+    return gain ? v_mul(v_load_n(x + i, n), v_load_n(gain + i, n)) : v_load_n(x + i, n);
+}
+
+LANES_INLINE float span_absmax(const float *x, const float *gain, int64_t C)
 {
     v16f m = v_zero(), m1 = v_zero();
     int64_t i = 0;
 
     for (; i + 32 <= C; i += 32) {
-        m = v_max(v_abs(v_load(x + i)), m);
-        m1 = v_max(v_abs(v_load(x + i + 16)), m1);
+        m = v_max(v_abs(v_gained(x, gain, i)), m);
+        m1 = v_max(v_abs(v_gained(x, gain, i + 16)), m1);
     }
-    for (; i + 16 <= C; i += 16) m = v_max(v_abs(v_load(x + i)), m);
-    if (i < C) m = v_max(v_abs(v_load_n(x + i, C - i)), m);
+    for (; i + 16 <= C; i += 16) m = v_max(v_abs(v_gained(x, gain, i)), m);
+    if (i < C) m = v_max(v_abs(v_gained_n(x, gain, i, C - i)), m);
     return v_hmax(v_max(m, m1));
 }
 
 /* q (C, then zeros to a multiple of 4) and its sum */
-LANES_INLINE int32_t span_quantize(int8_t *q, const float *x, int64_t C, float factor)
+LANES_INLINE int32_t span_quantize(int8_t *q, const float *x, const float *gain, int64_t C, float factor)
 {
     const v16f f = v_set1(factor);
     v16i sum = i_zero();
     int64_t i = 0;
 
     for (; i + 16 <= C; i += 16) {
-        const v16i v = v_quantize(v_load(x + i), f);
+        const v16i v = v_quantize(v_gained(x, gain, i), f);
 
         sum = i_add(sum, v);
         i_store_s8(q + i, v);
     }
     if (i < C) {
         int8_t tail[16];
-        const v16i v = v_quantize(v_load_n(x + i, C - i), f);
+        const v16i v = v_quantize(v_gained_n(x, gain, i, C - i), f);
 
         sum = i_add(sum, v);
         i_store_s8(tail, v);
@@ -57,7 +64,7 @@ LANES_INLINE int32_t span_quantize(int8_t *q, const float *x, int64_t C, float f
     return i_sum(sum);
 }
 
-static void lanes_quantize_row(int8_t *q, float *scale, int32_t *sum, const float *x, int64_t C, float static_scale)
+static void lanes_quantize_row(int8_t *q, float *scale, int32_t *sum, const float *x, const float *gain, int64_t C, float static_scale)
 {
     float factor;
 
@@ -65,26 +72,32 @@ static void lanes_quantize_row(int8_t *q, float *scale, int32_t *sum, const floa
         *scale = static_scale;
         factor = 1.0f / static_scale;
     } else {
-        *scale = lanes_scale_of(span_absmax(x, C), &factor);
+        *scale = lanes_scale_of(span_absmax(x, gain, C), &factor);
     }
-    *sum = span_quantize(q, x, C, factor);
+    *sum = span_quantize(q, x, gain, C, factor);
 }
 
-static void lanes_quantize_rows_s8(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C,
-                                   float static_scale)
+static void lanes_quantize_rows_s8(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, const float *gain,
+                                   int64_t R, int64_t C, float static_scale)
 {
-    for (int64_t r = 0; r < R; r++) lanes_quantize_row(q + r * ldq, scale + r, sum + r, x + r * ldx, C, static_scale);
+    for (int64_t r = 0; r < R; r++) lanes_quantize_row(q + r * ldq, scale + r, sum + r, x + r * ldx, gain, C, static_scale);
 }
 
-static void lanes_quantize_rows_affine(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C)
+static void lanes_quantize_rows_affine(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, const float *gain,
+                                       int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++, x += ldx, q += ldq) {
         const int64_t whole = C / 16 * 16, rest = C - whole;
-        v16f low = v_set1(x[0]), high = low;
+        const v16f first = v_set1(gain ? x[0] * gain[0] : x[0]);
+        v16f low = first, high = first;
 
-        for (int64_t i = 0; i < whole; i += 16) low = v_min(v_load(x + i), low), high = v_max(v_load(x + i), high);
+        for (int64_t i = 0; i < whole; i += 16) {
+            const v16f v = v_gained(x, gain, i);
+
+            low = v_min(v, low), high = v_max(v, high);
+        }
         if (rest > 0) {
-            const v16f v = v_first(v_load_n(x + whole, rest), v_set1(x[0]), rest);
+            const v16f v = v_first(v_gained_n(x, gain, whole, rest), first, rest);
 
             low = v_min(v, low), high = v_max(v, high);
         }
@@ -97,7 +110,7 @@ static void lanes_quantize_rows_affine(int8_t *q, int64_t ldq, float *scale, flo
         scale[r] = width >= TINY ? width / XC_AFFINE_SPAN : 0.0f;
         mid[r] = fmaf(127.0f, scale[r], lo);
         for (int64_t i = 0; i < whole; i += 16) {
-            const v16i v = i_add(i_round(v_max(v_min(v_mul(v_sub(v_load(x + i), base), f), top), v_zero())), offset);
+            const v16i v = i_add(i_round(v_max(v_min(v_mul(v_sub(v_gained(x, gain, i), base), f), top), v_zero())), offset);
 
             total = i_add(total, v);
             i_store_s8(q + i, v);
@@ -106,7 +119,7 @@ static void lanes_quantize_rows_affine(int8_t *q, int64_t ldq, float *scale, flo
         if (rest > 0) {
             int8_t tail[16];
 
-            i_store_s8(tail, i_add(i_round(v_max(v_min(v_mul(v_sub(v_load_n(x + whole, rest), base), f), top), v_zero())), offset));
+            i_store_s8(tail, i_add(i_round(v_max(v_min(v_mul(v_sub(v_gained_n(x, gain, whole, rest), base), f), top), v_zero())), offset));
             for (int64_t i = 0; i < xc_round_up(rest, 4); i++) {
                 q[whole + i] = i < rest ? tail[i] : 0;
                 sum[r] += q[whole + i];
@@ -115,81 +128,103 @@ static void lanes_quantize_rows_affine(int8_t *q, int64_t ldq, float *scale, flo
     }
 }
 
-static void lanes_norm_f32(const struct xc_norm *n, int64_t row0, int64_t row1)
+/* rows (1 or 2, a constant) rows at once: the sums are chains of one accumulator each, so two rows hide each other's latency. */
+LANES_INLINE void norm_rows(const struct xc_norm *n, int64_t r0, int rows)
 {
     const int64_t C = n->C, whole = C / 16 * 16, rest = C - whole;
     const float *bias = n->rms ? NULL : n->bias;
+    const bool copy = n->residual || !n->rms || n->x != n->out;
+    const float *x[2], *res[2];
+    float *y[2], rstd[2], mean[2] = {0.0f, 0.0f};
+    v16f sum[2], mean16[2], rstd16[2], max[2];
 
-    for (int64_t r = row0; r < row1; r++) {
-        const float *x = n->x + r * n->ldx, *res = n->residual ? n->residual + r * n->ld_residual : NULL;
-        float *y = n->out + r * n->ld_out, mean = 0.0f;
-        v16f sum = v_zero();
+    for (int k = 0; k < rows; k++) {
+        x[k] = n->x + (r0 + k) * n->ldx;
+        res[k] = n->residual ? n->residual + (r0 + k) * n->ld_residual : NULL;
+        y[k] = n->out + (r0 + k) * n->ld_out;
+        sum[k] = max[k] = v_zero();
+    }
+    if (copy) {
+        for (int64_t i = 0; i < whole; i += 16)
+            for (int k = 0; k < rows; k++) {
+                const v16f v = res[k] ? v_add(v_load(x[k] + i), v_load(res[k] + i)) : v_load(x[k] + i);
 
-        if (res || !n->rms || x != y) {
-            for (int64_t i = 0; i < whole; i += 16) {
-                const v16f v = res ? v_add(v_load(x + i), v_load(res + i)) : v_load(x + i);
-
-                sum = v_add(sum, v);
-                v_store(y + i, v);
+                sum[k] = v_add(sum[k], v);
+                v_store(y[k] + i, v);
             }
+        for (int k = 0; k < rows; k++) {
             if (rest > 0) {
-                v16f v = v_load_n(x + whole, rest);
+                v16f v = v_load_n(x[k] + whole, rest);
 
-                if (res) v = v_add(v, v_load_n(res + whole, rest));
-                sum = v_add(sum, v);
-                v_store_n(y + whole, v, rest);
+                if (res[k]) v = v_add(v, v_load_n(res[k] + whole, rest));
+                sum[k] = v_add(sum[k], v);
+                v_store_n(y[k] + whole, v, rest);
             }
-            if (!n->rms) mean = v_sum(sum) / (float)C;
-        }
-
-        const v16f mean16 = v_set1(mean);
-
-        sum = v_zero();
-        for (int64_t i = 0; i < whole; i += 16) {
-            const v16f d = v_sub(v_load(y + i), mean16);
-
-            sum = v_fma(d, d, sum);
-        }
-        if (rest > 0) {
-            const v16f d = v_first(v_sub(v_load_n(y + whole, rest), mean16), v_zero(), rest);
-
-            sum = v_fma(d, d, sum);
-        }
-
-        const float rstd = 1.0f / sqrtf(v_sum(sum) / (float)C + n->eps);
-        const v16f rstd16 = v_set1(rstd);
-        v16f max = v_zero();
-
-        for (int64_t i = 0; i < whole; i += 16) {
-            const v16f h = v_mul(v_sub(v_load(y + i), mean16), rstd16);
-            const v16f v = v_fma(h, v_load(n->gain + i), bias ? v_load(bias + i) : v_zero());
-
-            max = v_max(v_abs(v), max);
-            v_store(y + i, v);
-        }
-        if (rest > 0) {
-            const v16f h = v_mul(v_sub(v_load_n(y + whole, rest), mean16), rstd16);
-            const v16f v = v_fma(h, v_load_n(n->gain + whole, rest), bias ? v_load_n(bias + whole, rest) : v_zero());
-
-            max = v_max(v_abs(v), max); /* lanes beyond C: gain and bias are 0 there */
-            v_store_n(y + whole, v, rest);
-        }
-        if (n->stat) {
-            n->stat[2 * r] = mean;
-            n->stat[2 * r + 1] = rstd;
-        }
-        if (n->q) {
-            float factor = 0.0f;
-
-            if (n->static_scale > 0.0f) {
-                n->q_scale[r] = n->static_scale;
-                factor = 1.0f / n->static_scale;
-            } else {
-                n->q_scale[r] = lanes_scale_of(v_hmax(max), &factor);
-            }
-            n->q_sum[r] = span_quantize(n->q + r * n->ldq, y, C, factor);
+            if (!n->rms) mean[k] = v_sum(sum[k]) / (float)C;
         }
     }
+    for (int k = 0; k < rows; k++) {
+        mean16[k] = v_set1(mean[k]);
+        sum[k] = v_zero();
+    }
+    for (int64_t i = 0; i < whole; i += 16)
+        for (int k = 0; k < rows; k++) {
+            const v16f d = v_sub(v_load(y[k] + i), mean16[k]);
+
+            sum[k] = v_fma(d, d, sum[k]);
+        }
+    for (int k = 0; k < rows; k++) {
+        if (rest > 0) {
+            const v16f d = v_first(v_sub(v_load_n(y[k] + whole, rest), mean16[k]), v_zero(), rest);
+
+            sum[k] = v_fma(d, d, sum[k]);
+        }
+        rstd[k] = 1.0f / sqrtf(v_sum(sum[k]) / (float)C + n->eps);
+        rstd16[k] = v_set1(rstd[k]);
+        if (n->stat) {
+            n->stat[2 * (r0 + k)] = mean[k];
+            n->stat[2 * (r0 + k) + 1] = rstd[k];
+        }
+    }
+    for (int64_t i = 0; i < whole; i += 16) {
+        const v16f gain = v_load(n->gain + i), add = bias ? v_load(bias + i) : v_zero();
+
+        for (int k = 0; k < rows; k++) {
+            const v16f v = v_fma(v_mul(v_sub(v_load(y[k] + i), mean16[k]), rstd16[k]), gain, add);
+
+            max[k] = v_max(v_abs(n->q_gain ? v_mul(v, v_load(n->q_gain + i)) : v), max[k]);
+            v_store(y[k] + i, v);
+        }
+    }
+    for (int k = 0; k < rows; k++) {
+        if (rest > 0) {
+            const v16f h = v_mul(v_sub(v_load_n(y[k] + whole, rest), mean16[k]), rstd16[k]);
+            const v16f v = v_fma(h, v_load_n(n->gain + whole, rest), bias ? v_load_n(bias + whole, rest) : v_zero());
+
+            /* lanes beyond C: gain and bias are 0 there */
+            max[k] = v_max(v_abs(n->q_gain ? v_mul(v, v_load_n(n->q_gain + whole, rest)) : v), max[k]);
+            v_store_n(y[k] + whole, v, rest);
+        }
+        if (n->q) {
+            float factor;
+
+            if (n->static_scale > 0.0f) {
+                n->q_scale[r0 + k] = n->static_scale;
+                factor = 1.0f / n->static_scale;
+            } else {
+                n->q_scale[r0 + k] = lanes_scale_of(v_hmax(max[k]), &factor);
+            }
+            n->q_sum[r0 + k] = span_quantize(n->q + (r0 + k) * n->ldq, y[k], n->q_gain, C, factor);
+        }
+    }
+}
+
+static void lanes_norm_f32(const struct xc_norm *n, int64_t row0, int64_t row1)
+{
+    int64_t r = row0;
+
+    for (; r + 2 <= row1; r += 2) norm_rows(n, r, 2);
+    if (r < row1) norm_rows(n, r, 1);
 }
 
 static void lanes_pack_keys_s8(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D)
@@ -205,7 +240,7 @@ static void lanes_pack_keys_s8(int8_t *k, float *k_scale, const float *x, int64_
             for (int64_t d = 0; d < D4; d += 4) memset(panel + d * 16, 0, 4);
             continue;
         }
-        k_scale[j] = lanes_scale_of(span_absmax(x, D), &factor);
+        k_scale[j] = lanes_scale_of(span_absmax(x, NULL, D), &factor);
         for (int64_t d = 0; d < D; d += 16) {
             const int64_t n = xc_min_i64(16, D - d), quads = xc_div_up(n, 4);
             int8_t q[16];
@@ -243,7 +278,6 @@ static void lanes_pack_values_s8(int8_t *v, float *v_scale, const float *x, int6
                 }
                 i_store_quads(v + j * 16, q[0], q[1], q[2], q[3]);
             }
-            memset(v + xc_round_up(count, 4) * 16, 0, (size_t)((XC_KEY_BLOCK - xc_round_up(count, 4)) * 16));
         }
     }
 }

@@ -21,7 +21,7 @@ void xc_norm_f32__scalar(const struct xc_norm *n, int64_t row0, int64_t row1)
             n->stat[2 * r] = mean;
             n->stat[2 * r + 1] = rstd;
         }
-        if (n->q) xc_quantize_rows_s8__scalar(n->q + r * n->ldq, n->ldq, n->q_scale + r, n->q_sum + r, y, C, 1, C, n->static_scale);
+        if (n->q) xc_quantize_rows_s8__scalar(n->q + r * n->ldq, n->ldq, n->q_scale + r, n->q_sum + r, y, C, n->q_gain, 1, C, n->static_scale);
     }
 }
 

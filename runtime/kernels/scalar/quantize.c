@@ -5,6 +5,16 @@
 
 #define TINY 1e-30f /* an absolute maximum below this counts as zero: 127 / TINY still fits a float */
 
+static float gained(const float *x, const float *gain, int64_t i) { return gain ? x[i] * gain[i] : x[i]; }
+
+static float absmax_gained(const float *x, const float *gain, int64_t n)
+{
+    float m = 0.0f;
+
+    for (int64_t i = 0; i < n; i++) m = xc_max_f32(fabsf(gained(x, gain, i)), m);
+    return m;
+}
+
 static float absmax(const float *x, int64_t stride, int64_t n)
 {
     float m = 0.0f;
@@ -25,8 +35,8 @@ static int8_t quantize(float x, float factor)
     return (int8_t)xc_round_f32(xc_max_f32(xc_min_f32(x * factor, 127.0f), -127.0f));
 }
 
-void xc_quantize_rows_s8__scalar(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C,
-                                 float static_scale)
+void xc_quantize_rows_s8__scalar(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, const float *gain, int64_t R,
+                                 int64_t C, float static_scale)
 {
     for (int64_t r = 0; r < R; r++, x += ldx, q += ldq) {
         float factor;
@@ -35,22 +45,23 @@ void xc_quantize_rows_s8__scalar(int8_t *q, int64_t ldq, float *scale, int32_t *
             scale[r] = static_scale;
             factor = 1.0f / static_scale;
         } else {
-            scale[r] = scale_of(absmax(x, 1, C), &factor);
+            scale[r] = scale_of(absmax_gained(x, gain, C), &factor);
         }
         sum[r] = 0;
         for (int64_t i = 0; i < xc_round_up(C, 4); i++) {
-            q[i] = i < C ? quantize(x[i], factor) : 0;
+            q[i] = i < C ? quantize(gained(x, gain, i), factor) : 0;
             sum[r] += q[i];
         }
     }
 }
 
-void xc_quantize_rows_affine__scalar(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C)
+void xc_quantize_rows_affine__scalar(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, const float *gain, int64_t R,
+                                     int64_t C)
 {
     for (int64_t r = 0; r < R; r++, x += ldx, q += ldq) {
-        float lo = x[0], hi = x[0];
+        float lo = gained(x, gain, 0), hi = lo;
 
-        for (int64_t i = 1; i < C; i++) lo = xc_min_f32(x[i], lo), hi = xc_max_f32(x[i], hi);
+        for (int64_t i = 1; i < C; i++) lo = xc_min_f32(gained(x, gain, i), lo), hi = xc_max_f32(gained(x, gain, i), hi);
         lo += 0.0f; /* -0 is 0 */
 
         const float width = hi - lo, factor = width >= TINY ? XC_AFFINE_SPAN / width : 0.0f;
@@ -59,7 +70,7 @@ void xc_quantize_rows_affine__scalar(int8_t *q, int64_t ldq, float *scale, float
         mid[r] = fmaf(127.0f, scale[r], lo);
         sum[r] = 0;
         for (int64_t i = 0; i < xc_round_up(C, 4); i++) {
-            q[i] = i < C ? (int8_t)(xc_round_f32(xc_max_f32(xc_min_f32((x[i] - lo) * factor, XC_AFFINE_SPAN), 0.0f)) - 127) : 0;
+            q[i] = i < C ? (int8_t)(xc_round_f32(xc_max_f32(xc_min_f32((gained(x, gain, i) - lo) * factor, XC_AFFINE_SPAN), 0.0f)) - 127) : 0;
             sum[r] += q[i];
         }
     }
@@ -90,7 +101,7 @@ void xc_pack_values_s8__scalar(int8_t *v, float *v_scale, const float *x, int64_
             float factor = 0.0f;
 
             v_scale[d] = d < D ? scale_of(absmax(x + d, ldx, count), &factor) : 0.0f;
-            for (int64_t j = 0; j < XC_KEY_BLOCK; j++)
+            for (int64_t j = 0; j < xc_round_up(count, 4); j++)
                 panel[j / 4 * 64 + j % 4] = j < count && d < D ? quantize(x[j * ldx + d], factor) : 0;
         }
     }

@@ -12,9 +12,9 @@ void xc_gemm_f32__scalar(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1
 void xc_attn_s8__scalar(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
 void xc_attn_f32__scalar(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
 void xc_norm_f32__scalar(const struct xc_norm *n, int64_t row0, int64_t row1);
-void xc_quantize_rows_s8__scalar(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C,
+void xc_quantize_rows_s8__scalar(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, const float *gain, int64_t R, int64_t C,
                                  float static_scale);
-void xc_quantize_rows_affine__scalar(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, int64_t R, int64_t C);
+void xc_quantize_rows_affine__scalar(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, const float *gain, int64_t R, int64_t C);
 void xc_pack_keys_s8__scalar(int8_t *k, float *k_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
 void xc_pack_values_s8__scalar(int8_t *v, float *v_scale, const float *x, int64_t ldx, int64_t n_k, int64_t D);
 void xc_act_f32__scalar(float *y, const float *x, int64_t n, enum xc_act act);
