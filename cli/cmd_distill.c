@@ -176,7 +176,7 @@ static int run(void *opts, int argc, char **argv)
 }
 
 const struct cli_verb cli_verb_distill = {
-    .name = "distill", .summary = "train a small student on what a teacher says", .usage = "TEACHER --student SPEC|MODEL --task TASK --data FILE [--dev FILE] -o OUT.xc [options]\nTEACHER --recipe FILE -o OUT.xc [options]",
+    .name = "distill", .summary = "train a small student on what a teacher says", .usage = "TEACHER --student SPEC|MODEL --task TASK --data FILE -o OUT.xc [options]\nTEACHER --recipe FILE -o OUT.xc [options]",
     .details =
         "TEACHER is a model with a head for the task (finetune makes one; an .xc in int8 teaches faster). The student is made of it by a specification, or is any f32 model whose tokens are "
         "among the teacher's: compress can make one first (drop_layers, shrink, low_rank, prune_vocabulary).\n\n"
