@@ -9,9 +9,9 @@
 #include "formats/json.h"
 
 struct distill_opts {
-    const char *out, *recipe, *student, *dev, *metric, *layers, *log, *checkpoint, *cache, *masked;
+    const char *out, *recipe, *student, *dev, *metric, *layers, *log, *checkpoint, *cache, *masked, *quantize;
     struct cli_list data, teacher;
-    int task, init, quantize;
+    int task, init;
     int64_t epochs, batch_tokens, max_steps, eval_every, checkpoint_every, max_tokens, augment, threads, seed;
     double rate, temperature;
     bool resume, no_golden, quiet, json;
@@ -19,7 +19,6 @@ struct distill_opts {
 
 static const char *const tasks[] = { "recipe", "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
 static const char *const inits[] = { "recipe", "teacher", "select", "random", NULL };
-static const char *const formats[] = { "recipe", "int8", "int4", NULL };
 
 #define RECIPE "the recipe's"
 
@@ -36,8 +35,7 @@ static const struct cli_opt table[] = {
     CLI_STRING(struct distill_opts, layers, 0, "layers", "MAP", NULL, "uniform, top, or the teacher's layer for each of the student: 2,4,6; 0 for none"),
     { .type = CLI_TYPE_FLOAT, .name = "temperature", .arg = "T", .help = "of the soft cross-entropy", .field = CLI_FIELD(struct distill_opts, temperature, double), .def = "0", .def_help = RECIPE ", else 1",
       .flo = 0, .fhi = 1000 },
-    { .type = CLI_TYPE_CHOICE, .name = "quantize", .help = "train on the integer arithmetic of the file that is written", .field = CLI_FIELD(struct distill_opts, quantize, int), .def = "recipe",
-      .def_help = RECIPE ", else not at all", .choices = formats },
+    CLI_STRING(struct distill_opts, quantize, 0, "quantize", "HOW", NULL, "int8, int4, or a recipe of quantize passes: train on the integer arithmetic of the file that is written"),
     { .type = CLI_TYPE_INT, .name = "augment", .arg = "N", .help = "make N copies of every text with words replaced", .field = CLI_FIELD(struct distill_opts, augment, int64_t), .def = "0",
       .def_help = RECIPE ", else none", .hi = 1000 },
     CLI_STRING(struct distill_opts, masked, 0, "augment-model", "MODEL", NULL, "a masked language model that proposes the words; else neighbours in the teacher's word table"),
@@ -107,7 +105,7 @@ static enum xc_status gather(struct xc_distill_opts *d, struct xc_arena *arena, 
     if (o->metric) d->train.metric = o->metric;
     if (o->layers) XC_TRY(xc_distill_layers(d, o->layers, err));
     if (o->init) d->init = (enum xc_student_init)(o->init - 1);
-    if (o->quantize) d->quantize = formats[o->quantize];
+    if (o->quantize) d->quantize = o->quantize;
     if (o->temperature > 0) d->temperature = o->temperature;
     if (o->augment) d->augment.count = o->augment;
     if (o->masked) d->augment.model = o->masked;

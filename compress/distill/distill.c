@@ -177,6 +177,20 @@ static enum xc_status load_student(struct distill *d, struct xc_training *t, con
     return same_labels(t->model, d->teacher[0].model, o->student, err);
 }
 
+/* The tensors that the losses added, for both models to have the same. */
+static enum xc_status copy_projections(struct xc_model *to, const struct xc_model *from, struct xc_err *err)
+{
+    int32_t id;
+
+    for (int32_t t = to->n_tensors; t < from->n_tensors; t++) {
+        const struct xc_tensor *x = from->tensors[t];
+
+        XC_TRY(xc_model_add_tensor(to, &id, x->name, x->rank, x->dim, err));
+        XC_TRY(xc_tensor_set_f32(to->tensors[id], (const float *)(const void *)x->part[XC_PART_DATA]->data, err));
+    }
+    return XC_OK;
+}
+
 static enum xc_status load(void *arg, struct xc_training *t, const struct xc_head_opts *asked, struct xc_graph **graph, struct xc_err *err)
 {
     struct distill *d = arg;
@@ -195,8 +209,10 @@ static enum xc_status load(void *arg, struct xc_training *t, const struct xc_hea
     xc_buf_unref(&t->model->golden);
     if (!t->model->tokenizer) return xc_fail(err, XC_E_UNSUPPORTED, "the student has no tokenizer");
     for (int32_t i = 0; i < d->n_teachers; i++) XC_TRY(map_tokens(&d->teacher[i], t->model, err));
-    XC_TRY(xc_terms_make(&d->terms, t->model, d->teacher, d->opts, err));
+    if (d->opts->quantize) XC_TRY(xc_integers_new(&t->integers, t->model, d->opts->quantize, d->opts->train.seed, d->opts->train.pool, err));
+    XC_TRY(xc_terms_make(&d->terms, t->integers ? xc_integers_model(t->integers) : t->model, d->teacher, d->opts, err));
     *graph = d->terms.graph;
+    if (t->integers) XC_TRY(copy_projections(t->model, xc_integers_model(t->integers), err));
     return xc_augment(&t->set.data, &d->teacher[0], d->opts, d->to, err);
 }
 
@@ -239,6 +255,7 @@ static enum xc_status prepare(void *arg, struct xc_training *t, struct xc_err *e
           json_object_set_new(facts, "relation_heads", json_integer(o->relation_heads)) != 0 || json_object_set_new(facts, "augment", json_integer((json_int_t)o->augment.count)) != 0 ||
           json_object_set_new(facts, "augment_probability", xc_json_new_number(o->augment.probability)) != 0 ||
           json_object_set_new(facts, "augment_candidates", json_integer((json_int_t)o->augment.candidates)) != 0;
+    if (!bad && o->quantize) bad |= json_object_set_new(facts, "quantize", json_string(o->quantize)) != 0;
     json_decref(stages);
     json_decref(teachers);
     json_decref(layers);
@@ -272,9 +289,11 @@ static void finish(void *arg, struct xc_training *t)
     size_t bytes;
 
     (void)arg;
-    xc_model_remove_graph(t->model, XC_DISTILL_GRAPH);
-    t->graph = xc_model_find_graph(t->model, "encode");
-    xc_model_drop_unused(t->model, &dropped, &bytes); /* the projections */
+    struct xc_model *const m = t->integers ? xc_integers_model(t->integers) : t->model;
+
+    xc_model_remove_graph(m, XC_DISTILL_GRAPH);
+    t->graph = xc_model_find_graph(m, "encode");
+    xc_model_drop_unused(m, &dropped, &bytes); /* the projections */
 }
 
 /* ---- all of it ---- */
@@ -328,7 +347,6 @@ enum xc_status xc_distill_file(const char *to, const struct xc_distill_opts *o, 
     d.train.data = o->data[0];
     d.train.more_data = o->data + 1;
     d.train.n_more_data = o->n_data - 1;
-    d.train.export = o->quantize;
     d.train.no_labels = !wants_labels(o);
     d.train.stages = d.stages;
     d.train.n_stages = o->n_stages;

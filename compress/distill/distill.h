@@ -73,7 +73,7 @@ struct xc_distill_opts {
     double temperature;
     enum xc_student_init init;
     struct xc_augment_opts augment;
-    const char *quantize;          /* NULL, "int8", "int4": training sees the integer arithmetic of the file that is written */
+    const char *quantize;          /* NULL, "int8", "int4", or a recipe (train/integers.h): training sees the integer arithmetic of the file that is written */
 };
 
 #define XC_DISTILL_DEFAULT \

@@ -28,13 +28,13 @@ struct key {
 
 static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
 static const char *const optimizers[] = { "adamw", "sgd", NULL };
-static const char *const formats[] = { "int8", "int4", NULL };
 static const char *const tasks[] = { "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
 
 #define OPTS(f) offsetof(struct xc_distill_opts, f)
 static const struct key root_keys[] = {
     { "student", TEXT, OPTS(student), 0, 0, NULL },
     { "dev", TEXT, OPTS(train.dev), 0, 0, NULL },
+    { "quantize", TEXT, OPTS(quantize), 0, 0, NULL },
     { "metric", TEXT, OPTS(train.metric), 0, 0, NULL },
     { "temperature", NUMBER, OPTS(temperature), 1e-3, 1e3, NULL },
     { "batch_tokens", COUNT, OPTS(train.batch_tokens), 1, 1e7, NULL },
@@ -231,10 +231,6 @@ static enum xc_status read_choices(const struct reader *r, const struct xc_yaml 
     if ((n = xc_yaml_member(root, "task"))) {
         XC_TRY(choice_of(r, &i, n, tasks));
         r->o->train.task = tasks[i];
-    }
-    if ((n = xc_yaml_member(root, "quantize"))) {
-        XC_TRY(choice_of(r, &i, n, formats));
-        r->o->quantize = formats[i];
     }
     if ((n = xc_yaml_member(root, "init"))) {
         XC_TRY(choice_of(r, &i, n, xc_student_inits));

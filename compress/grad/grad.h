@@ -14,6 +14,7 @@ struct xc_grad_ctx {
     float *d_in[XC_MAX_IN];         /* (rows, cols) of input value i; NULL = not wanted */
     bool fresh[XC_MAX_IN];
     float *d_tensor[XC_MAX_IN];     /* (rows, cols) of input tensor i; NULL = frozen */
+    bool straight_through;          /* rounding to integers counts as the identity */
 };
 
 struct xc_grad {

@@ -31,7 +31,7 @@ struct xc_tape {
     size_t cap_slots;
     struct xc_scratch memory;    /* slots of the last backward */
     struct xc_scratch masks;
-    bool inputs;
+    bool inputs, straight_through;
 };
 
 void xc_tape_free(struct xc_tape **tape)
@@ -75,7 +75,7 @@ static enum xc_status find_wants(struct xc_tape *t, struct xc_err *err)
         if (!grad) return xc_fail(err, XC_E_UNSUPPORTED, "node '%s': op '%s' has no derivative", node->name, node->op->name);
         if (!grad->backward) continue;
         for (int32_t i = 0; i < node->n_in; i++)
-            if (node->in[i].range.mode != XC_RANGE_NONE)
+            if (node->in[i].range.mode != XC_RANGE_NONE && !t->straight_through)
                 return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' takes its input as int8, through which no gradient passes: train the f32 model", node->name);
         t->grad[n] = grad;
         for (int32_t i = 0; i < node->n_out; i++) t->wants[node->out[i]] = g->values[node->out[i]].dtype == XC_DTYPE_F32;
@@ -160,6 +160,7 @@ enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const s
     if (!t) return xc_fail_nomem(err, sizeof *t);
     t->g = graph;
     t->inputs = opts->inputs;
+    t->straight_through = opts->straight_through;
     status = fill(t, opts, err);
     if (status != XC_OK) xc_tape_free(&t);
     *out = t;
@@ -255,7 +256,7 @@ static enum xc_status backward_node(struct xc_tape *t, const struct xc_node *nod
 {
     const struct xc_scratch_mark mark = xc_scratch_save(&t->run->node);
     struct xc_op_ctx op = { .graph = t->g, .node = node, .attr = node->attr, .kern = t->run->kern, .pool = t->run->pool, .run = t->run };
-    struct xc_grad_ctx c = { .op = &op };
+    struct xc_grad_ctx c = { .op = &op, .straight_through = t->straight_through };
     enum xc_status status;
 
     for (int32_t i = 0; i < node->n_out; i++) {

@@ -16,6 +16,7 @@ struct xc_tape_opts {
     struct xc_pool *pool;         /* NULL = the calling thread */
     const struct xc_kernels *kern;/* NULL = the best */
     const bool *trained;          /* per tensor of the model: has a gradient */
+    bool straight_through;        /* integer linears and attention may be there: backward takes the rounding of their inputs and weights for the identity */
     bool inputs;                  /* gradients of the graph's f32 inputs too */
 };
 

@@ -83,6 +83,7 @@ static enum xc_status measure(struct xc_training *t, double *value, struct xc_er
     }
     if (t->opts->export) XC_TRY(xc_training_export(&exported, t, false, err));
     if (exported) subject.model = exported;
+    if (t->integers) subject.model = xc_integers_model(t->integers);
     status = xc_session_new(&subject.session, subject.model, &session, err);
     if (status == XC_OK) {
         subject.info = subject.session->info;
@@ -105,11 +106,17 @@ static enum xc_status evaluate(struct xc_training *t, struct xc_err *err)
     enum xc_status status;
     bool better;
 
-    if (t->params.ema) xc_params_swap_ema(&t->params);
+    if (t->params.ema) {
+        xc_params_swap_ema(&t->params);
+        if (t->integers) XC_TRY(xc_integers_refresh(t->integers, t->model, err));
+    }
     status = measure(t, &value, err);
     better = status == XC_OK && (!t->sparsify || xc_sparsify_settled(t->sparsify, s->step)) && (isnan(s->best) || (t->lower_is_better ? value < s->best : value > s->best));
     if (better) xc_params_copy(&t->params, t->best, true);
-    if (t->params.ema) xc_params_swap_ema(&t->params);
+    if (t->params.ema) {
+        xc_params_swap_ema(&t->params);
+        if (t->integers && status == XC_OK) status = xc_integers_refresh(t->integers, t->model, err);
+    }
     if (status != XC_OK) return status;
     s->evals++;
     s->bad_evals = better || isnan(s->best) ? 0 : s->bad_evals + 1;
@@ -177,7 +184,7 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
     xc_params_step(&t->params, &t->opts->optimizer, stage_step + 1, rate, norm, t->opts->pool);
     t->state.step++;
     if (t->sparsify) xc_sparsify_weights(t->sparsify, &t->params, t->state.step, t->opts->pool);
-    if (t->objective && t->objective->stepped) t->objective->stepped(t->objective->arg, t);
+    if (t->integers) XC_TRY(xc_integers_refresh(t->integers, t->model, err));
     t->loss = sum;
     t->smooth = t->state.step == t->started_at + 1 ? t->loss : 0.95 * t->smooth + 0.05 * t->loss;
     if (t->state.step > t->total_steps - xc_max_i64(1, t->total_steps / 10)) {
@@ -229,6 +236,7 @@ static enum xc_status train(struct xc_training *t, struct xc_err *err)
     struct xc_train_state *s = &t->state;
     bool stop = s->step >= t->total_steps;
 
+    if (t->integers) XC_TRY(xc_integers_share(t->integers, t->model, err)); /* of a checkpoint's weights, too */
     t->started = now();
     t->started_at = s->step;
     while (!stop) {
@@ -260,6 +268,17 @@ static enum xc_status train(struct xc_training *t, struct xc_err *err)
 }
 
 /* ---- the file ---- */
+/* What was measured: integers of the best weights. */
+static enum xc_status write_integers(struct xc_training *t, const char *to, struct xc_err *err)
+{
+    struct xc_model *m = xc_integers_model(t->integers);
+
+    xc_buf_unref(&m->manifest);
+    m->manifest = xc_buf_ref(t->model->manifest);
+    if (!t->opts->no_golden) XC_TRY(xc_golden_make(&m->golden, m, false, t->opts->pool, err));
+    return xc_save(m, to, false, t->opts->pool, t->opts->progress, NULL, err);
+}
+
 static enum xc_status write_model(struct xc_training *t, const char *to, struct xc_err *err)
 {
     struct xc_model *exported = NULL;
@@ -267,9 +286,11 @@ static enum xc_status write_model(struct xc_training *t, const char *to, struct 
 
     if (t->best) xc_params_copy(&t->params, t->best, false);
     else if (t->params.ema) xc_params_swap_ema(&t->params);
+    if (t->integers) XC_TRY(xc_integers_refresh(t->integers, t->model, err));
     if (t->objective && t->objective->finish) t->objective->finish(t->objective->arg, t);
     XC_TRY(xc_training_manifest(t, err));
     xc_buf_unref(&t->model->golden);
+    if (t->integers) return write_integers(t, to, err);
     if (!t->opts->export) {
         if (t->sparsify) xc_sparsify_finish(t->sparsify, t->model);
         if (!t->opts->no_golden) XC_TRY(xc_golden_make(&t->model->golden, t->model, false, t->opts->pool, err));
@@ -290,7 +311,7 @@ static void fill_result(struct xc_finetune_result *r, const struct xc_training *
     r->tokens = t->state.tokens;
     r->truncated = t->set.truncated;
     r->trained = t->params.total;
-    for (int32_t i = 0; i < t->model->n_tensors; i++) r->parameters += xc_tensor_count(t->model->tensors[i]);
+    for (int32_t i = 0; i < t->graph->model->n_tensors; i++) r->parameters += xc_tensor_count(t->graph->model->tensors[i]);
     r->seconds = now() - t->started;
     r->loss = t->tail_steps ? t->tail_loss / (double)t->tail_steps : t->smooth;
     snprintf(r->metric, sizeof r->metric, "%s", t->metric);
@@ -318,8 +339,8 @@ enum xc_status xc_train_file(const char *from, const char *to, const struct xc_f
     XC_TRY_GOTO(xc_training_init(&t, from, to, opts, objective, err), out);
     if (opts->resume) XC_TRY_GOTO(xc_checkpoint_read(t.checkpoint, t.fingerprint, &t.state, &t.params, t.best, err), out);
     XC_TRY_GOTO(train(&t, err), out);
-    fill_result(result, &t);
     XC_TRY_GOTO(write_model(&t, to, err), out);
+    fill_result(result, &t); /* after what only training needs is gone */
     if (t.sparsify) result->sparsity = xc_sparsify_zeros(t.sparsify);
     unlink(t.checkpoint);
 out:

@@ -16,6 +16,7 @@
 void xc_training_release(struct xc_training *t)
 {
     if (t->tape) xc_tape_free(&t->tape);
+    xc_integers_free(&t->integers);
     xc_sparsify_free(&t->sparsify);
     xc_params_release(&t->params);
     xc_dataset_release(&t->set);
@@ -264,6 +265,7 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     XC_TRY(xc_params_new(&t->params, t->model, t->trained, &t->opts->optimizer, err));
     layer_rates(t);
     tape.trained = t->trained;
+    tape.straight_through = t->integers != NULL;
     XC_TRY(xc_new_array(&t->outs, t->graph->n_outputs, sizeof *t->outs, err));
     XC_TRY(xc_new_array(&t->d_outs, t->graph->n_outputs, sizeof *t->d_outs, err));
     XC_TRY(xc_tape_new(&t->tape, t->graph, &tape, err));

@@ -10,6 +10,7 @@
 #include "compress/train/checkpoint.h"
 #include "compress/train/dataset.h"
 #include "compress/train/finetune.h"
+#include "compress/train/integers.h"
 #include "compress/train/sparsify.h"
 
 enum xc_loss { XC_LOSS_CLASSES = 0, XC_LOSS_SQUARE, XC_LOSS_COSINE, XC_LOSS_CONTRAST };
@@ -32,7 +33,6 @@ struct xc_objective {
     enum xc_status (*prepare)(void *arg, struct xc_training *t, struct xc_err *err);
     /* Of t->batch, after its forward: *sum is its part of the mean over all of the update; d_out[i] is the gradient of output i, NULL = none. */
     enum xc_status (*loss)(void *arg, struct xc_training *t, const struct xc_counts *all, double *sum, struct xc_err *err);
-    void (*stepped)(void *arg, struct xc_training *t);  /* after an update: weights changed. May be NULL */
     void (*log)(void *arg, json_t *line);               /* adds to the line of an update */
     void (*finish)(void *arg, struct xc_training *t);   /* the model that is written: nothing of the training is left in it */
 };
@@ -43,7 +43,8 @@ struct xc_training {
     const char *from;
     const struct xc_task *task;   /* what measures the dev rows; NULL = their loss */
     struct xc_model *model;
-    struct xc_graph *graph;
+    struct xc_graph *graph;       /* of model, or of the one that integers make of it */
+    struct xc_integers *integers; /* training on the arithmetic of the file; NULL = on f32 */
     struct xc_tokenizer *tokenizer;
     struct xc_dataset set, dev;   /* dev: where the loss is its measure */
     struct xc_batches plan, dev_plan;

@@ -60,6 +60,45 @@ for wait in 3 120; do
     rm -f k.xc k.jsonl
 done
 
+# ---- trained on the integers of the file: what was measured is what is in the file ----
+printf 'passes:\n  - quantize: {format: int4, targets: [gather], smooth: no}\n  - quantize: {format: int8, targets: [linear, attention], smooth: no}\n' >both.yaml
+for how in int8 int4 both.yaml; do
+    # shellcheck disable=SC2086
+    run "$XC_BIN" distill teacher.xc -s $spec $small --dev dev.tsv -o q.xc --threads 1 --epochs 3 --lr 2e-3 --quantize $how --json
+    expect_code 0
+    best=$(json '["dev"]["best"]')
+    [ "$(json '["dev"]["best"] > 0.6 and v["parameters"] < 17000')" = True ] || fail "it did not learn"
+    run "$XC_BIN" eval q.xc -t classify -d dev.tsv --json
+    [ "$(json '["metrics"]["accuracy"]["value"]')" = "$best" ] || fail "the file with $how answers otherwise than was measured"
+    run "$XC_BIN" selftest q.xc
+    expect_code 0
+done
+run "$XC_BIN" inspect q.xc
+out_has 'int4/g64'
+out_has 'int8/row'
+# shellcheck disable=SC2086
+run "$XC_BIN" distill teacher.xc -s $spec $small --dev dev.tsv -o q2.xc --threads 3 --epochs 3 --lr 2e-3 --quantize both.yaml
+cmp -s q.xc q2.xc || fail "3 threads train otherwise on integers"
+# shellcheck disable=SC2086
+"$XC_BIN" distill teacher.xc -s $spec $small --dev dev.tsv -o k.xc --epochs 3 --lr 2e-3 --quantize both.yaml --checkpoint-every 1 --log k.jsonl >/dev/null 2>&1 &
+pid=$!
+while [ "$(cat k.jsonl 2>/dev/null | wc -l)" -lt 60 ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+kill -9 $pid 2>/dev/null
+wait $pid 2>/dev/null
+# shellcheck disable=SC2086
+[ -e k.xc ] || run "$XC_BIN" distill teacher.xc -s $spec $small --dev dev.tsv -o k.xc --epochs 3 --lr 2e-3 --quantize both.yaml --checkpoint-every 1 --resume
+cmp -s q.xc k.xc || fail "the resumed training on integers ends otherwise"
+rm -f k.xc k.jsonl
+printf 'passes:\n  - quantize: {format: int8}\n' >smooth.yaml
+# shellcheck disable=SC2086
+run "$XC_BIN" distill teacher.xc -s $spec $small -o x.xc --quantize smooth.yaml
+expect_failure "needs 'smooth: no'"
+err_has 'smooth.yaml:2'
+printf 'passes:\n  - drop_layers: {keep: 1, by: last}\n' >drop.yaml
+# shellcheck disable=SC2086
+run "$XC_BIN" distill teacher.xc -s $spec $small -o x.xc --quantize drop.yaml
+expect_failure "only pass 'quantize'"
+
 # ---- every loss in one recipe, two teachers, several files ----
 cat >all.yaml <<'END'
 task: classify

@@ -12,9 +12,11 @@
 
 #include "compress/distill/distill_recipe.h"
 #include "compress/grad/grad_relation.h"
+#include "compress/grad/tape.h"
 #include "compress/train/loss.h"
 #include "formats/formats.h"
 #include "runtime/graph/run.h"
+#include "xcompress/compress.h"
 
 struct distill_vector {
     const char *name;
@@ -291,6 +293,76 @@ static void test_specs(void **state)
     xc_model_free(&t);
 }
 
+/* ---- straight through integers ---- */
+/* dx = dy Wq and dW = dy^T x, with Wq what the integers stand for and x what came before rounding; forward is the runtime's integer linear. */
+static void test_straight_through(void **state)
+{
+    enum { R = 5, K = 40, N = 24 };
+    static const int64_t dim[2] = { N, K };
+    static int32_t start[2] = { 0, R };
+    struct xc_model *m, *before;
+    struct xc_graph *g;
+    struct xc_recipe *recipe;
+    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
+    struct xc_compress_result result;
+    int32_t space, x, y, w;
+    float *data = lcg(7, R * K), *dy = lcg(8, R * N), *copy = malloc(R * N * sizeof *copy), *dw = calloc(N * K, sizeof *dw), *numbers = lcg(9, N * K), wq[N * K];
+    const bool trained[1] = { true };
+    const struct xc_ragged rag = { .start = start, .n_seq = 1 };
+    const struct xc_view in = { .data = data, .rows = R, .cols = K };
+    struct xc_tape *tape;
+    struct xc_view out;
+
+    (void)state;
+    OK(xc_model_new(&before, &err));
+    OK(xc_model_add_graph(before, &g, "encode", &err));
+    OK(xc_graph_add_space(g, &space, &(struct xc_space){ .name = "tokens", .map = XC_MAP_INPUT }, &err));
+    OK(xc_graph_add_input(g, &x, "x", space, K, XC_DTYPE_F32, &err));
+    OK(xc_model_add_tensor(before, &w, "w", 2, dim, &err));
+    OK(xc_tensor_set_f32(before->tensors[w], numbers, &err));
+    OK(xc_graph_add_node(g, &y, "linear", "l", (struct xc_ref[]){ xc_val(x), xc_ten(w) }, 2, NULL, &err));
+    OK(xc_graph_add_output(g, y, &err));
+    OK(xc_recipe_new(&recipe, &err));
+    OK(xc_recipe_add(recipe, "quantize", &err));
+    OK(xc_recipe_set(recipe, "smooth", "no", &err));
+    opts.recipe = recipe;
+    opts.no_golden = true;
+    OK(xc_compress_model(&m, before, NULL, false, &opts, &result, &err));
+    xc_compress_result_release(&result);
+    g = xc_model_find_graph(m, "encode");
+    assert_int_not_equal(g->nodes[0].in[0].range.mode, XC_RANGE_NONE);
+    assert_int_equal(xc_tape_new(&tape, g, &(struct xc_tape_opts){ .trained = trained }, &err), XC_E_UNSUPPORTED);
+    OK(xc_tape_new(&tape, g, &(struct xc_tape_opts){ .trained = trained, .inputs = true, .straight_through = true }, &err));
+    xc_tape_bind(tape, w, dw);
+    OK(xc_tape_forward(tape, &in, &rag, 1, true, 0, 0, &out, &err));
+    memcpy(copy, dy, R * N * sizeof *copy);
+    OK(xc_tape_backward(tape, &copy, &err));
+    OK(xc_tensor_to_f32(m->tensors[w], wq, &err));
+    for (int r = 0; r < R; r++)
+        for (int k = 0; k < K; k++) {
+            double want = 0;
+
+            for (int n = 0; n < N; n++) want += (double)dy[r * N + n] * (double)wq[n * K + k];
+            assert_true(fabs((double)xc_tape_input_gradient(tape, x)[r * K + k] - want) < 1e-4);
+        }
+    for (int n = 0; n < N; n++)
+        for (int k = 0; k < K; k++) {
+            double want = 0;
+
+            for (int r = 0; r < R; r++) want += (double)dy[r * N + n] * (double)data[r * K + k];
+            assert_true(fabs((double)dw[n * K + k] - want) < 1e-4);
+        }
+    xc_tape_free(&tape);
+    xc_model_free(&m);
+    xc_model_free(&before);
+    xc_recipe_free(&recipe);
+    free(data);
+    free(dy);
+    free(copy);
+    free(dw);
+    free(numbers);
+}
+
 /* ---- recipes ---- */
 static void test_recipes(void **state)
 {
@@ -300,7 +372,7 @@ static void test_recipes(void **state)
         { "task: pair\nstudnet: x\n", "studnet", "r:2:" }, { "task: sing\n", "must be one of classify", "r:1:" }, { "stages:\n  - name: a\n    losses: {hiden: 1}\n", "hiden", "r:3:" },
         { "stages:\n  - name: a\n    losses: {hidden: 0}\n", "no loss of this stage", "r:3:" }, { "stages: []\n", "empty list", "r:1:" }, { "dropout: 2\n", "must be a number from 0 to 0.99", "r:1:" },
         { "layers: [1, x]\n", "neither 'uniform' nor", "r:1:" }, { "augment:\n  conut: 3\n", "conut", "r:2:" }, { "stages:\n  - losses: {hidden: 1}\n", "needs 'name'", "r:2:" },
-        { "batch_tokens: 1.5\n", "whole number", "r:1:" }, { "quantize: int3\n", "must be one of int8, int4", "r:1:" },
+        { "batch_tokens: 1.5\n", "whole number", "r:1:" },
     };
     struct xc_distill_opts o = XC_DISTILL_DEFAULT;
     struct xc_arena arena;
@@ -327,7 +399,7 @@ static void test_recipes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_relations), cmocka_unit_test(test_rows), cmocka_unit_test(test_students), cmocka_unit_test(test_head_rank), cmocka_unit_test(test_specs), cmocka_unit_test(test_recipes),
+        cmocka_unit_test(test_relations), cmocka_unit_test(test_rows), cmocka_unit_test(test_students), cmocka_unit_test(test_head_rank), cmocka_unit_test(test_specs), cmocka_unit_test(test_straight_through), cmocka_unit_test(test_recipes),
     };
     int failed;
 
