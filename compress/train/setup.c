@@ -222,7 +222,7 @@ static enum xc_status sparsify(struct xc_training *t, struct xc_err *err)
     XC_TRY(xc_new_array(&ignored, t->model->n_tensors, sizeof *ignored, err));
     status = XC_OK;
     for (size_t i = 0; i < o->n_ignore && status == XC_OK; i++) status = mark_tensors(t, o->ignore[i], ignored, true, "left unpruned", err);
-    if (status == XC_OK) status = xc_sparsify_new(&t->sparsify, t->graph, t->trained, ignored, o, err);
+    if (status == XC_OK) status = xc_sparsify_new(&t->sparsify, xc_model_find_graph(t->model, "encode"), t->trained, ignored, o, err);
     xc_free(ignored);
     return status;
 }
