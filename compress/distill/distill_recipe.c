@@ -67,6 +67,16 @@ static const struct key augment_keys[] = {
     { NULL, TEXT, 0, 0, 0, NULL },
 };
 
+#define PRUNE(f) offsetof(struct xc_sparsify_opts, f)
+static const struct key prune_keys[] = {
+    { "what", TEXT, PRUNE(prune), 0, 0, NULL },
+    { "begin", NUMBER, PRUNE(begin), 0, 1, NULL },
+    { "end", NUMBER, PRUNE(end), 0, 1, NULL },
+    { "every", COUNT, PRUNE(every), 0, 1e9, NULL },
+    { NULL, TEXT, 0, 0, 0, NULL },
+};
+static const char *const thresholds[] = { "layer", "global", NULL };
+
 static enum xc_status at(const struct reader *r, const struct xc_yaml *n, enum xc_status status)
 {
     if (status == XC_OK || status == XC_E_NOMEM) return status;
@@ -247,6 +257,23 @@ static enum xc_status read_choices(const struct reader *r, const struct xc_yaml 
     return XC_OK;
 }
 
+/* Training with masks, as finetune --prune. */
+static enum xc_status read_prune(const struct reader *r, const struct xc_yaml *map)
+{
+    struct xc_sparsify_opts *o = &r->o->train.sparsify;
+    const struct xc_yaml *n;
+    int over = 0;
+
+    XC_TRY(xc_yaml_want(r->name, map, XC_YAML_MAPPING, r->err));
+    if (!xc_yaml_member(map, "what")) return at(r, map, xc_fail(r->err, XC_E_FORMAT, "'prune' needs 'what', such as magnitude=2:4"));
+    *o = (struct xc_sparsify_opts){ .begin = 0.05, .end = 0.6 };
+    XC_TRY(read_keys(r, o, map, prune_keys));
+    if ((n = xc_yaml_member(map, "threshold"))) XC_TRY(choice_of(r, &over, n, thresholds));
+    o->global = over == 1;
+    if ((n = xc_yaml_member(map, "ignore"))) XC_TRY(read_list(r, &o->ignore, &o->n_ignore, n));
+    return xc_yaml_no_unknown(r->name, map, "what, begin, end, every, threshold, ignore", r->err);
+}
+
 static enum xc_status read_root(const struct reader *r, const struct xc_yaml *root)
 {
     const struct xc_yaml *n;
@@ -270,6 +297,7 @@ static enum xc_status read_root(const struct reader *r, const struct xc_yaml *ro
     if ((n = xc_yaml_member(root, "data"))) XC_TRY(read_list(r, &r->o->data, &r->o->n_data, n));
     if ((n = xc_yaml_member(root, "freeze"))) XC_TRY(read_list(r, &r->o->train.freeze, &r->o->train.n_freeze, n));
     if ((n = xc_yaml_member(root, "layers"))) XC_TRY(read_layers(r, n));
+    if ((n = xc_yaml_member(root, "prune"))) XC_TRY(read_prune(r, n));
     if ((n = xc_yaml_member(root, "stages"))) XC_TRY(read_stages(r, n));
     if ((n = xc_yaml_member(root, "augment"))) {
         XC_TRY(xc_yaml_want(r->name, n, XC_YAML_MAPPING, r->err));
@@ -279,7 +307,7 @@ static enum xc_status read_root(const struct reader *r, const struct xc_yaml *ro
     }
     return xc_yaml_no_unknown(r->name, root,
                               "task, student, init, data, dev, metric, layers, relation_heads, temperature, stages, augment, quantize, batch_tokens, batch_rows, accumulate, max_tokens, eval_every, "
-                              "patience, dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, freeze, seed",
+                              "patience, dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, freeze, prune, seed",
                               r->err);
 }
 

@@ -99,6 +99,31 @@ printf 'passes:\n  - drop_layers: {keep: 1, by: last}\n' >drop.yaml
 run "$XC_BIN" distill teacher.xc -s $spec $small -o x.xc --quantize drop.yaml
 expect_failure "only pass 'quantize'"
 
+# ---- pruned while distilled: sparse int8, measured as it is written ----
+cat >prune.yaml <<'END'
+quantize: int8
+prune: {what: movement=0.75@16x4, end: 0.5, every: 3, ignore: ["encoder.layer.0.attention"]}
+END
+for threads in 1 3; do
+    # shellcheck disable=SC2086
+    run "$XC_BIN" distill teacher.xc -r prune.yaml -s layers=2,hidden=32,heads=2,ffn=64 $small --dev dev.tsv -o p$threads.xc --threads $threads --epochs 2 --lr 2e-3 --json
+    expect_code 0
+done
+best=$(json '["dev"]["best"]')
+cmp -s p1.xc p3.xc || fail "3 threads prune otherwise"
+run "$XC_BIN" inspect p1.xc
+out_has 'int8/row block 16x4'
+run "$XC_BIN" eval p1.xc -t classify -d dev.tsv --json
+[ "$(json '["metrics"]["accuracy"]["value"]')" = "$best" ] || fail "eval of the sparse int8 student measures something else"
+printf 'prune: {end: 0.5}\n' >bad.yaml
+# shellcheck disable=SC2086
+run "$XC_BIN" distill teacher.xc -r bad.yaml -s $spec $small -o x.xc
+expect_failure "'prune' needs 'what'"
+printf 'prune: {what: magnitude=2:4, when: 1}\n' >bad.yaml
+# shellcheck disable=SC2086
+run "$XC_BIN" distill teacher.xc -r bad.yaml -s $spec $small -o x.xc
+expect_failure "'when'"
+
 # ---- every loss in one recipe, two teachers, several files ----
 cat >all.yaml <<'END'
 task: classify
