@@ -209,7 +209,7 @@ static enum xc_status load(void *arg, struct xc_training *t, const struct xc_hea
     xc_buf_unref(&t->model->golden);
     if (!t->model->tokenizer) return xc_fail(err, XC_E_UNSUPPORTED, "the student has no tokenizer");
     for (int32_t i = 0; i < d->n_teachers; i++) XC_TRY(map_tokens(&d->teacher[i], t->model, err));
-    if (d->opts->quantize) XC_TRY(xc_integers_new(&t->integers, t->model, d->opts->quantize, d->opts->train.seed, d->opts->train.pool, err));
+    if (d->opts->quantize && !d->train.export) XC_TRY(xc_integers_new(&t->integers, t->model, d->opts->quantize, d->opts->train.seed, d->opts->train.pool, err));
     XC_TRY(xc_terms_make(&d->terms, t->integers ? xc_integers_model(t->integers) : t->model, d->teacher, d->opts, err));
     *graph = d->terms.graph;
     if (t->integers) XC_TRY(copy_projections(t->model, xc_integers_model(t->integers), err));
@@ -323,6 +323,8 @@ static enum xc_status check(const struct xc_distill_opts *o, struct xc_err *err)
         if (!(sum > 0)) return xc_fail(err, XC_E_ARG, "no loss of stage '%s' has a weight: there is nothing to learn", o->stage[i].name);
         if (o->stage[i].epochs < 1) return xc_fail(err, XC_E_ARG, "stage '%s' needs at least one epoch", o->stage[i].name);
     }
+    if (o->quantize && o->train.sparsify.prune && strcmp(o->quantize, "int8") != 0 && strcmp(o->quantize, "int4") != 0)
+        return xc_fail(err, XC_E_UNSUPPORTED, "a student that is pruned while it is distilled is written as int8 or int4, not by a recipe ('%s')", o->quantize);
     if (wants_labels(o) && !strcmp(o->train.task, "mlm")) return xc_fail(err, XC_E_UNSUPPORTED, "loss 'labels' is not there for task 'mlm'");
     if (wants_labels(o) && !strcmp(o->train.task, "embed") && o->augment.count) return xc_fail(err, XC_E_UNSUPPORTED, "augmented pairs have no scores of their own: leave loss 'labels' out, or the augmentation");
     return XC_OK;
@@ -348,6 +350,7 @@ enum xc_status xc_distill_file(const char *to, const struct xc_distill_opts *o, 
     d.train.more_data = o->data + 1;
     d.train.n_more_data = o->n_data - 1;
     d.train.no_labels = !wants_labels(o);
+    if (o->quantize && o->train.sparsify.prune) d.train.export = o->quantize; /* sparse encodings follow from the zeros: quantized when measured and written */
     d.train.stages = d.stages;
     d.train.n_stages = o->n_stages;
     if (status == XC_OK) status = xc_train_file(xc_student_is_spec(o->student) ? o->teachers[0] : o->student, to, &d.train, &objective, result, err);

@@ -2,6 +2,8 @@
  * After training on f32 weights; zeros of training with masks choose the sparse encodings. */
 #include <string.h>
 
+#include <string.h>
+
 #include "compress/train/setup.h"
 #include "xcompress/compress.h"
 
@@ -20,6 +22,7 @@ enum xc_status xc_training_export(struct xc_model **out, const struct xc_trainin
     opts.seed = t->opts->seed;
     opts.pool = t->opts->pool;
     XC_TRY(xc_model_clone(&marked, t->model, err)); /* its tensors say where zeros lie, while training goes on with plain ones */
+    if (strcmp(t->graph->name, "encode") != 0) xc_model_remove_graph(marked, t->graph->name); /* what only training needs */
     if (t->sparsify && xc_sparsify_settled(t->sparsify, t->state.step)) xc_sparsify_finish(t->sparsify, marked);
     if (strcmp(t->graph->name, "encode") != 0) { /* what only training needs */
         xc_model_remove_graph(marked, t->graph->name);

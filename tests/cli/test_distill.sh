@@ -115,6 +115,10 @@ run "$XC_BIN" inspect p1.xc
 out_has 'int8/row block 16x4'
 run "$XC_BIN" eval p1.xc -t classify -d dev.tsv --json
 [ "$(json '["metrics"]["accuracy"]["value"]')" = "$best" ] || fail "eval of the sparse int8 student measures something else"
+printf 'prune: {what: magnitude=2:4}\n' >nm.yaml
+# shellcheck disable=SC2086
+run "$XC_BIN" distill teacher.xc -r nm.yaml -s $spec $small -o x.xc --quantize both.yaml
+expect_failure 'not by a recipe'
 printf 'prune: {end: 0.5}\n' >bad.yaml
 # shellcheck disable=SC2086
 run "$XC_BIN" distill teacher.xc -r bad.yaml -s $spec $small -o x.xc
