@@ -52,9 +52,9 @@ suite() { # NAME BUILD TEST-OPTIONS -- MESON-OPTIONS
 }
 
 suite "gcc, release" gcc "" -Dwerror=true
-CC=clang suite "clang, release, warnings are errors" clang "--suite unit --suite kernels" -Dwerror=true
+CC=clang suite "clang, release, warnings are errors" clang "--suite kernels" -Dwerror=true
 CC=clang suite "AddressSanitizer and UndefinedBehaviorSanitizer" asan "--timeout-multiplier 6" -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized
-CC=clang suite "ThreadSanitizer" tsan "--suite unit --timeout-multiplier 8" -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized
+CC=clang suite "ThreadSanitizer" tsan "--suite threads --timeout-multiplier 8" -Db_sanitize=thread -Db_lundef=false -Dbuildtype=debugoptimized
 CC=clang suite "fuzzers, some seconds each" fuzz "--suite fuzz --timeout-multiplier 4" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debugoptimized
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
