@@ -51,7 +51,7 @@ static double seconds(void)
 static struct xc_work work_of(struct job *j, const struct xc_recipe_pass *spec)
 {
     return (struct xc_work){ .model = j->model, .spec = spec, .opts = j->opts, .layers = j->result->layers, .want = j->want, .texts = j->texts.n ? &j->texts : NULL,
-                             .ranges = j->ranges.bins ? &j->ranges : NULL, .result = j->result, .sense = j->sense, .side = j->side, .stage = j->stage };
+                             .before = j->before, .ranges = j->ranges.bins ? &j->ranges : NULL, .result = j->result, .sense = j->sense, .side = j->side, .stage = j->stage };
 }
 
 static enum xc_status size_with(void *arg, uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, const double *packed, struct xc_err *err);

@@ -47,6 +47,7 @@ struct xc_work {
     struct xc_layer_report *layers; /* one per tensor of the model, same order */
     struct xc_encoding *want;       /* the same: the encoding each tensor will have; plan() sets it, apply() makes it so */
     const struct xc_texts *texts;   /* calibration texts; NULL when none were given */
+    struct xc_model *before;        /* with texts, in apply(): the model as the pass found it, its weights perhaps still in their file; else NULL */
     const struct xc_ranges *ranges; /* activations seen on them, in apply() of a pass that needs_ranges; else NULL */
     struct xc_compress_result *result;
     const struct xc_sense *sense;   /* what prepare() measured the model by; NULL = nothing */

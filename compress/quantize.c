@@ -7,10 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/hessian.h"
 #include "compress/int8.h"
 #include "compress/quantize.h"
-#include "compress/quantize_grouped.h"
+#include "compress/quantize_walk.h"
 #include "runtime/graph/grouped.h"
 #include "compress/sparse.h"
 
@@ -25,12 +24,18 @@ static const struct xc_pass_option options[] = {
     { .name = "candidates", .help = "mixed: encodings to choose from; f16 only where a drop cannot be met without it", .def = "int8,int4/g32,int4/g64,int4/g128,int3/g32,int3/g64,int2/g32,int2/g64,f16",
       .choices = "int8|int4/g32|int4/g64|int4/g128|int4/g256|int3/g32|int3/g64|int3/g128|int2/g32|int2/g64|f16", .list = true },
     { .name = "embeddings", .help = "number format of tables", .def = "same", .choices = "same|int8|int4" },
+    { .name = "embedding_bits", .help = "int8 tables: bits a number on average after --store small, which their steps are chosen for (finer for rows that calibration texts read more); 0 = the finest step",
+      .def = "0", .min = 0, .max = 8 },
     { .name = "group", .help = "below int8: inputs that share a scale", .def = "64", .choices = "32|64|128|256" },
     { .name = "zero_point", .help = "below int8: a zero point a group, too", .def = "no", .choices = "yes|no" },
     { .name = "method", .help = "below int8: scales by the largest magnitude, by a search for the least squared error, or that and each rounding error taken out of what is not rounded yet "
       "(needs calibration texts)", .def = "search", .choices = "nearest|search|gptq" },
     { .name = "act_order", .help = "gptq: inputs of largest norm first", .def = "yes", .choices = "yes|no" },
     { .name = "damp", .help = "gptq: share of the mean of the Hessian's diagonal that is added to it", .def = "0.01", .min = 1e-6, .max = 1 },
+    { .name = "fit", .help = "below int8, with texts: before rounding, weights and biases are fitted to what the linear gave in the model as it was; so each layer makes up for those before it",
+      .def = "yes", .choices = "yes|no" },
+    { .name = "fit_damp", .help = "fit: how firmly weights are held where they are, in mean squares of an input", .def = "0.3", .min = 1e-6, .max = 100 },
+    { .name = "bias", .help = "below int8, with texts: biases take the mean of the rounding's error", .def = "correct", .choices = "correct|keep" },
     { .name = "activations", .help = "inputs of linears: one scale a row at run time, or one calibrated scale", .def = "row", .choices = "row|static" },
     { .name = "range", .help = "static: the range is the largest magnitude seen, a percentile of the magnitudes, or the one of least squared error", .def = "mse",
       .choices = "absmax|percentile|mse" },
@@ -314,120 +319,9 @@ out:
     return status;
 }
 
-/* ---- groups ---- */
-#define HESSIANS ((size_t)256 << 20) /* bytes of Hessians held at a time, unless one alone is larger */
-
-static bool is_due(const struct xc_work *w, int32_t t)
-{
-    const struct xc_tensor *tensor = w->model->tensors[t];
-
-    return xc_is_grouped(&w->want[t]) && !(tensor->part[XC_PART_DATA] && xc_is_grouped(&tensor->enc));
-}
-
-/* The value of graph "encode" that a linear multiplies by tensor t; -1 = none. */
-static int32_t value_of(const struct xc_model *m, const struct xc_uses *uses, int32_t t)
-{
-    for (int32_t u = uses->first[t]; u < uses->first[t + 1]; u++) {
-        const struct xc_graph *g = m->graphs[uses->use[u].graph];
-        const struct xc_node *node = &g->nodes[uses->use[u].node];
-
-        if (!strcmp(g->name, "encode") && is_op(node, "linear") && node->in[0].kind == XC_REF_VALUE) return node->in[0].id;
-    }
-    return -1;
-}
-
-/* How much each input counts: its squared norm, and a little for those that the texts do not reach. */
-static enum xc_status input_weights(float **out, const float *norm2, int64_t K, struct xc_err *err)
-{
-    double mean = 0;
-
-    *out = NULL;
-    for (int64_t k = 0; k < K; k++) mean += (double)norm2[k] / (double)K;
-    if (!(mean > 0)) return XC_OK;
-    *out = xc_malloc((size_t)K * sizeof **out);
-    if (!*out) return xc_fail_nomem(err, (size_t)K * sizeof **out);
-    for (int64_t k = 0; k < K; k++) (*out)[k] = (float)((double)norm2[k] / mean + 0.01);
-    return XC_OK;
-}
-
-static enum xc_status quantize_groups(struct xc_work *w, int32_t t, const float *h, const float *norm2, struct xc_err *err)
-{
-    const struct xc_encoding *e = &w->want[t];
-    const int64_t K = xc_tensor_cols(w->model->tensors[t]);
-    struct xc_grouped_how how = { .lowbit = { .bits = xc_format_traits((enum xc_format)e->format)->bits, .affine = e->zero_point, .search = !xc_recipe_is(w->spec, "method", "nearest"),
-                                              .ternary = e->format == XC_FMT_S2 && xc_recipe_is(w->spec, "format", "ternary") } };
-    struct xc_gptq gptq = { 0 };
-    float *weight = NULL;
-    enum xc_status status = norm2 ? input_weights(&weight, norm2, K, err) : XC_OK;
-
-    how.weight = weight;
-    if (status == XC_OK && h && weight) {
-        status = xc_gptq_init(&gptq, h, weight, K, e->group, xc_recipe_number(w->spec, "damp"), xc_recipe_is(w->spec, "act_order", "yes"), err);
-        how.gptq = &gptq;
-    }
-    if (status == XC_OK) status = xc_quantize_grouped(w, t, &how, err);
-    xc_gptq_release(&gptq);
-    xc_free(weight);
-    return status == XC_OK ? XC_OK : xc_fail_at(err, status, "tensor '%s'", w->model->tensors[t]->name);
-}
-
 enum xc_status xc_quantize_tensor(struct xc_work *w, int32_t t, struct xc_err *err)
 {
-    return xc_is_grouped(&w->want[t]) ? quantize_groups(w, t, NULL, NULL, err) : quantize_tensor(w, t, err);
-}
-
-/* Weights by what they read: as many values at a time as their Hessians fit the memory allowed, in the order of the graph. */
-static enum xc_status quantize_weighted(struct xc_work *w, const struct xc_uses *uses, struct xc_err *err)
-{
-    const struct xc_graph *g = xc_model_find_graph(w->model, "encode");
-    const bool full = xc_recipe_is(w->spec, "method", "gptq");
-    uint8_t *want = g ? xc_calloc((size_t)g->n_values + 1, 1) : NULL, *needed = g ? xc_calloc((size_t)g->n_values + 1, 1) : NULL;
-    enum xc_status status = !g || (want && needed) ? XC_OK : xc_fail_nomem(err, (size_t)g->n_values);
-
-    for (int32_t t = 0; t < w->model->n_tensors && g && status == XC_OK; t++)
-        if (is_due(w, t) && value_of(w->model, uses, t) >= 0) needed[value_of(w->model, uses, t)] = 1;
-    for (int32_t v = 0; g && status == XC_OK && v < g->n_values;) {
-        struct xc_hessians hessians = { 0 };
-        size_t bytes = 0;
-        bool any = false;
-
-        memset(want, 0, (size_t)g->n_values);
-        for (; v < g->n_values; v++) {
-            const size_t one = full ? (size_t)g->values[v].cols * (size_t)g->values[v].cols * sizeof(float) : 0;
-
-            if (!needed[v]) continue;
-            if (any && bytes + one > HESSIANS) break;
-            want[v] = full ? XC_HESSIAN_FULL : XC_HESSIAN_DIAGONAL;
-            bytes += one;
-            any = true;
-        }
-        if (!any) break;
-        status = xc_hessians_make(&hessians, w->model, want, w->texts, w->opts, err);
-        for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) {
-            const int32_t value = is_due(w, t) ? value_of(w->model, uses, t) : -1;
-
-            if (value >= 0 && want[value]) status = quantize_groups(w, t, hessians.h[value], hessians.norm2[value], err);
-        }
-        xc_hessians_release(&hessians);
-    }
-    xc_free(want);
-    xc_free(needed);
-    return status;
-}
-
-static enum xc_status quantize_all_groups(struct xc_work *w, struct xc_err *err)
-{
-    struct xc_uses uses = { 0 };
-    enum xc_status status = XC_OK;
-
-    if (w->texts && !xc_recipe_is(w->spec, "method", "nearest")) {
-        XC_TRY(xc_uses_make(&uses, w->model, err));
-        status = quantize_weighted(w, &uses, err);
-        xc_uses_release(&uses);
-    }
-    for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++)
-        if (is_due(w, t)) status = quantize_groups(w, t, NULL, NULL, err);
-    return status;
+    return xc_is_grouped(&w->want[t]) ? xc_quantize_alone(w, t, err) : quantize_tensor(w, t, err);
 }
 
 /* ---- nodes ---- */
@@ -462,8 +356,9 @@ static enum xc_status set_range(struct xc_work *w, struct xc_graph *g, int32_t n
     return xc_fail(err, XC_E_UNSUPPORTED, "the calibration texts never reach '%s' of graph '%s', so it can have no static range", g->nodes[n].name, g->name);
 }
 
-static enum xc_status set_nodes(struct xc_work *w, const struct xc_scope *scope, struct xc_err *err)
+static enum xc_status set_nodes(struct xc_work *w, const void *arg, struct xc_err *err)
 {
+    const struct xc_scope *scope = arg;
     struct xc_model *m = w->model;
 
     for (int32_t g = 0; g < m->n_graphs; g++)
@@ -489,13 +384,12 @@ static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
     for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) {
         const struct xc_tensor *tensor = w->model->tensors[t];
 
-        if (w->want[t].format != XC_FMT_S8 || (tensor->part[XC_PART_DATA] && tensor->enc.format == XC_FMT_S8) || xc_work_resume(w, t)) continue;
+        if (w->want[t].format != XC_FMT_S8 || xc_quantize_coarse(w, t) || (tensor->part[XC_PART_DATA] && tensor->enc.format == XC_FMT_S8) || xc_work_resume(w, t)) continue;
         status = quantize_tensor(w, t, err);
         if (status == XC_OK) status = xc_work_keep(w, t, err);
     }
-    if (status == XC_OK) status = quantize_all_groups(w, err);
     if (status == XC_OK && xc_recipe_is(w->spec, "format", "mixed")) status = xc_mixed_plain(w, err);
-    if (status == XC_OK) status = set_nodes(w, &scope, err);
+    if (status == XC_OK) status = xc_quantize_walk(w, set_nodes, &scope, err);
     xc_scope_release(&scope);
     return status == XC_OK && xc_recipe_is(w->spec, "format", "mixed") ? xc_mixed_finish(w, err) : status;
 }
