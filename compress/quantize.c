@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/calibrate.h"
 #include "compress/int8.h"
 #include "compress/quantize.h"
 #include "compress/quantize_walk.h"

@@ -412,7 +412,9 @@ enum xc_status xc_quantize_walk(struct xc_work *w, enum xc_status (*settle)(stru
 
     k.g = xc_model_find_graph(w->model, "encode");
     k.g0 = w->before ? xc_model_find_graph(w->before, "encode") : NULL;
-    const bool texts = w->texts && k.g && k.g0;
+    bool texts = false; /* are there any, and something that asks for them? */
+
+    for (int32_t t = 0; w->texts && k.g && k.g0 && t < w->model->n_tensors; t++) texts |= xc_quantize_coarse(w, t) || (is_due(w, t) && !option(w, "method", "nearest"));
 
     if (texts) status = xc_uses_make(&uses, w->model, err);
     if (texts && status == XC_OK) status = load(&k, err);
