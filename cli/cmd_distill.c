@@ -9,7 +9,7 @@
 #include "formats/json.h"
 
 struct distill_opts {
-    const char *out, *recipe, *student, *dev, *metric, *layers, *log, *checkpoint, *cache, *masked, *quantize;
+    const char *out, *recipe, *student, *from, *dev, *metric, *layers, *log, *checkpoint, *cache, *masked, *quantize;
     struct cli_list data, teacher;
     int task, init;
     int64_t epochs, batch_tokens, max_steps, eval_every, checkpoint_every, max_tokens, augment, threads, seed;
@@ -26,6 +26,7 @@ static const struct cli_opt table[] = {
     CLI_STRING(struct distill_opts, recipe, 'r', "recipe", "FILE", NULL, "stages, losses and everything below as YAML (docs/distillation.md); what is given here comes before it"),
     CLI_CHOICE(struct distill_opts, task, 't', "task", tasks, "recipe", "what the teacher does; embed is for texts alone"),
     CLI_STRING(struct distill_opts, student, 's', "student", "SPEC", NULL, "layers=3,hidden=312,heads=12,ffn=1200 (also head_width=, take=2:4:6): made of the teacher; or a model"),
+    CLI_STRING(struct distill_opts, from, 0, "student-from", "MODEL", NULL, "the f32 model that SPEC makes the student of; the teacher when not given"),
     CLI_LIST(struct distill_opts, data, 'd', "data", "FILE", "training rows: .tsv with a header, .conll for tag, lines of text; labels are not needed; may be repeated"),
     CLI_STRING(struct distill_opts, dev, 0, "dev", "FILE", NULL, "labelled rows that are only measured: the best weights on them are kept"),
     CLI_STRING(struct distill_opts, out, 'o', "output", "FILE", NULL, "the .xc file to write"),
@@ -95,6 +96,7 @@ static enum xc_status gather(struct xc_distill_opts *d, struct xc_arena *arena, 
     if (o->task) d->train.task = tasks[o->task];
     if (!d->train.task) return xc_fail(err, XC_E_ARG, "give --task, or a recipe that has one");
     if (o->student) d->student = o->student;
+    if (o->from) d->student_from = o->from;
     if (o->data.n) {
         d->data = o->data.items;
         d->n_data = o->data.n;

@@ -161,18 +161,31 @@ static enum xc_status run_teacher(struct xc_teacher *teacher, const struct xc_ba
 }
 
 /* ---- the objective ---- */
+static enum xc_status make_student(const struct xc_distill_opts *o, struct xc_model **out, const struct xc_model *from, const char *path, struct xc_err *err)
+{
+    for (int32_t i = 0; i < from->n_tensors; i++)
+        if (from->tensors[i]->enc.format > XC_FMT_BF16) {
+            xc_fail(err, XC_E_UNSUPPORTED, "the model is quantized, and a student is made of its weights: name the f32 model (--student-from), or a student's file");
+            return xc_fail_at(err, XC_E_UNSUPPORTED, "%s", path);
+        }
+    return xc_student_make(out, from, o->student, o->init, o->train.seed, err);
+}
+
 static enum xc_status load_student(struct distill *d, struct xc_training *t, const struct xc_head_opts *head, struct xc_err *err)
 {
     const struct xc_distill_opts *o = d->opts;
+    struct xc_teacher source = { 0 };
+    enum xc_status status;
 
-    if (xc_student_is_spec(o->student)) {
-        for (int32_t i = 0; i < d->teacher[0].model->n_tensors; i++)
-            if (d->teacher[0].model->tensors[i]->enc.format > XC_FMT_BF16) {
-                xc_fail(err, XC_E_UNSUPPORTED, "the teacher is quantized, and a student is made from its weights: name an f32 teacher, or a student's file");
-                return xc_fail_at(err, XC_E_UNSUPPORTED, "%s", d->teacher[0].path);
-            }
-        return xc_student_make(&t->model, d->teacher[0].model, o->student, o->init, o->train.seed, err);
+    if (xc_student_is_spec(o->student) && o->student_from) {
+        status = open_teacher(d, &source, o->student_from, head, err);
+        if (status == XC_OK) status = same_labels(source.model, d->teacher[0].model, o->student_from, err);
+        if (status == XC_OK) status = make_student(o, &t->model, source.model, o->student_from, err);
+        if (source.run) xc_run_free(&source.run);
+        if (source.model) xc_model_free(&source.model);
+        return status;
     }
+    if (xc_student_is_spec(o->student)) return make_student(o, &t->model, d->teacher[0].model, d->teacher[0].path, err);
     XC_TRY(xc_head_load(&t->model, o->student, head, &t->new_head, err));
     return same_labels(t->model, d->teacher[0].model, o->student, err);
 }
@@ -255,6 +268,12 @@ static enum xc_status prepare(void *arg, struct xc_training *t, struct xc_err *e
           json_object_set_new(facts, "relation_heads", json_integer(o->relation_heads)) != 0 || json_object_set_new(facts, "augment", json_integer((json_int_t)o->augment.count)) != 0 ||
           json_object_set_new(facts, "augment_probability", xc_json_new_number(o->augment.probability)) != 0 ||
           json_object_set_new(facts, "augment_candidates", json_integer((json_int_t)o->augment.candidates)) != 0;
+    if (!bad && o->student_from && xc_student_is_spec(o->student) && status == XC_OK) {
+        json_t *files;
+
+        status = xc_manifest_files(&files, o->student_from, NULL, err);
+        if (status == XC_OK) bad |= json_object_set_new(facts, "student_from", files) != 0;
+    }
     if (!bad && o->quantize) bad |= json_object_set_new(facts, "quantize", json_string(o->quantize)) != 0;
     json_decref(stages);
     json_decref(teachers);

@@ -63,6 +63,7 @@ struct xc_distill_opts {
     const char *const *teachers;
     size_t n_teachers;
     const char *student;           /* "layers=3,hidden=312,...", or a model */
+    const char *student_from;      /* what a specification is made of; NULL = the first teacher. For a teacher in int8: its f32 model */
     const char *const *data;
     size_t n_data;
     const struct xc_distill_stage *stage;

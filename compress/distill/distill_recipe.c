@@ -33,6 +33,7 @@ static const char *const tasks[] = { "classify", "pair", "regress", "tag", "embe
 #define OPTS(f) offsetof(struct xc_distill_opts, f)
 static const struct key root_keys[] = {
     { "student", TEXT, OPTS(student), 0, 0, NULL },
+    { "student_from", TEXT, OPTS(student_from), 0, 0, NULL },
     { "dev", TEXT, OPTS(train.dev), 0, 0, NULL },
     { "quantize", TEXT, OPTS(quantize), 0, 0, NULL },
     { "metric", TEXT, OPTS(train.metric), 0, 0, NULL },
@@ -306,8 +307,8 @@ static enum xc_status read_root(const struct reader *r, const struct xc_yaml *ro
         if (!xc_yaml_member(n, "count")) r->o->augment.count = 20;
     }
     return xc_yaml_no_unknown(r->name, root,
-                              "task, student, init, data, dev, metric, layers, relation_heads, temperature, stages, augment, quantize, batch_tokens, batch_rows, accumulate, max_tokens, eval_every, "
-                              "patience, dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, freeze, prune, seed",
+                              "task, student, student_from, init, data, dev, metric, layers, relation_heads, temperature, stages, augment, quantize, batch_tokens, batch_rows, accumulate, max_tokens, "
+                              "eval_every, patience, dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, freeze, prune, seed",
                               r->err);
 }
 

@@ -169,8 +169,12 @@ expect_code 0
 run "$XC_BIN" compress teacher.xc --quantize int8 -o teacher8.xc -q
 expect_code 0
 # shellcheck disable=SC2086
-run "$XC_BIN" distill teacher8.xc -s cut.xc $small -o v.xc --max-steps 3 --layers top
-expect_code 0
+{
+    run "$XC_BIN" distill teacher8.xc -s cut.xc $small -o v.xc --max-steps 3 --layers top
+    expect_code 0
+    run "$XC_BIN" distill teacher8.xc -s layers=1,hidden=16,heads=2 --student-from teacher.xc $small -o v.xc --max-steps 3
+    expect_code 0
+}
 
 # ---- more texts: words replaced, kept in a file, the same each time; by neighbours and by a masked language model ----
 head -n 21 train.tsv >few.tsv
@@ -210,7 +214,9 @@ bad() { # OPTIONS...
 bad "$tiny" -s layers=1 -t classify -d train.tsv
 expect_failure "the teacher has no head for task 'classify'"
 bad teacher8.xc -s layers=1 -t classify -d train.tsv
-expect_failure 'the teacher is quantized'
+expect_failure 'the model is quantized'
+bad teacher8.xc -s layers=1 --student-from "$tiny" -t classify -d train.tsv
+expect_failure "the teacher has no head for task 'classify'"
 bad teacher.xc -s layers=5 -t classify -d train.tsv
 expect_failure 'the student has 5 layers, its teacher 2'
 bad teacher.xc -s layers=1,heads=1 -t classify -d train.tsv
