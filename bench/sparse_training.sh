@@ -1,7 +1,7 @@
 #!/bin/sh
 # sparse_training.sh: a classifier pruned in one shot (by magnitude, and second order on 128 texts) beside one trained with masks, at 2:4 and blocks of 16x4; all as sparse int8.
 # usage: bench/sparse_training.sh XCOMPRESS DENSE TRAIN DEV WORK [CASES]     DENSE is a fine-tuned classifier (finetune MODEL -t classify); files in WORK that are there are not made again;
-#        CASES is some of "2:4 0.75@16x4 0.9@16x4"; EPOCHS, BATCH (tokens), LR, THREADS and KINDS ("magnitude movement") from the environment
+#        CASES is some of "2:4 0.75@16x4 0.9@16x4"; EPOCHS, BATCH (tokens), FREEZE, LR, THREADS and KINDS ("magnitude movement") from the environment
 set -eu
 
 xcompress=$1 dense=$2 train=$3 dev=$4 work=$5 cases=${6:-2:4 0.75@16x4 0.9@16x4}
@@ -40,7 +40,7 @@ for case in $cases; do
     done
     for kind in $kinds; do
         out=$work/$name.$kind.trained.xc
-        [ -e "$out" ] || "$xcompress" finetune "$dense" -t classify -d "$train" --dev "$dev" -e "$epochs" --lr "$rate" --batch-tokens "$batch" --prune "$kind=$case" --export int8 -o "$out" -q --threads "$threads" >"$work/said"
+        [ -e "$out" ] || "$xcompress" finetune "$dense" -t classify -d "$train" --dev "$dev" -e "$epochs" --lr "$rate" --batch-tokens "$batch" ${FREEZE:+--freeze "$FREEZE"} --prune "$kind=$case" --export int8 -o "$out" -q --threads "$threads" >"$work/said"
         measure "$out" "$case, trained, $kind"
     done
 done
