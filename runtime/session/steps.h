@@ -105,6 +105,14 @@ struct block {
     int *bad_id;          /* set when a gather meets an id outside its table */
 };
 
+/* Building a plan. value: what the step makes, -1 = no value of the graph. */
+enum xc_status new_step(struct xc_plan *p, struct step **out, const struct step_type *type, const struct xc_node *node, int32_t value, struct xc_err *err);
+enum xc_status add_quantized(struct xc_plan *p, struct xc_err *err); /* cuts segments; quantized copies for int8 linears */
+void fold_scales(struct xc_plan *p);                                 /* scale nodes become factors of the quantization behind them */
+
+/* Input i of a node when it is a value; -1 else. */
+static inline int32_t value_in(const struct xc_node *n, int i) { return i < n->n_in && n->in[i].kind == XC_REF_VALUE ? n->in[i].id : -1; }
+
 size_t local_row_bytes(int64_t cols); /* of a value in a block's memory */
 float *block_value(const struct block *b, int32_t value);
 enum xc_status run_segment(const struct xc_plan *p, const struct segment *seg, struct xc_run *run, struct xc_err *err);
