@@ -1,6 +1,6 @@
 /* quantize_walk: see quantize_walk.h. With calibration texts both models, as the pass found it and as it is so far, walk through the graph side
  * by side. At every value that linears with such weights read they stop:
- *   moments   H = X^T X of what the model so far gives, a column of ones beside it for the bias; each text counts the same, however long
+ *   moments   H = X^T X of what the model so far gives, a column of ones beside it for the bias; a text of n rows counts as sqrt(n)
  *   fit       weights and bias go to the least squares of what the linear gave before (with the residual behind it, which has errors too):
  *             each layer makes up for those before it. Frantar et al. 2022 round on such inputs; the fit is shrink.c's
  *   round     nearest, search or GPTQ; GPTQ on H without the mean, since the bias takes what is constant
@@ -158,12 +158,13 @@ static enum xc_status room(float **p, int64_t *cap, int64_t n, struct xc_err *er
     return XC_OK;
 }
 
-/* The square root of what a row weighs: all rows of a text together as much as those of any other. */
+/* The square root of what a row weighs: a text of n rows counts as sqrt(n), between counting rows (the longest texts decide) and counting texts
+ * (long ones go astray). */
 static void row_weights(float *weight, const struct xc_view *x)
 {
     for (int64_t r = 0; r < x->rows; r++) weight[r] = 1;
     for (int32_t i = 0; x->rag && i < x->rag->n_seq && x->rag->start[x->rag->n_seq] == x->rows; i++)
-        for (int32_t r = x->rag->start[i]; r < x->rag->start[i + 1]; r++) weight[r] = sqrtf(1.0f / (float)(x->rag->start[i + 1] - x->rag->start[i]));
+        for (int32_t r = x->rag->start[i]; r < x->rag->start[i + 1]; r++) weight[r] = sqrtf(sqrtf(1.0f / (float)(x->rag->start[i + 1] - x->rag->start[i])));
 }
 
 /* What reader r gave, less what the residual behind it has to lose. */

@@ -73,7 +73,7 @@ struct mean {
     int64_t cols;
 };
 
-/* Each text's mean counts the same. */
+/* A text of n rows counts as sqrt(n). */
 static enum xc_status add_means(void *arg, const struct xc_op_ctx *c, int32_t node, struct xc_err *err)
 {
     struct mean *m = arg;
@@ -86,8 +86,8 @@ static enum xc_status add_means(void *arg, const struct xc_op_ctx *c, int32_t no
     assert_true(x->cols <= 512);
     for (int32_t i = 0; i < x->rag->n_seq; i++)
         for (int32_t r = x->rag->start[i]; r < x->rag->start[i + 1]; r++)
-            for (int64_t k = 0; k < x->cols; k++) m->sum[k] += (double)((const float *)x->data)[r * x->cols + k] / (x->rag->start[i + 1] - x->rag->start[i]);
-    for (int32_t i = 0; i < x->rag->n_seq; i++) m->weight += x->rag->start[i + 1] > x->rag->start[i];
+            for (int64_t k = 0; k < x->cols; k++) m->sum[k] += (double)((const float *)x->data)[r * x->cols + k] / sqrt(x->rag->start[i + 1] - x->rag->start[i]);
+    for (int32_t i = 0; i < x->rag->n_seq; i++) m->weight += sqrt(x->rag->start[i + 1] - x->rag->start[i]);
     return XC_OK;
 }
 

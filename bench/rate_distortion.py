@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Bits a weight against relative error, and STS-B: our formats beside llama.cpp's on the same weights.
+
+usage: rate_distortion.py XCOMPRESS MODEL [--data stsb.dev.tsv.zst] [--calibrate TEXTS]
+
+Theirs: ggml_quantize_chunk of the llama-cpp-python package through ctypes, without importance matrix, on each weight of two axes (linears and
+tables) laid flat, in rows of 256 numbers. Ours: `compress --quantize` of the same weights, each group by itself (no texts, no smoothing). The error is
+|w - w'| / |w| over all those weights. With --data, the Spearman correlation of our runtime with either's weights as f32 (theirs) or as compressed
+(ours, int8 activations; with --calibrate by GPTQ and fitted). Prints a table for docs/methods.md."""
+import argparse, ctypes, glob, json, os, shutil, struct, subprocess, sys, tempfile
+import numpy as np
+
+THEIRS = {"Q8_0": 8, "Q6_K": 14, "Q5_K": 13, "Q4_K": 12, "Q3_K": 11, "Q2_K": 10}
+OURS = [("int8", "int8", []), ("int8 tables of 6 bits", "int8", ["embedding_bits=6"]), ("int4/g32 zero points", "int4", ["group=32", "zero_point=yes"]), ("int4/g32", "int4", ["group=32"]),
+        ("int4/g64", "int4", []), ("int4/g128", "int4", ["group=128"]), ("int3/g32", "int3", ["group=32"]), ("int3/g64", "int3", []), ("int2/g32", "int2", ["group=32"]),
+        ("int2/g64", "int2", []), ("ternary/g64", "ternary", [])]
+
+
+def read_safetensors(path):
+    blob = open(path, "rb").read()
+    size = struct.unpack("<Q", blob[:8])[0]
+    head = json.loads(blob[8:8 + size])
+    return blob, size, {k: v for k, v in head.items() if k != "__metadata__"}
+
+
+class Ggml:
+    class Traits(ctypes.Structure):
+        _fields_ = [("name", ctypes.c_char_p), ("blck_size", ctypes.c_int64), ("interleave", ctypes.c_int64), ("size", ctypes.c_size_t), ("quantized", ctypes.c_bool),
+                    ("to_float", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64))]
+
+    def __init__(self):
+        import importlib.util
+        folder = os.path.dirname(importlib.util.find_spec("llama_cpp").origin)
+        self.lib = ctypes.CDLL(glob.glob(folder + "/lib/libggml-base.so")[0])
+        self.lib.ggml_quantize_chunk.restype = ctypes.c_size_t
+        self.lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
+        self.lib.ggml_get_type_traits.restype = ctypes.POINTER(self.Traits)
+
+    def round(self, kind, w):
+        rows = w.size // 256
+        packed, back = np.zeros(w.size * 2 + 1024, np.uint8), np.empty(w.size, np.float32)
+        n = self.lib.ggml_quantize_chunk(kind, w.ctypes.data, packed.ctypes.data, 0, rows, 256, None)
+        self.lib.ggml_get_type_traits(kind).contents.to_float(packed.ctypes.data, back.ctypes.data, w.size)
+        return back, n
+
+
+def spearman(program, model, data):
+    if not data:
+        return ""
+    out = subprocess.run([program, "eval", model, "-t", "sts", "-d", data, "--json", "--quiet"], capture_output=True, text=True, check=True).stdout
+    return f"{json.loads(out)['metrics']['spearman']['value']:.4f}"
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("program"), p.add_argument("model"), p.add_argument("--data"), p.add_argument("--calibrate")
+    a = p.parse_args()
+    blob, size, head = read_safetensors(a.model + "/model.safetensors")
+    weights = {}
+    for name, t in head.items():
+        if len(t["shape"]) == 2 and t["shape"][0] > 16 and "pooler" not in name and "position_ids" not in name:
+            assert t["dtype"] == "F32", name
+            weights[name] = np.frombuffer(blob, np.float32, int(np.prod(t["shape"])), 8 + size + t["data_offsets"][0]).copy()
+    total, norm2 = sum(w.size for w in weights.values()), sum(float((w.astype(np.float64) ** 2).sum()) for w in weights.values())
+    ggml = Ggml()
+    print("| format | bits a weight | packed | relative error | Spearman |\n| --- | ---: | ---: | ---: | ---: |", flush=True)
+    with tempfile.TemporaryDirectory() as tmp:
+        for name, kind in THEIRS.items():
+            changed, bits, error2 = bytearray(blob), 0, 0.0
+            for key, w in weights.items():
+                back, n = ggml.round(kind, w)
+                bits += 8 * n
+                error2 += float(((w.astype(np.float64) - back) ** 2).sum())
+                at = 8 + size + head[key]["data_offsets"][0]
+                changed[at:at + 4 * w.size] = back.tobytes()
+            score = ""
+            if a.data:
+                shutil.copytree(a.model, tmp + "/theirs", dirs_exist_ok=True)
+                os.chmod(tmp + "/theirs/model.safetensors", 0o644)
+                open(tmp + "/theirs/model.safetensors", "wb").write(changed)
+                score = spearman(a.program, tmp + "/theirs", a.data)
+            print(f"| {name} | {bits / total:.3f} | | {(error2 / norm2) ** 0.5:.4f} | {score} |", flush=True)
+        for name, form, settings in OURS:
+            out = tmp + "/ours.xc"
+            command = [a.program, "compress", a.model, "-o", out, "--recipe", tmp + "/recipe.yaml", "--no-golden", "--no-resume", "--store", "small", "--json", "--quiet"]
+
+            def recipe(extra):
+                lines = [f"format: {form}"] + [s.replace("=", ": ") for s in settings + extra]
+                open(tmp + "/recipe.yaml", "w").write("passes:\n  - quantize:\n" + "".join(f"      {line}\n" for line in lines))
+
+            recipe(["smooth=no"])
+            layers = {v["name"]: v for v in json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["layers"]}
+            bits = sum(8 * layers[k]["bytes"] for k in weights)
+            error2 = sum(layers[k]["error"] ** 2 * float((weights[k].astype(np.float64) ** 2).sum()) for k in weights)
+            rest = sum(v["bytes"] for k, v in layers.items() if k not in weights)
+            packed = 8 * (os.path.getsize(out) - rest - 0.25e6) / total  # the vocabulary and the graph: about 0.25 MB
+            score = ""
+            if a.data:
+                if a.calibrate and form != "int8":
+                    recipe(["method=gptq"])
+                    command += ["--calibrate", a.calibrate]
+                else:
+                    recipe([])
+                subprocess.run(command, capture_output=True, check=True)
+                score = spearman(a.program, out, a.data)
+            print(f"| {name} | {bits / total:.3f} | {packed:.2f} | {(error2 / norm2) ** 0.5:.4f} | {score} |", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
