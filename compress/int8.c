@@ -1,10 +1,55 @@
 /* int8: see int8.h. */
 #include "compress/int8.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- which groups of 16 a rule can bind at all ----
+ * Few do (about one in a hundred), so groups are looked at four numbers at a time, and what passes is left alone. Vectors of the compiler's: any machine. */
+typedef float v4f __attribute__((vector_size(16)));
+typedef int32_t v4i __attribute__((vector_size(16)));
+typedef double v2d __attribute__((vector_size(16)));
+typedef int8_t v4b __attribute__((vector_size(4)));
+
+struct screen {
+    float pair, quad, lane; /* above: sums of two, of four magnitudes, of eight squares of one sign */
+};
+
+static inline v4f load4(const float *x)
+{
+    v4f v;
+
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+static inline v4f load4_s8(const int8_t *q)
+{
+    v4b b;
+
+    memcpy(&b, q, sizeof b);
+    return __builtin_convertvector(b, v4f);
+}
+
+static inline v4f abs4(v4f v) { return (v4f)((v4i)v & 0x7fffffff); }
+static inline v4f fold(v4f v) { return v + __builtin_shufflevector(v, v, 2, 3, 0, 1); }
+
+/* Numbers 0..3 are a, and so on: even and odd ones make the pairs 01 23 45 67, whose first and third are the first quad. */
+static inline bool may_bind(v4f a, v4f b, v4f c, v4f d, const struct screen *s)
+{
+    const v4f even0 = __builtin_shufflevector(a, b, 0, 2, 4, 6), odd0 = __builtin_shufflevector(a, b, 1, 3, 5, 7), even1 = __builtin_shufflevector(c, d, 0, 2, 4, 6),
+              odd1 = __builtin_shufflevector(c, d, 1, 3, 5, 7), zero = { 0, 0, 0, 0 };
+    const v4f eu0 = (v4f)((v4i)even0 & (even0 > zero)), ou0 = (v4f)((v4i)odd0 & (odd0 > zero)), eu1 = (v4f)((v4i)even1 & (even1 > zero)), ou1 = (v4f)((v4i)odd1 & (odd1 > zero));
+    const v4f ed0 = even0 - eu0, od0 = odd0 - ou0, ed1 = even1 - eu1, od1 = odd1 - ou1;
+    const v4f up = (eu0 * eu0 + ou0 * ou0) + (eu1 * eu1 + ou1 * ou1), down = (ed0 * ed0 + od0 * od0) + (ed1 * ed1 + od1 * od1);
+    const v4i any = (abs4(even0 + odd0) > s->pair) | (abs4(even1 + odd1) > s->pair) | (fold(abs4(even0) + abs4(odd0)) > s->quad) | (fold(abs4(even1) + abs4(odd1)) > s->quad) |
+                    (fold(up) > s->lane) | (fold(down) > s->lane);
+    int64_t bits[2];
+
+    memcpy(bits, &any, sizeof bits);
+    return (bits[0] | bits[1]) != 0;
+}
 
 /* Some of the numbers of a row that a rule binds together: places in the group, and how many there are. */
 struct bound {
@@ -87,10 +132,13 @@ static int64_t clamp_group(int8_t q[16], const float mag[16])
 
 int64_t xc_int8_clamp(int8_t *q, const float *x, float factor, int64_t C, int64_t n_x)
 {
+    const struct screen rules = { XC_PAIR_MAX, XC_SUM16_MAX, XC_LANE_SQUARES }; /* small integers: exact in floats */
     int64_t changed = 0;
 
     for (int64_t k = 0; k < C; k += 16) {
         const int64_t n = xc_min_i64(16, C - k);
+
+        if (n == 16 && !may_bind(load4_s8(q + k), load4_s8(q + k + 4), load4_s8(q + k + 8), load4_s8(q + k + 12), &rules)) continue;
         int8_t group[16] = { 0 };
         float mag[16];
 
@@ -102,20 +150,20 @@ int64_t xc_int8_clamp(int8_t *q, const float *x, float factor, int64_t C, int64_
     return changed;
 }
 
-/* absmax as the kernel takes it; the index of a number that is not finite, or -1. */
+/* absmax as the kernel takes it; the index of a number that is not finite, or -1. Magnitudes are ordered as their bits are. */
 static int64_t row_facts(const float *x, int64_t C, float *max)
 {
-    float m = 0.0f;
-    int bad = 0;
+    int32_t m = 0;
 
     for (int64_t i = 0; i < C; i++) {
-        const float a = fabsf(x[i]);
+        int32_t bits;
 
-        bad |= !(a <= FLT_MAX);
-        m = a > m ? a : m;
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7fffffff;
+        m = bits > m ? bits : m;
     }
-    *max = m;
-    for (int64_t i = 0; bad && i < C; i++)
+    memcpy(max, &m, sizeof m);
+    for (int64_t i = 0; m >= 0x7f800000 && i < C; i++)
         if (!isfinite(x[i])) return i;
     return -1;
 }
@@ -125,61 +173,75 @@ enum { PAIRS, QUADS, LANES, N_RULES };
 static const struct { double limit, share; } rules[N_RULES] = { { XC_PAIR_MAX, 0.5 }, { XC_SUM16_MAX, 0.25 }, { 128, 1 } };
 _Static_assert(XC_LANE_SQUARES == 128 * 128, "the lanes' limit");
 
-/* t of each rule's pairs, quads and lanes in a row of C numbers; t has room for two numbers an input. Returns where each rule's end. */
-static void bounds_of(float *t, int64_t end[N_RULES], const float *x, int64_t C)
+/* A list for each rule of the t that exceed limit * least. */
+struct excess {
+    float *t[N_RULES];
+    int64_t n[N_RULES];
+    double above[N_RULES]; /* limit * least */
+};
+
+static void add_excess(struct excess *e, int rule, float t)
 {
-    int64_t n = 0;
+    if ((double)t > e->above[rule]) e->t[rule][e->n[rule]++] = t;
+}
 
-    for (int64_t k = 0; k < C; k += 2) t[n++] = fabsf(x[k] + (k + 1 < C ? x[k + 1] : 0.0f));
-    end[PAIRS] = n;
-    for (int64_t k0 = 0; k0 < C; k0 += 8)
-        for (int64_t half = 0; half < 4; half += 2) {
-            float sum = 0;
+/* The pairs, quads and lanes of 16 numbers, or of the n last ones of a row. */
+static void group_excess(struct excess *e, const float *from, int64_t n)
+{
+    float x[16] = { 0 };
 
-            for (int64_t i = 0; i < 4; i++) {
-                const int64_t k = k0 + half + i / 2 * 4 + i % 2;
+    memcpy(x, from, (size_t)n * sizeof *x);
+    for (int k = 0; k < 16; k += 2) add_excess(e, PAIRS, fabsf(x[k] + x[k + 1]));
+    for (int k = 0; k < 16; k += k % 8 ? 6 : 2) add_excess(e, QUADS, fabsf(x[k]) + fabsf(x[k + 1]) + fabsf(x[k + 4]) + fabsf(x[k + 5]));
+    for (int half = 0; half < 4; half += 2) {
+        float up = 0, down = 0;
 
-                sum += k < C ? fabsf(x[k]) : 0.0f;
-            }
-            t[n++] = sum;
+        for (int i = 0; i < 8; i++) {
+            const float v = x[half + i / 2 * 4 + i % 2], above = v > 0 ? v : 0.0f, below = v < 0 ? v : 0.0f;
+
+            up += above * above, down += below * below;
         }
-    end[QUADS] = n;
-    for (int64_t k0 = 0; k0 < C; k0 += 16)
-        for (int64_t half = 0; half < 4; half += 2) {
-            float up = 0, down = 0;
+        add_excess(e, LANES, sqrtf(up));
+        add_excess(e, LANES, sqrtf(down));
+    }
+}
 
-            for (int64_t i = 0; i < 8; i++) {
-                const int64_t k = k0 + half + i / 2 * 4 + i % 2;
-                const float v = k < C ? x[k] : 0.0f, above = v > 0 ? v : 0.0f, below = v < 0 ? v : 0.0f;
+static void find_excess(struct excess *e, const float *x, int64_t C, float max)
+{
+    const float least = max / 127.0f, slack = 0.9999f, side = 128.0f * least * slack; /* float sums differ in their last bits by order */
+    const struct screen s = { XC_PAIR_MAX * least * slack, XC_SUM16_MAX * least * slack, side * side };
+    const bool tame = max > 1e-15f && max < 1e15f; /* squares are normal numbers */
 
-                up += above * above, down += below * below;
-            }
-            t[n++] = sqrtf(up), t[n++] = sqrtf(down);
-        }
-    end[LANES] = n;
+    for (int64_t k = 0; k < C; k += 16) {
+        const int64_t n = xc_min_i64(16, C - k);
+
+        if (n < 16 || !tame || may_bind(load4(x + k), load4(x + k + 4), load4(x + k + 8), load4(x + k + 12), &s)) group_excess(e, x + k, n);
+    }
 }
 
 /* The scale of least error under the rules. A row of which much would be clamped would rather have a larger step: with step s rounding
  * costs s^2/12 a number, and what is in excess of a rule the shares above. The sum is convex and piecewise quadratic in s, so Newton's
- * steps on the set in excess end after a few. Never below absmax / 127. */
+ * steps on the set in excess end after a few. Never below absmax / 127, so only what exceeds a rule there can matter. The sums of t are exact: floats
+ * within a factor of four of each other, in double. */
 static float bound_scale(float *t, const float *x, int64_t C, float max)
 {
     const double least = (double)max / 127.0;
-    int64_t end[N_RULES];
+    struct excess e = { { t, t + xc_div_up(C, 2), t + xc_div_up(C, 2) + 2 * xc_div_up(C, 8) }, { 0 }, { 0 } };
     double s = least;
 
-    bounds_of(t, end, x, C);
+    for (int rule = 0; rule < N_RULES; rule++) e.above[rule] = rules[rule].limit * least;
+    find_excess(&e, x, C, max);
     for (int i = 0; i < 16; i++) {
         double above = 0, below = (double)C / 12.0, next;
 
-        for (int64_t k = 0, rule = 0; rule < N_RULES; rule++) {
+        for (int rule = 0; rule < N_RULES; rule++) {
             const double limit = rules[rule].limit;
             double sum = 0, n = 0;
 
-            for (; k < end[rule]; k++) {
-                const bool excess = (double)t[k] > limit * s;
+            for (int64_t k = 0; k < e.n[rule]; k++) {
+                const bool excess = (double)e.t[rule][k] > limit * s;
 
-                sum += excess ? (double)t[k] : 0.0;
+                sum += excess ? (double)e.t[rule][k] : 0.0;
                 n += excess ? 1.0 : 0.0;
             }
             above += rules[rule].share * limit * sum;
@@ -196,19 +258,32 @@ static float bound_scale(float *t, const float *x, int64_t C, float max)
 /* Four running sums each, added in a fixed order: the same bits with any compiler. */
 static void add_sums(struct xc_int8_sums *s, const int8_t *q, const float *x, float scale, int64_t C)
 {
-    double e[4] = { 0 }, n[4] = { 0 };
-    int64_t zeros = 0;
+    const v2d step = { (double)scale, (double)scale };
+    v2d e[2] = { { 0 } }, n[2] = { { 0 } };
+    v4i zeros = { 0 };
+    int64_t i = 0;
 
-    for (int64_t i = 0; i < C; i++) {
+    for (; i + 4 <= C; i += 4) {
+        const v4f qf = load4_s8(q + i), xf = load4(x + i);
+
+        zeros -= qf == 0.0f;
+        for (int h = 0; h < 2; h++) {
+            const v2d xd = { (double)xf[2 * h], (double)xf[2 * h + 1] }, qd = { (double)qf[2 * h], (double)qf[2 * h + 1] }, d = xd - step * qd;
+
+            e[h] += d * d;
+            n[h] += xd * xd;
+        }
+    }
+    for (; i < C; i++) {
         const double d = (double)x[i] - (double)scale * (double)q[i];
 
-        e[i & 3] += d * d;
-        n[i & 3] += (double)x[i] * (double)x[i];
-        zeros += q[i] == 0;
+        e[i % 4 / 2][i % 2] += d * d;
+        n[i % 4 / 2][i % 2] += (double)x[i] * (double)x[i];
+        zeros[0] += q[i] == 0;
     }
-    s->error2 += (e[0] + e[1]) + (e[2] + e[3]);
-    s->norm2 += (n[0] + n[1]) + (n[2] + n[3]);
-    s->zeros += zeros;
+    s->error2 += (e[0][0] + e[0][1]) + (e[1][0] + e[1][1]);
+    s->norm2 += (n[0][0] + n[0][1]) + (n[1][0] + n[1][1]);
+    s->zeros += (int64_t)zeros[0] + zeros[1] + zeros[2] + zeros[3];
 }
 
 bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sums, const float *x, int64_t R, int64_t C, bool sum16, float *bounds, const struct xc_kernels *kern, int64_t *bad)

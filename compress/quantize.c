@@ -11,6 +11,7 @@
 #include "compress/int8.h"
 #include "compress/quantize.h"
 #include "compress/quantize_walk.h"
+#include "compress/reading.h"
 #include "runtime/graph/grouped.h"
 #include "compress/sparse.h"
 
@@ -209,13 +210,14 @@ static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
     return xc_recipe_is(w->spec, "format", "mixed") ? xc_mixed_plan(w, err) : XC_OK;
 }
 
-/* ---- one tensor: window by window of rows, blocks of a window in parallel ---- */
+/* ---- one tensor: blocks of rows in parallel, each read by the thread that treats it, so that reading and computing overlap ---- */
 #define BLOCK 64                      /* rows of a work item; a multiple of 16: whole panels */
-#define WINDOW ((int64_t)4 << 20)     /* numbers of a window, about */
+#define ROUND ((int64_t)16 << 20)     /* numbers between two looks at the caller's wish to stop, about */
 
 struct job {
     const struct xc_kernels *kern;
-    const float *x;         /* the window */
+    const struct xc_tensor *t;
+    struct xc_reading *reading;
     int8_t *scratch;        /* BLOCK rows a thread */
     float *bounds;          /* one row's a thread */
     int8_t *data;           /* of the tensor */
@@ -231,9 +233,11 @@ static void quantize_block(void *arg, int64_t item, int thread)
     const struct job *j = arg;
     const int64_t first = item * BLOCK, n = xc_min_i64(BLOCK, j->rows - first), row = j->row0 + first, block = row / BLOCK;
     int8_t *q = j->scratch + (int64_t)thread * BLOCK * j->ld;
+    const float *x = xc_reading_rows(j->reading, j->t, row, n, block, thread);
     int64_t bad;
 
-    if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], j->x + first * j->cols, n, j->cols, j->enc.sum16, j->bounds + (int64_t)thread * 2 * j->ld, j->kern, &bad)) {
+    if (!x) return;
+    if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], x, n, j->cols, j->enc.sum16, j->bounds + (int64_t)thread * 2 * j->ld, j->kern, &bad)) {
         j->bad[block] = row * j->cols + bad;
         return;
     }
@@ -257,18 +261,18 @@ static void report(struct xc_layer_report *l, const struct job *j, int64_t block
     l->clamped = s.clamped;
 }
 
-static enum xc_status quantize_windows(struct xc_work *w, const struct xc_tensor *t, struct job *j, float *window, int64_t window_rows, struct xc_err *err)
+static enum xc_status quantize_rounds(struct xc_work *w, struct job *j, struct xc_err *err)
 {
-    const int64_t rows = xc_tensor_rows(t);
+    const struct xc_tensor *t = j->t;
+    const int64_t rows = xc_tensor_rows(t), round_rows = xc_max_i64(ROUND / j->cols / BLOCK, 1) * BLOCK;
 
-    for (int64_t row = 0; row < rows; row += window_rows) {
-        const int64_t n = xc_min_i64(window_rows, rows - row), blocks = xc_div_up(n, BLOCK);
+    for (int64_t row = 0; row < rows; row += round_rows) {
+        const int64_t n = xc_min_i64(round_rows, rows - row), blocks = xc_div_up(n, BLOCK);
 
-        XC_TRY(xc_tensor_rows_to_f32(t, row, n, window, err));
-        j->x = window;
         j->row0 = row;
         j->rows = n;
         xc_pool_run(w->opts->pool, quantize_block, j, blocks);
+        XC_TRY(xc_reading_status(j->reading, err));
         for (int64_t b = row / BLOCK; b < row / BLOCK + blocks; b++)
             if (j->bad[b] >= 0)
                 return xc_fail(err, XC_E_RANGE, "tensor '%s' is not finite at row %lld, column %lld: no int8 form stands for it", t->name, (long long)(j->bad[b] / j->cols),
@@ -282,10 +286,9 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
 {
     struct xc_tensor *t = w->model->tensors[id];
     const int64_t rows = xc_tensor_rows(t), cols = xc_tensor_cols(t), blocks = xc_div_up(rows, BLOCK), ld = xc_round_up(cols, 8);
-    const int64_t window_rows = xc_min_i64(xc_round_up(rows, BLOCK), xc_max_i64(WINDOW / cols / BLOCK, 1) * BLOCK);
-    struct job j = { .kern = xc_kernels(), .cols = cols, .ld = ld, .enc = w->want[id] };
+    struct xc_reading reading = { 0 };
+    struct job j = { .kern = xc_kernels(), .t = t, .reading = &reading, .cols = cols, .ld = ld, .enc = w->want[id] };
     struct xc_buf *data = NULL, *scale = NULL;
-    float *window = NULL;
     size_t bytes, scale_bytes;
     enum xc_status status;
 
@@ -296,23 +299,23 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     XC_TRY_GOTO(xc_buf_new(&scale, scale_bytes, err), out);
     j.data = (int8_t *)data->data;
     j.scale = (float *)(void *)scale->data;
-    window = xc_alloc_aligned((size_t)(window_rows * cols) * sizeof *window);
+    XC_TRY_GOTO(xc_reading_init(&reading, xc_pool_threads(w->opts->pool), xc_min_i64(BLOCK, rows) * cols, err), out);
     j.scratch = xc_alloc_aligned((size_t)(BLOCK * ld) * (size_t)xc_pool_threads(w->opts->pool));
     j.bounds = xc_malloc((size_t)(2 * ld) * (size_t)xc_pool_threads(w->opts->pool) * sizeof *j.bounds);
     j.sums = xc_calloc((size_t)blocks, sizeof *j.sums);
     j.bad = xc_malloc((size_t)blocks * sizeof *j.bad);
-    if (!window || !j.scratch || !j.bounds || !j.sums || !j.bad) {
-        status = xc_fail_nomem(err, (size_t)(window_rows * cols) * sizeof *window);
+    if (!j.scratch || !j.bounds || !j.sums || !j.bad) {
+        status = xc_fail_nomem(err, (size_t)(BLOCK * ld));
         goto out;
     }
     memset(j.bad, 0xFF, (size_t)blocks * sizeof *j.bad);
-    XC_TRY_GOTO(quantize_windows(w, t, &j, window, window_rows, err), out);
+    XC_TRY_GOTO(quantize_rounds(w, &j, err), out);
     report(&w->layers[id], &j, blocks, rows * cols);
     status = xc_tensor_set_encoded(t, &j.enc, (struct xc_buf *[XC_PART_COUNT]){ [XC_PART_DATA] = data, [XC_PART_SCALE] = scale }, err);
 out:
     xc_buf_unref(&data);
     xc_buf_unref(&scale);
-    xc_free(window);
+    xc_reading_release(&reading);
     xc_free(j.scratch);
     xc_free(j.bounds);
     xc_free(j.sums);

@@ -1,14 +1,15 @@
-/* quantize_grouped: see quantize_grouped.h. Window by window of rows, sixteen rows a work item. */
+/* quantize_grouped: see quantize_grouped.h. Sixteen rows a work item, read by the thread that treats them. */
 #include "compress/quantize_grouped.h"
 
 #include <math.h>
 #include <string.h>
 
+#include "compress/reading.h"
 #include "runtime/base/half.h"
 #include "runtime/graph/grouped.h"
 
 #define ROWS XC_GPTQ_ROWS         /* of a work item: whole panels */
-#define WINDOW ((int64_t)4 << 20) /* numbers of a window, about */
+#define ROUND ((int64_t)4 << 20)  /* numbers between two looks at the caller's wish to stop, about */
 
 struct sums {
     double error2, norm2;
@@ -18,7 +19,8 @@ struct sums {
 struct job {
     const struct xc_grouped_how *how;
     struct xc_encoding enc;
-    const float *x;      /* the window */
+    const struct xc_tensor *t;
+    struct xc_reading *reading;
     int64_t row0, rows, cols, group, groups;
     uint8_t *data, *zero;
     uint16_t *scale;
@@ -58,13 +60,14 @@ static void quantize_item(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
     const int64_t first = item * ROWS, n = xc_min_i64(ROWS, j->rows - first), row = j->row0 + first;
-    const float *x = j->x + first * j->cols;
+    const float *x = xc_reading_rows(j->reading, j->t, row, n, row / ROWS, thread);
     float *scratch = (float *)(void *)(j->scratch + (size_t)thread * j->scratch_each);
     uint16_t *scale = (uint16_t *)(void *)(scratch + (j->how->gptq ? xc_gptq_scratch(j->cols) : 0));
     uint8_t *zero = (uint8_t *)(scale + ROWS * j->groups), *u = zero + ROWS * j->groups;
     struct sums *s = &j->sums[row / ROWS];
     int64_t bad;
 
+    if (!x) return;
     if (!round_rows(j, u, scale, zero, x, n, scratch, &bad)) {
         s->bad = row * j->cols + bad;
         return;
@@ -75,18 +78,18 @@ static void quantize_item(void *arg, int64_t item, int thread)
     }
 }
 
-static enum xc_status quantize_windows(struct xc_work *w, const struct xc_tensor *t, struct job *j, float *window, int64_t window_rows, struct xc_err *err)
+static enum xc_status quantize_rounds(struct xc_work *w, struct job *j, struct xc_err *err)
 {
-    const int64_t rows = xc_tensor_rows(t);
+    const struct xc_tensor *t = j->t;
+    const int64_t rows = xc_tensor_rows(t), rows_a_round = xc_max_i64(ROUND / j->cols / ROWS, 1) * ROWS;
 
-    for (int64_t row = 0; row < rows; row += window_rows) {
-        const int64_t n = xc_min_i64(window_rows, rows - row), items = xc_div_up(n, ROWS);
+    for (int64_t row = 0; row < rows; row += rows_a_round) {
+        const int64_t n = xc_min_i64(rows_a_round, rows - row), items = xc_div_up(n, ROWS);
 
-        XC_TRY(xc_tensor_rows_to_f32(t, row, n, window, err));
-        j->x = window;
         j->row0 = row;
         j->rows = n;
         xc_pool_run(w->opts->pool, quantize_item, j, items);
+        XC_TRY(xc_reading_status(j->reading, err));
         for (int64_t i = row / ROWS; i < row / ROWS + items; i++)
             if (j->sums[i].bad >= 0)
                 return xc_fail(err, XC_E_RANGE, "tensor '%s' is not finite, or too large for an f16 scale, in the group of row %lld, column %lld", t->name,
@@ -113,11 +116,10 @@ enum xc_status xc_quantize_grouped(struct xc_work *w, int32_t id, const struct x
 {
     struct xc_tensor *t = w->model->tensors[id];
     const int64_t rows = xc_tensor_rows(t), cols = xc_tensor_cols(t), items = xc_div_up(rows, ROWS), group = xc_grouped_group(&w->want[id], cols);
-    const int64_t window_rows = xc_min_i64(xc_round_up(rows, ROWS), xc_max_i64(WINDOW / cols / ROWS, 1) * ROWS);
     const size_t threads = (size_t)xc_pool_threads(w->opts->pool);
-    struct job j = { .how = how, .enc = w->want[id], .cols = cols, .group = group, .groups = xc_div_up(cols, group) };
+    struct xc_reading reading = { 0 };
+    struct job j = { .how = how, .t = t, .reading = &reading, .enc = w->want[id], .cols = cols, .group = group, .groups = xc_div_up(cols, group) };
     struct xc_buf *part[XC_PART_COUNT] = { NULL };
-    float *window = NULL;
     enum xc_status status = XC_OK;
     size_t bytes;
 
@@ -133,18 +135,18 @@ enum xc_status xc_quantize_grouped(struct xc_work *w, int32_t id, const struct x
     j.scratch_each = (size_t)xc_round_up((int64_t)(how->gptq ? xc_gptq_scratch(cols) : 0) * 4 + ROWS * (3 * j.groups + cols), XC_ALIGN);
     j.scratch = xc_alloc_aligned(j.scratch_each * threads);
     j.sums = xc_calloc((size_t)items, sizeof *j.sums);
-    window = xc_alloc_aligned((size_t)(window_rows * cols) * sizeof *window);
-    if (!j.scratch || !j.sums || !window) {
-        status = xc_fail_nomem(err, (size_t)(window_rows * cols) * sizeof *window);
+    XC_TRY_GOTO(xc_reading_init(&reading, (int)threads, xc_min_i64(ROWS, rows) * cols, err), out);
+    if (!j.scratch || !j.sums) {
+        status = xc_fail_nomem(err, j.scratch_each);
         goto out;
     }
     for (int64_t i = 0; i < items; i++) j.sums[i].bad = -1;
-    XC_TRY_GOTO(quantize_windows(w, t, &j, window, window_rows, err), out);
+    XC_TRY_GOTO(quantize_rounds(w, &j, err), out);
     report(&w->layers[id], &j, items, rows * cols);
     XC_TRY_GOTO(xc_tensor_set_encoded(t, &j.enc, part, err), out);
 out:
     for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&part[p]);
-    xc_free(window);
+    xc_reading_release(&reading);
     xc_free(j.scratch);
     xc_free(j.sums);
     return status;
