@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/limits.h"
 #include "runtime/base/half.h"
 #include "runtime/session/session.h"
 
@@ -201,8 +202,8 @@ static enum xc_status run_texts(struct watch *w, const struct xc_texts *texts, c
 
 static enum xc_status prepare(struct watch *w, struct xc_model *model, const struct xc_compress_opts *opts, struct xc_err *err)
 {
-    const struct xc_session_opts session = { .pool = opts->pool, .plain = true };
     const struct xc_model *changed = w->c->changed;
+    const struct xc_session_opts session = { .pool = opts->pool, .plain = true, .lazy = xc_memory_is_short(model, opts->max_memory) };
 
     XC_TRY(xc_session_new(&w->session, model, &session, err));
     w->graph = w->session->graph;

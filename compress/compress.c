@@ -197,8 +197,36 @@ static enum xc_status run_passes(struct job *j, bool plan_only, struct xc_err *e
 }
 
 /* ---- all of it ---- */
-/* The plan comes first, on another copy: what is wrong with a recipe is said before hours of work. */
-static enum xc_status dry_run(const struct job *j, struct xc_err *err)
+/* What the same work has in common: sources, recipe, seed, versions: all that the manifest says before there are results. */
+static enum xc_status open_side(struct job *j, const struct job *dry, const char *to, struct xc_err *err)
+{
+    struct xc_compress_result none = { 0 };
+    const struct xc_manifest_facts facts = { .sources = j->sources, .calibration = j->calibration, .recipe = j->recipe, .opts = j->opts, .result = &none };
+    struct xc_side_layout layout = { 0 };
+    struct xc_buf *text = NULL;
+    XXH128_hash_t h;
+    enum xc_status status;
+
+    XC_TRY(xc_manifest_make(&text, &facts, true, err));
+    h = XXH3_128bits(text->data, text->size);
+    layout.key[0] = h.low64;
+    layout.key[1] = h.high64;
+    if (!j->opts->small) {
+        layout.model = dry->model;
+        layout.want = dry->want;
+        layout.at = xc_calloc((size_t)dry->model->n_tensors + 1, sizeof *layout.at);
+        status = layout.at ? xc_report_layout(layout.at, &layout.end, dry->model, dry->want, !j->opts->no_golden, err) : xc_fail_nomem(err, sizeof *layout.at);
+    } else {
+        status = XC_OK;
+    }
+    if (status == XC_OK) status = xc_side_open(&j->side, to, &layout, !j->opts->no_resume, j->max_memory / 4, err);
+    xc_free(layout.at);
+    xc_buf_unref(&text);
+    return status;
+}
+
+/* The plan comes first, on another copy: what is wrong with a recipe is said before hours of work, and where in the file each tensor will be is known. */
+static enum xc_status dry_run(struct job *j, const char *to, struct xc_err *err)
 {
     struct xc_compress_result result = { 0 };
     struct job dry = *j;
@@ -209,6 +237,7 @@ static enum xc_status dry_run(const struct job *j, struct xc_err *err)
     dry.check = true;
     XC_TRY(xc_model_clone(&dry.model, j->model, err));
     status = run_passes(&dry, true, err);
+    if (status == XC_OK && to) status = open_side(j, &dry, to, err);
     xc_model_free(&dry.model);
     xc_model_free(&dry.before);
     xc_compress_result_release(&result);
@@ -216,20 +245,10 @@ static enum xc_status dry_run(const struct job *j, struct xc_err *err)
     return status;
 }
 
-/* Bytes of the weights once they are in memory. */
-static double resident_bytes(const struct xc_model *m)
-{
-    double bytes = 0;
-
-    for (int32_t t = 0; t < m->n_tensors; t++) bytes += m->tensors[t]->part[XC_PART_DATA] ? (double)xc_tensor_bytes(m->tensors[t]) : 4.0 * (double)xc_tensor_count(m->tensors[t]);
-    return bytes;
-}
-
 static enum xc_status work(struct job *j, struct xc_err *err)
 {
-    XC_TRY(dry_run(j, err));
     XC_TRY(run_passes(j, false, err));
-    const bool large = resident_bytes(j->model) > (double)j->max_memory / 2;
+    const bool large = xc_memory_is_short(j->model, j->opts->max_memory);
 
     for (int32_t t = 0; t < j->model->n_tensors && !large; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
     return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, large, j->opts->pool, err);
@@ -302,26 +321,10 @@ static enum xc_status prepare(struct job *j, const char *from, struct xc_err *er
     return XC_OK;
 }
 
-/* What the same work has in common: sources, recipe, seed, versions: all that the manifest says before there are results. */
-static enum xc_status open_side(struct job *j, const char *to, struct xc_err *err)
-{
-    struct xc_compress_result none = { 0 };
-    const struct xc_manifest_facts facts = { .sources = j->sources, .calibration = j->calibration, .recipe = j->recipe, .opts = j->opts, .result = &none };
-    struct xc_buf *text = NULL;
-    XXH128_hash_t h;
-    enum xc_status status;
-
-    XC_TRY(xc_manifest_make(&text, &facts, true, err));
-    h = XXH3_128bits(text->data, text->size);
-    status = xc_side_open(&j->side, to, (const uint64_t[]){ h.low64, h.high64 }, !j->opts->no_resume, j->max_memory / 4, err);
-    xc_buf_unref(&text);
-    return status;
-}
-
 static enum xc_status run(struct job *j, const char *from, const char *to, bool plan_only, struct xc_err *err)
 {
     XC_TRY(prepare(j, from, err));
-    if (to && from && !plan_only) XC_TRY(open_side(j, to, err));
+    if (!plan_only) XC_TRY(dry_run(j, from ? to : NULL, err));
     XC_TRY(plan_only ? run_passes(j, true, err) : work(j, err));
     XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
     XC_TRY(manifest(j, j->model, j->result, plan_only, err));
@@ -388,14 +391,22 @@ static uint64_t promised_bytes(const struct xc_recipe *recipe)
     return 0;
 }
 
-static enum xc_status save(const struct xc_model *made, const char *to, const struct xc_compress_opts *opts, uint64_t *bytes, struct xc_err *err)
+/* Where the side file holds tensors in their places, it is finished and takes the output's name. */
+static enum xc_status save(const struct xc_model *made, const char *to, struct xc_side *side, const struct xc_compress_opts *opts, uint64_t *bytes, struct xc_err *err)
 {
     static const struct xc_progress none;
     const struct xc_progress *p = opts->progress ? opts->progress : &none;
-    const struct xc_write_opts write = { .store = opts->small ? XC_STORE_SMALL : XC_STORE_FAST, .pool = opts->pool, .progress = p->update, .progress_arg = p->arg, .cancelled = p->cancelled,
-                                         .cancelled_arg = p->arg, .max_bytes = promised_bytes(opts->recipe) };
+    struct xc_write_opts write = { .store = opts->small ? XC_STORE_SMALL : XC_STORE_FAST, .pool = opts->pool, .progress = p->update, .progress_arg = p->arg, .cancelled = p->cancelled,
+                                   .cancelled_arg = p->arg, .max_bytes = promised_bytes(opts->recipe) };
+    uint64_t (*at)[XC_PART_COUNT] = xc_calloc((size_t)made->n_tensors + 1, sizeof *at), size, end;
+    enum xc_status status = at ? xc_container_layout(made, at, &end, &size, err) : xc_fail_nomem(err, (size_t)made->n_tensors * sizeof *at);
+    struct xc_write_base base;
 
-    return xc_container_write(made, to, &write, bytes, err);
+    if (status == XC_OK && !opts->small && xc_side_base(side, to, made, at, size, &base)) write.base = &base;
+    if (status == XC_OK) status = xc_container_write(made, to, &write, bytes, err);
+    if (status == XC_OK && write.base) xc_side_became_output(side);
+    xc_free(at);
+    return status;
 }
 
 enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err)
@@ -411,7 +422,7 @@ enum xc_status xc_compress_file(const char *from, const char *to, const struct x
     XC_TRY(xc_model_load(&source, from, &load, err));
     status = compress_model(&made, &side, source, from, to, !to, opts, result, err);
     if (status == XC_OK && to) {
-        status = save(made, to, opts, &result->output_bytes, err);
+        status = save(made, to, side, opts, &result->output_bytes, err);
         if (status != XC_OK) xc_compress_result_release(result);
     }
     xc_side_close(&side, interrupted(status));

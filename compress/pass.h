@@ -60,6 +60,7 @@ struct xc_work {
 /* For a pass that treats tensors one by one. Before one: was it finished in an interrupted run? Then it is in place, with its report.
  * After one: it is finished, and may be written to disk and mapped, so that memory stays bounded and an interrupted run can go on. */
 bool xc_work_resume(struct xc_work *w, int32_t t);
+bool xc_work_can_resume(const struct xc_work *w, int32_t t);
 enum xc_status xc_work_keep(struct xc_work *w, int32_t t, struct xc_err *err);
 
 /* Reports n more numbers done; XC_E_CANCELLED when the caller wants to stop. */

@@ -59,6 +59,8 @@ bool xc_work_resume(struct xc_work *w, int32_t t)
     return true;
 }
 
+bool xc_work_can_resume(const struct xc_work *w, int32_t t) { return xc_side_has(w->side, w->stage, &w->want[t], w->model->tensors[t]); }
+
 enum xc_status xc_work_keep(struct xc_work *w, int32_t t, struct xc_err *err) { return xc_side_put(w->side, w->stage, w->model->tensors[t], &w->layers[t], err); }
 
 enum xc_status xc_work_advance(struct xc_work *w, const char *what, double n, struct xc_err *err)

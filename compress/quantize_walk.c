@@ -72,6 +72,14 @@ static enum xc_status round_weight(struct xc_work *w, int32_t t, const struct in
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "tensor '%s'", w->model->tensors[t]->name);
 }
 
+/* Without texts. One that an interrupted run finished is taken from there. */
+static enum xc_status finish_weight(struct xc_work *w, int32_t t, struct xc_err *err)
+{
+    if (xc_work_resume(w, t)) return XC_OK;
+    XC_TRY(round_weight(w, t, NULL, err));
+    return xc_work_keep(w, t, err);
+}
+
 enum xc_status xc_quantize_alone(struct xc_work *w, int32_t t, struct xc_err *err) { return round_weight(w, t, NULL, err); }
 
 /* ---- where the walk stops ---- */
@@ -315,6 +323,26 @@ static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *
     return status;
 }
 
+/* What an interrupted run finished. A stop is taken as a whole, weights and biases, or made again as a whole: what is fitted depends on all of it. */
+static enum xc_status take_stop(bool *taken, struct xc_work *w, const struct stop *s, struct xc_err *err)
+{
+    *taken = true;
+    for (int i = 0; i < s->n && *taken; i++) *taken = xc_work_can_resume(w, s->reader[i].weight) && (s->reader[i].bias < 0 || xc_work_can_resume(w, s->reader[i].bias));
+    for (int i = 0; i < s->n && *taken; i++)
+        if (!xc_work_resume(w, s->reader[i].weight) || (s->reader[i].bias >= 0 && !xc_work_resume(w, s->reader[i].bias)))
+            return xc_fail(err, XC_E_IO, "cannot read what an interrupted run left of '%s' (--no-resume starts anew)", w->model->tensors[s->reader[i].weight]->name);
+    return XC_OK;
+}
+
+static enum xc_status keep_stop(struct xc_work *w, const struct stop *s, struct xc_err *err)
+{
+    for (int i = 0; i < s->n; i++) {
+        if (s->reader[i].bias >= 0) XC_TRY(xc_work_keep(w, s->reader[i].bias, err));
+        XC_TRY(xc_work_keep(w, s->reader[i].weight, err));
+    }
+    return XC_OK;
+}
+
 /* ---- tables ---- */
 bool xc_quantize_coarse(const struct xc_work *w, int32_t t)
 {
@@ -345,11 +373,13 @@ static enum xc_status count_reads(double *reads, struct walk *k, int32_t t, stru
 static enum xc_status treat_table(struct walk *k, int32_t t, struct xc_err *err)
 {
     const size_t bytes = (size_t)xc_tensor_rows(k->w->model->tensors[t]) * sizeof(double);
+    if (xc_work_resume(k->w, t)) return XC_OK;
     double *reads = k->run_was ? xc_calloc(1, bytes) : NULL;
     enum xc_status status = k->run_was && !reads ? xc_fail_nomem(err, bytes) : XC_OK;
 
     if (status == XC_OK && reads) status = count_reads(reads, k, t, err);
     if (status == XC_OK) status = xc_quantize_table(k->w, t, reads, xc_recipe_number(k->w->spec, "embedding_bits"), err);
+    if (status == XC_OK) status = xc_work_keep(k->w, t, err);
     xc_free(reads);
     return status;
 }
@@ -362,7 +392,7 @@ static enum xc_status treat_tables(struct walk *k, struct xc_err *err)
         bool linear = false;
 
         for (int32_t n = 0; k->g && n < k->g->n_nodes; n++) linear |= is_op(&k->g->nodes[n], "linear") && k->g->nodes[n].in[1].kind == XC_REF_TENSOR && k->g->nodes[n].in[1].id == t;
-        if (is_due(k->w, t) && !linear) XC_TRY(round_weight(k->w, t, NULL, err));
+        if (is_due(k->w, t) && !linear) XC_TRY(finish_weight(k->w, t, err));
         if (xc_quantize_coarse(k->w, t) && !(tensor->part[XC_PART_DATA] && tensor->enc.format == XC_FMT_S8)) XC_TRY(treat_table(k, t, err));
     }
     return XC_OK;
@@ -374,10 +404,15 @@ static enum xc_status walk_graph(struct walk *k, enum xc_status (*settle)(struct
     for (int32_t n = 0; n < k->g->n_nodes; n++) {
         const struct xc_node *node = &k->g->nodes[n];
         struct stop s;
+        bool taken;
 
         if (!is_op(node, "linear") || node->in[0].kind != XC_REF_VALUE || node->in[1].kind != XC_REF_TENSOR || !is_due(k->w, node->in[1].id)) continue;
         make_stop(&s, k, node->in[0].id, n);
-        XC_TRY(treat_stop(k, &s, err));
+        XC_TRY(take_stop(&taken, k->w, &s, err));
+        if (!taken) {
+            XC_TRY(treat_stop(k, &s, err));
+            XC_TRY(keep_stop(k->w, &s, err));
+        }
         XC_TRY(settle(k->w, arg, err));
     }
     return XC_OK;
@@ -431,6 +466,6 @@ enum xc_status xc_quantize_walk(struct xc_work *w, enum xc_status (*settle)(stru
     xc_free(k.target);
     xc_uses_release(&uses);
     for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++)
-        if (is_due(w, t)) status = round_weight(w, t, NULL, err);
+        if (is_due(w, t)) status = finish_weight(w, t, err);
     return status == XC_OK ? settle(w, arg, err) : status;
 }

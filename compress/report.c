@@ -7,6 +7,7 @@
 
 #include "formats/safetensors.h"
 #include "runtime/container/container.h"
+#include "runtime/session/golden.h"
 
 void xc_report_release_layers(struct xc_compress_result *r)
 {
@@ -165,16 +166,14 @@ void xc_report_finish(struct xc_compress_result *r, const struct xc_model *m, co
 }
 
 /* A copy of the model whose tensors have sizes and no bytes: the writer reads none to compute a size. */
-enum xc_status xc_report_file_size(uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, struct xc_err *err)
+static enum xc_status make_hollow(struct xc_model **hollow, const struct xc_model *m, const struct xc_encoding *want, struct xc_err *err)
 {
-    struct xc_model *hollow = NULL;
     enum xc_status status;
 
-    *bytes = 0;
-    XC_TRY(xc_model_clone(&hollow, m, err));
+    XC_TRY(xc_model_clone(hollow, m, err));
     status = XC_OK;
-    for (int32_t t = 0; t < hollow->n_tensors && status == XC_OK; t++) {
-        struct xc_tensor *tensor = hollow->tensors[t];
+    for (int32_t t = 0; t < (*hollow)->n_tensors && status == XC_OK; t++) {
+        struct xc_tensor *tensor = (*hollow)->tensors[t];
 
         tensor->enc = want[t];
         for (int p = 0; p < XC_PART_COUNT && status == XC_OK; p++) {
@@ -187,7 +186,35 @@ enum xc_status xc_report_file_size(uint64_t *bytes, const struct xc_model *m, co
             if (status == XC_OK) tensor->part[p]->size = size;
         }
     }
-    if (status == XC_OK) status = xc_container_size(hollow, bytes, err);
+    if (status != XC_OK) xc_model_free(hollow);
+    return status;
+}
+
+enum xc_status xc_report_file_size(uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, struct xc_err *err)
+{
+    struct xc_model *hollow;
+    enum xc_status status;
+
+    *bytes = 0;
+    XC_TRY(make_hollow(&hollow, m, want, err));
+    status = xc_container_size(hollow, bytes, err);
+    xc_model_free(&hollow);
+    return status;
+}
+
+enum xc_status xc_report_layout(uint64_t (*at)[XC_PART_COUNT], uint64_t *end, const struct xc_model *m, const struct xc_encoding *want, bool golden, struct xc_err *err)
+{
+    struct xc_model *hollow;
+    uint64_t bytes;
+    size_t samples = 0;
+    enum xc_status status;
+
+    XC_TRY(make_hollow(&hollow, m, want, err));
+    status = golden ? xc_golden_size(&samples, hollow, err) : XC_OK;
+    /* what comes behind the tensors matters by being there: it has a line in the table */
+    if (status == XC_OK && samples) status = xc_buf_new(&hollow->golden, samples, err);
+    if (status == XC_OK) status = xc_buf_new(&hollow->manifest, 1, err);
+    if (status == XC_OK) status = xc_container_layout(hollow, at, end, &bytes, err);
     xc_model_free(&hollow);
     return status;
 }

@@ -23,6 +23,8 @@ enum xc_status xc_report_dropped(struct xc_compress_result *r, const struct xc_m
 void xc_report_finish(struct xc_compress_result *r, const struct xc_model *m, const struct xc_encoding *want);
 
 /* The exact size of the fast file that m will make once its tensors have the encodings `want`. */
+/* Where each part of each tensor will be in it (m->n_tensors rows), and where the last one ends. */
+enum xc_status xc_report_layout(uint64_t (*at)[XC_PART_COUNT], uint64_t *end, const struct xc_model *m, const struct xc_encoding *want, bool golden, struct xc_err *err);
 enum xc_status xc_report_file_size(uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, struct xc_err *err);
 
 #endif

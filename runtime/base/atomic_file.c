@@ -26,6 +26,7 @@ struct xc_atomic_file {
     char *target; /* links resolved */
     char *temp;   /* owned by its slot while it has one; NULL: no name */
     int slot;
+    bool adopted; /* temp was there before */
     uint64_t size; /* bytes written, buffered ones included */
     size_t used;   /* of buffer */
     uint8_t *buffer;
@@ -206,6 +207,40 @@ enum xc_status xc_atomic_open(struct xc_atomic_file **out, const char *path, str
     return XC_OK;
 }
 
+enum xc_status xc_atomic_adopt(struct xc_atomic_file **out, const char *path, const char *temp, int fd, struct xc_err *err)
+{
+    struct xc_atomic_file *file = xc_calloc(1, sizeof *file);
+    struct stat st;
+    char *dir;
+
+    *out = NULL;
+    if (file == NULL) return xc_fail_nomem(err, sizeof *file);
+    file->fd = file->dir_fd = file->slot = -1;
+    file->adopted = true;
+    file->path = xc_strdup(path);
+    file->target = xc_strdup(path);
+    file->temp = xc_strdup(temp);
+    file->buffer = xc_malloc(BUFFER_BYTES);
+    dir = directory_of(path);
+    if (file->path == NULL || file->target == NULL || file->temp == NULL || file->buffer == NULL || dir == NULL) {
+        xc_free(dir);
+        xc_atomic_discard(&file);
+        return xc_fail_nomem(err, BUFFER_BYTES);
+    }
+    file->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    xc_free(dir);
+    file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (file->fd < 0) {
+        const enum xc_status status = xc_fail_at(err, xc_fail_errno(err, errno, "cannot write"), "%s", path);
+
+        xc_atomic_discard(&file);
+        return status;
+    }
+    if (stat(path, &st) == 0) (void)!fchmod(file->fd, st.st_mode & 0777);
+    *out = file;
+    return XC_OK;
+}
+
 static enum xc_status fail_write(const struct xc_atomic_file *file, struct xc_err *err)
 {
     const enum xc_status status = xc_fail_errno(err, errno, "cannot write");
@@ -251,6 +286,14 @@ enum xc_status xc_atomic_write(struct xc_atomic_file *file, const void *bytes, s
     return XC_OK;
 }
 
+enum xc_status xc_atomic_skip(struct xc_atomic_file *file, uint64_t n, struct xc_err *err)
+{
+    if (n > (uint64_t)INT64_MAX - file->size) return xc_fail_at(err, xc_fail(err, XC_E_LIMIT, "file would be too large"), "%s", file->path);
+    XC_TRY(flush(file, err));
+    file->size += n;
+    return XC_OK;
+}
+
 enum xc_status xc_atomic_write_at(struct xc_atomic_file *file, uint64_t offset, const void *bytes, size_t n, struct xc_err *err)
 {
     if (offset > file->size || n > file->size - offset) return xc_fail(err, XC_E_ARG, "bytes %llu..+%zu were not written yet", (unsigned long long)offset, n);
@@ -290,6 +333,11 @@ static enum xc_status commit(struct xc_atomic_file *file, struct xc_err *err)
     XC_TRY(flush(file, err));
     while (fsync(file->fd) != 0)
         if (errno != EINTR) return fail_write(file, err);
+    if (file->adopted) { /* what lies behind is of use until the rest is safe */
+        if (ftruncate(file->fd, (off_t)file->size) != 0) return fail_write(file, err);
+        while (fsync(file->fd) != 0)
+            if (errno != EINTR) return fail_write(file, err);
+    }
     if (file->temp == NULL) XC_TRY(name_it(file, err));
     if (rename(file->temp, file->target) != 0) return fail_write(file, err);
     forget_temp(file, false);
@@ -311,7 +359,7 @@ void xc_atomic_discard(struct xc_atomic_file **ref)
 
     *ref = NULL;
     if (file == NULL) return;
-    forget_temp(file, true);
+    forget_temp(file, !file->adopted);
     if (file->fd >= 0) close(file->fd);
     if (file->dir_fd >= 0) close(file->dir_fd);
     xc_free(file->buffer);

@@ -20,6 +20,11 @@ struct xc_atomic_file;
  * followed; a directory or a device is refused. The mode is that of the old file, or 0666 under the umask. */
 enum xc_status xc_atomic_open(struct xc_atomic_file **out, const char *path, struct xc_err *err);
 
+/* The same with a file that exists already: `temp`, open at fd, in the directory of path. Writing begins at its byte 0; what lies there and is skipped
+ * stays. Commit cuts it off behind the last byte written, once the rest is on the disk; after a failure it stays under its own name. */
+enum xc_status xc_atomic_adopt(struct xc_atomic_file **out, const char *path, const char *temp, int fd, struct xc_err *err);
+enum xc_status xc_atomic_skip(struct xc_atomic_file *file, uint64_t n, struct xc_err *err);
+
 /* Appends; buffered. */
 enum xc_status xc_atomic_write(struct xc_atomic_file *file, const void *bytes, size_t n, struct xc_err *err);
 

@@ -26,7 +26,16 @@ enum xc_status xc_container_read(struct xc_model **out, const char *path, const 
 /* From memory, for the fuzzer and for tests; `buf` is kept alive by the model. */
 enum xc_status xc_container_read_buf(struct xc_model **out, struct xc_buf *buf, const struct xc_read_opts *opts, struct xc_err *err);
 
+/* A file that holds some parts where they belong in the new one, and is to be finished and to take its name. */
+struct xc_write_base {
+    int fd;
+    const char *path;
+    bool (*placed)(void *arg, const struct xc_buf *part, uint64_t offset, uint64_t digest[2]); /* is that part there? its XXH3-128 then */
+    void *arg;
+};
+
 struct xc_write_opts {
+    const struct xc_write_base *base; /* NULL = a new file; XC_STORE_FAST only. After a failure it stays, as far as it has come */
     enum xc_store store;
     struct xc_pool *pool; /* compression in parallel; the bytes do not depend on it */
     void (*progress)(void *arg, const char *what, double done, double total);
@@ -43,6 +52,9 @@ enum xc_status xc_container_write(const struct xc_model *m, const char *path, co
 
 /* Exact size of the file that write would make, for XC_STORE_FAST, without making it. */
 enum xc_status xc_container_size(const struct xc_model *m, uint64_t *bytes, struct xc_err *err);
+
+/* The same, with the offset of each part of each tensor (m->n_tensors rows; 0 = it has no such part), and where the last one ends. */
+enum xc_status xc_container_layout(const struct xc_model *m, uint64_t (*at)[XC_PART_COUNT], uint64_t *end, uint64_t *bytes, struct xc_err *err);
 
 /* XXH3-128 digests of the decoded sections, as 32 hex digits each: what reproduce compares. Name is e.g. "graphs", "tokenizer",
  * "tensor:encoder...weight". The callback returns non-zero to stop. */

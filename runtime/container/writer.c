@@ -276,7 +276,8 @@ struct writer {
     const struct xc_write_opts *opts;
     struct xc_file_section *table;
     uint32_t n_sections;
-    uint64_t at;
+    uint64_t at, tensors_end;
+    uint64_t (*layout)[XC_PART_COUNT]; /* NULL, or to be filled */
     double done, total; /* bytes, for the progress */
 };
 
@@ -293,8 +294,9 @@ static enum xc_status pad(struct writer *w, struct xc_err *err)
     return emit(w, zeros, (size_t)(-w->at & (XC_ALIGN - 1)), err);
 }
 
-/* width: bytes of a number, 2 or 4, whose planes may be stored apart; 0 = not numbers, or of one byte. */
-static enum xc_status add_section(struct writer *w, const char *kind, uint32_t flags, uint32_t tensor, uint32_t part, const uint8_t *p, size_t n, int width, struct xc_err *err)
+/* width: bytes of a number, 2 or 4, whose planes may be stored apart; 0 = not numbers, or of one byte. placed: the digest of bytes that are in the file
+ * already; else NULL. */
+static enum xc_status add_section(struct writer *w, const char *kind, uint32_t flags, uint32_t tensor, uint32_t part, const uint8_t *p, size_t n, int width, const uint64_t *placed, struct xc_err *err)
 {
     struct xc_file_section *s = &w->table[w->n_sections++];
     struct deflate d = { .src = p, .n = n, .weights = !strcmp(kind, XC_KIND_TENSOR), .width = width };
@@ -310,7 +312,10 @@ static enum xc_status add_section(struct writer *w, const char *kind, uint32_t f
     s->part = part;
     s->offset = w->at;
     s->stored_bytes = s->decoded_bytes = n;
-    if (w->f) {
+    if (w->layout && d.weights) w->layout[tensor][part] = w->at;
+    if (w->f && placed) {
+        memcpy(s->digest, placed, sizeof s->digest);
+    } else if (w->f) {
         h = XXH3_128bits(p, n);
         s->digest[0] = h.low64;
         s->digest[1] = h.high64;
@@ -321,6 +326,9 @@ static enum xc_status add_section(struct writer *w, const char *kind, uint32_t f
         s->width = (uint32_t)d.width;
         s->stored_bytes = total;
         for (size_t i = 0; i < n_frames && status == XC_OK; i++) status = emit(w, d.frames[i].p, d.frames[i].n, err);
+    } else if (status == XC_OK && placed) {
+        w->at += n;
+        status = xc_atomic_skip(w->f, n, err);
     } else if (status == XC_OK) {
         status = emit(w, p, n, err);
     }
@@ -348,11 +356,14 @@ static enum xc_status add_tensor(struct writer *w, struct xc_tensor *t, uint32_t
     if (absent && w->f) XC_TRY(xc_tensor_load(t, err));
     for (uint32_t p = 0; p < XC_PART_COUNT && status == XC_OK; p++) {
         size_t bytes;
+        uint64_t digest[2];
+        const struct xc_write_base *base = w->f ? w->opts->base : NULL;
         const struct xc_encoding f32 = { .format = XC_FMT_F32 };
 
         XC_TRY(xc_encoding_part_bytes(absent ? &f32 : &t->enc, xc_tensor_rows(t), xc_tensor_cols(t), (enum xc_part)p, &bytes, err));
         if (bytes) status = add_section(w, XC_KIND_TENSOR, XC_SECTION_REQUIRED, id, p, t->part[p] ? t->part[p]->data : NULL, bytes,
-                                        part_width(absent ? &f32 : &t->enc, (enum xc_part)p), err);
+                                        part_width(absent ? &f32 : &t->enc, (enum xc_part)p),
+                                        base && t->part[p] && base->placed(base->arg, t->part[p], (w->at + XC_ALIGN - 1) / XC_ALIGN * XC_ALIGN, digest) ? digest : NULL, err);
     }
     for (int p = 0; w->f && p < XC_PART_COUNT; p++)
         if (t->part[p]) xc_buf_forget(t->part[p]);
@@ -362,11 +373,12 @@ static enum xc_status add_tensor(struct writer *w, struct xc_tensor *t, uint32_t
 
 static enum xc_status write_sections(struct writer *w, const struct xc_model *m, const struct bytes *model, struct xc_err *err)
 {
-    XC_TRY(add_section(w, XC_KIND_MODEL, XC_SECTION_REQUIRED, 0, 0, model->p, model->n, 0, err));
-    if (m->tokenizer) XC_TRY(add_section(w, XC_KIND_TOKENIZER, XC_SECTION_REQUIRED, 0, 0, m->tokenizer->data, m->tokenizer->size, 0, err));
+    XC_TRY(add_section(w, XC_KIND_MODEL, XC_SECTION_REQUIRED, 0, 0, model->p, model->n, 0, NULL, err));
+    if (m->tokenizer) XC_TRY(add_section(w, XC_KIND_TOKENIZER, XC_SECTION_REQUIRED, 0, 0, m->tokenizer->data, m->tokenizer->size, 0, NULL, err));
     for (int32_t i = 0; i < m->n_tensors; i++) XC_TRY(add_tensor(w, m->tensors[i], (uint32_t)i, err));
-    if (m->golden) XC_TRY(add_section(w, XC_KIND_GOLDEN, 0, 0, 0, m->golden->data, m->golden->size, 0, err));
-    if (m->manifest) XC_TRY(add_section(w, XC_KIND_MANIFEST, 0, 0, 0, m->manifest->data, m->manifest->size, 0, err));
+    w->tensors_end = w->at;
+    if (m->golden) XC_TRY(add_section(w, XC_KIND_GOLDEN, 0, 0, 0, m->golden->data, m->golden->size, 0, NULL, err));
+    if (m->manifest) XC_TRY(add_section(w, XC_KIND_MANIFEST, 0, 0, 0, m->manifest->data, m->manifest->size, 0, NULL, err));
     return pad(w, err); /* readers may load whole vectors at the end of a tensor */
 }
 
@@ -411,7 +423,7 @@ enum xc_status xc_container_write(const struct xc_model *m, const char *path, co
 
     if (bytes_written) *bytes_written = 0;
     XC_TRY(xc_model_verify(m, err));
-    XC_TRY(xc_atomic_open(&w.f, path, err));
+    XC_TRY(w.opts->base ? xc_atomic_adopt(&w.f, path, w.opts->base->path, w.opts->base->fd, err) : xc_atomic_open(&w.f, path, err));
     status = write_all(&w, m, err);
     if (status == XC_OK && w.opts->max_bytes && w.at > w.opts->max_bytes)
         status = xc_fail(err, XC_E_RANGE, "the file takes %llu bytes, more than the %llu that were asked for", (unsigned long long)w.at, (unsigned long long)w.opts->max_bytes);
@@ -422,6 +434,17 @@ enum xc_status xc_container_write(const struct xc_model *m, const char *path, co
     XC_TRY(xc_atomic_commit(&w.f, err));
     if (bytes_written) *bytes_written = w.at;
     return XC_OK;
+}
+
+enum xc_status xc_container_layout(const struct xc_model *m, uint64_t (*at)[XC_PART_COUNT], uint64_t *end, uint64_t *bytes, struct xc_err *err)
+{
+    static const struct xc_write_opts defaults;
+    struct writer w = { .opts = &defaults, .layout = at };
+    const enum xc_status status = write_all(&w, m, err);
+
+    *bytes = status == XC_OK ? w.at : 0;
+    *end = status == XC_OK ? w.tensors_end : 0;
+    return status;
 }
 
 enum xc_status xc_container_size(const struct xc_model *m, uint64_t *bytes, struct xc_err *err)

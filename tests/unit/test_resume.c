@@ -18,7 +18,8 @@
 #include "runtime/base/base.h"
 #include "xcompress/compress.h"
 
-static char tiny[1024], dir[1024], out[1100], side[1200], want[1100];
+static char tiny[1024], dir[1024], out[1100], side[1200], want[1100], texts[1100];
+static const char *recipe = "passes: [quantize]\n"; /* of the work that is interrupted */
 
 static void ok(enum xc_status status, const struct xc_err *err)
 {
@@ -96,12 +97,13 @@ static enum xc_status compress(struct stop *stop, bool no_resume, bool f32_atten
     struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
     struct xc_compress_result result;
     struct xc_recipe *r = NULL;
-    const char *yaml = f32_attention ? "passes:\n- quantize: {attention: f32}\n" : "passes: [quantize]\n";
+    const char *yaml = f32_attention ? "passes:\n- quantize: {attention: f32}\n" : recipe;
     enum xc_status status;
 
     ok(xc_recipe_parse(&r, yaml, strlen(yaml), "r", err), err);
     opts.recipe = r;
     opts.no_resume = no_resume;
+    if (strstr(yaml, "gptq")) opts.calibrate = texts;
     if (stop) opts.progress = &progress;
     status = xc_compress_file(tiny, out, &opts, &result, err);
     if (resumed) *resumed = status == XC_OK ? result.resumed : -1;
@@ -166,6 +168,93 @@ static void test_cancelled(void **state)
     finish(false, 3, 6);
 }
 
+/* Weights in groups: each on its own; and by Hessians, which are those of weights that this round has not rounded yet, taken again or not. In the
+ * output, tensors lie where the side file had them. */
+static void test_groups(void **state)
+{
+    static const char *const recipes[] = { "passes:\n- quantize: {format: int4}\n", "passes:\n- quantize: {format: int4, method: gptq}\n", "passes:\n- quantize: {format: int3, zero_point: yes}\n" };
+    char int8[1200];
+
+    (void)state;
+    snprintf(int8, sizeof int8, "%s.int8", want);
+    assert_int_equal(rename(want, int8), 0);
+    for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
+        struct xc_err err = { 0 };
+
+        recipe = recipes[i];
+        ok(compress(NULL, true, false, NULL, &err), &err);
+        assert_int_equal(rename(out, want), 0);
+        for (int at = 1; at < 12; at += 5) {
+            killed(at);
+            finish(false, at - 1 ? 1 : 0, at);
+        }
+    }
+    recipe = "passes: [quantize]\n";
+    assert_int_equal(rename(int8, want), 0);
+}
+
+/* At any instant, that of the last writing too: the time of the kill is drawn, not the place. What comes out in the end is the same, and until then there is
+ * the old output or none. */
+static void test_any_instant(void **state)
+{
+    static const uint8_t old[] = "the old file";
+
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        const pid_t pid = fork();
+        int status;
+
+        assert_true(pid >= 0);
+        if (!i) write_file(out, old, sizeof old);
+        if (!pid) {
+            struct stop stop = { .at = 1 << 30 };
+            struct xc_err err = { 0 };
+
+            compress(&stop, false, false, NULL, &err);
+            _exit(0);
+        }
+        usleep(1090000 + (useconds_t)(i * 7919 % 41) * 1000); /* around the moment when it begins to write, and to the end */
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (exists(out)) {
+            size_t n;
+            uint8_t *p = read_file(out, &n);
+
+            if (n != sizeof old || memcmp(p, old, n)) same(out, want);
+            free(p);
+        }
+    }
+    finish(false, 0, 1000);
+}
+
+/* Where it becomes the output, it has the old one's mode; through a link, the file that the link names is replaced. */
+static void test_as_output(void **state)
+{
+    char real[1200];
+    struct stop stop = { .at = 1 << 30 };
+    struct xc_err err = { 0 };
+    struct stat st;
+
+    (void)state;
+    write_file(out, (const uint8_t *)"x", 1);
+    assert_int_equal(chmod(out, 0640), 0);
+    ok(compress(&stop, false, false, NULL, &err), &err);
+    assert_int_equal(stat(out, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    same(out, want);
+    unlink(out);
+    snprintf(real, sizeof real, "%s/real.xc", dir);
+    assert_int_equal(symlink("real.xc", out), 0);
+    stop = (struct stop){ .at = 1 << 30 };
+    ok(compress(&stop, false, false, NULL, &err), &err);
+    assert_int_equal(lstat(out, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    same(real, want);
+    assert_false(exists(side));
+    unlink(real);
+    unlink(out);
+}
+
 /* Another recipe does not take what this one has made, and leaves nothing either. */
 static void test_other_work(void **state)
 {
@@ -189,11 +278,14 @@ static void test_damage(void **state)
     (void)state;
     killed(9);
     p = read_file(side, &n);
-    for (size_t cut = 0; cut <= n; cut += cut < 20000 ? 1777 : 9999) {
+    for (size_t cut = 0; cut <= n; cut += cut < 20000 ? 1777 : 19999) {
         write_file(side, p, cut);
         finish(false, 0, 9);
     }
-    for (size_t at = 0; at < n; at += 1999) {
+    for (size_t at = 0; at + 8 < n; at += 1999) {
+        static const uint8_t hole[8];
+
+        if (!memcmp(p + at, hole, sizeof hole)) continue; /* nothing is there to be damaged */
         p[at] ^= 0x55;
         write_file(side, p, n);
         finish(false, 0, 9);
@@ -208,6 +300,7 @@ static int teardown(void **state)
     unlink(out);
     unlink(want);
     unlink(side);
+    unlink(texts);
     rmdir(dir);
     return 0;
 }
@@ -219,6 +312,9 @@ int main(void)
         cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_other_work),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_any_instant),
+        cmocka_unit_test(test_as_output),
     };
     const char *root = getenv("XC_SOURCE_ROOT");
     struct xc_err err = { 0 };
@@ -229,6 +325,8 @@ int main(void)
     snprintf(out, sizeof out, "%s/o.xc", dir);
     snprintf(side, sizeof side, "%s.resume", out);
     snprintf(want, sizeof want, "%s/want.xc", dir);
+    snprintf(texts, sizeof texts, "%s/texts.txt", dir);
+    write_file(texts, (const uint8_t *)"A man is playing a guitar.\nTwo dogs run.\nThe city sleeps.\n", 58);
     if (compress(NULL, true, false, NULL, &err) != XC_OK || rename(out, want)) return 1;
     return cmocka_run_group_tests(tests, NULL, teardown);
 }
