@@ -97,9 +97,8 @@ static enum xc_status check_targets(const struct xc_work *w, const struct xc_sco
             bool linear, gather;
 
             if (scope->pick[at] != XC_PICK_TARGET) continue;
-            if (is_op(node, "attention")) {
-                if (((const struct xc_attr_attention *)node->attr)->kind != 0) snprintf(why, sizeof why, "this kind of attention has no int8 form");
-            } else if ((is_op(node, "linear") || is_op(node, "gather")) && node->in[1].kind == XC_REF_TENSOR) {
+            if (is_op(node, "attention")) continue; /* every kind has an int8 form */
+            if ((is_op(node, "linear") || is_op(node, "gather")) && node->in[1].kind == XC_REF_TENSOR) {
                 objection(why, sizeof why, w, scope, uses, node->in[1].id, &linear, &gather);
             } else {
                 snprintf(why, sizeof why, "op '%s' has no weight that can be int8", node->op->name);
@@ -371,7 +370,7 @@ static enum xc_status set_nodes(struct xc_work *w, const void *arg, struct xc_er
             const uint8_t pick = scope->pick[scope->first[g] + n];
 
             if (pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) continue;
-            if (is_op(node, "attention") && ((const struct xc_attr_attention *)node->attr)->kind == 0 && xc_recipe_is(w->spec, "attention", "int8"))
+            if (is_op(node, "attention") && xc_recipe_is(w->spec, "attention", "int8"))
                 ((struct xc_attr_attention *)node->attr)->quantized = true;
             if (is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR && xc_format_traits((enum xc_format)m->tensors[node->in[1].id]->enc.format)->quantized && node->in[0].range.mode == XC_RANGE_NONE)
                 XC_TRY(set_range(w, m->graphs[g], n, err));

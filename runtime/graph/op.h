@@ -106,6 +106,10 @@ struct xc_attr_attention {
     float scale;           /* 0 = 1/sqrt(head dimension) */
     bool causal;
     bool quantized;        /* int8 attention (kernels.h attn_s8); false = f32 */
+    /* of one kind alone; 0 elsewhere */
+    int32_t window;        /* longformer: tokens to each side */
+    int32_t dilation;      /* longformer: of every dilation-th token; 0 = 1 */
+    int32_t global_first;  /* longformer: tokens at the start of a sequence that are global */
 };
 enum xc_pool_mode { XC_POOL_MEAN = 0, XC_POOL_FIRST, XC_POOL_LAST, XC_POOL_MAX, XC_POOL_MEAN_SQRT, XC_POOL_COUNT };
 struct xc_attr_pool { int32_t mode; };

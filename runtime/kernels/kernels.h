@@ -154,6 +154,58 @@ struct xc_attn_f32 {
     void *scratch;
 };
 
+/* The same over keys that lie in several runs and are seen by position: what sparse attention is made of. Each run starts a block of
+ * XC_KEY_BLOCK keys. Key j of a run with positions is seen by query i when low <= pos[j] - q_pos[i] <= high; with `own`, a key at the query's
+ * own position has the score own_score instead of its match. A query that sees nothing gives zeros.
+ * step > 0 says that pos[j] is first + j * step except for keys that no query sees, and that q_pos ascends: ends that are out of sight
+ * are then not computed. */
+struct xc_key_run {
+    int64_t n;
+    const float *pos;   /* NULL = all are seen; else (n padded to 16), whole numbers below 2^24 */
+    float low, high;
+    float first, step;
+};
+#define XC_POS_NEVER 1e30f /* of a key that no query of a run with a finite `high` sees */
+
+struct xc_key_run_s8 {
+    struct xc_key_run see;
+    const int8_t *k;        /* as in xc_attn_s8 */
+    const float *k_scale;
+    const int8_t *v;
+    const float *v_scale;
+};
+struct xc_key_run_f32 {
+    struct xc_key_run see;
+    const float *k, *v;     /* (n, ldk) (n, ldv) */
+    int64_t ldk, ldv;
+};
+
+struct xc_attn_runs {
+    const float *q_pos;     /* (n_q); NULL when no run has positions */
+    int64_t n_runs, D;
+    float scale;
+    bool own;
+    float own_score;
+    float *out;             /* (n_q, ld_out) */
+    int64_t ld_out;
+    float *stat;            /* NULL, or (n_q,2): the largest score, in units of log2 for int8; and the sum of probabilities relative to it,
+                               times XC_P_MAX for int8 */
+    void *scratch;          /* xc_attn_scratch_bytes() */
+};
+struct xc_attn_runs_s8 {
+    struct xc_attn_runs a;
+    const struct xc_key_run_s8 *run;
+    const int8_t *q;
+    int64_t ldq;
+    const float *q_scale;
+};
+struct xc_attn_runs_f32 {
+    struct xc_attn_runs a;
+    const struct xc_key_run_f32 *run;
+    const float *q;
+    int64_t ldq;
+};
+
 /* Layer norm of x (+ residual), optionally quantized in the same pass. Biased variance, as PyTorch. */
 struct xc_norm {
     const float *x;         /* (R, ldx) */
@@ -209,6 +261,8 @@ struct xc_kernels {
     void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*attn_s8)(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
     void (*attn_f32)(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
+    void (*attn_runs_s8)(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1);
+    void (*attn_runs_f32)(const struct xc_attn_runs_f32 *a, int64_t row0, int64_t row1);
     void (*norm_f32)(const struct xc_norm *n, int64_t row0, int64_t row1);
 
     /* q = rint(x * (127 / absmax)), scale = absmax / 127, sum = sum of q; columns C..round_up(C,4) of q become zero. With gain (C), x is

@@ -14,6 +14,7 @@
 #include "compress/grad/dropout.h"
 #include "compress/grad/tape.h"
 #include "runtime/base/rng.h"
+#include "runtime/graph/attention/attention.h"
 
 static struct xc_err err;
 static struct xc_pool *threads;
@@ -24,7 +25,7 @@ static void ok_at(enum xc_status status, int line)
 }
 #define OK(call) ok_at(call, __LINE__)
 
-enum { N_SEQ = 5, TOKENS = 92, MEMORY = 121, MAX_IN = 4 };
+enum { N_SEQ = 5, TOKENS = 92, MEMORY = 121, MAX_IN = 8 };
 static const int32_t token_start[N_SEQ + 1] = { 0, 3, 3, 4, 21, TOKENS };   /* 3, 0, 1, 17, 71 rows: more than one tile of attention */
 static const int32_t memory_start[N_SEQ + 1] = { 0, 5, 7, 9, 32, MEMORY }; /* 5, 2, 2, 23, 89 rows */
 
@@ -118,7 +119,7 @@ static double loss(struct xc_tape *t, struct fix *f, const float *weight)
 }
 
 struct grads {
-    float *tensor[4], *value[MAX_IN];
+    float *tensor[MAX_IN], *value[MAX_IN];
 };
 
 static int64_t count_of(const struct fix *f, int i) { return f->in[i].rows * f->in[i].cols; }
@@ -127,7 +128,7 @@ static bool is_f32(const struct fix *f, int i) { return f->g->values[f->g->input
 /* Gradients of the weighted sum of the output. */
 static void gradients(struct grads *out, struct fix *f, const float *weight, struct xc_pool *pool, const char *level, struct xc_tape **keep)
 {
-    const bool all[4] = { true, true, true, true };
+    const bool all[MAX_IN] = { true, true, true, true, true, true, true, true };
     const struct xc_tape_opts opts = { .pool = pool, .kern = level ? xc_kernels_for(level) : NULL, .trained = all, .inputs = true };
     struct xc_tape *t;
     struct xc_view y;
@@ -161,7 +162,7 @@ static void gradients(struct grads *out, struct fix *f, const float *weight, str
 
 static void release(struct grads *g, const struct fix *f)
 {
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < MAX_IN; i++) {
         if (i < f->m->n_tensors) free(g->tensor[i]);
         if (i < f->n_in) free(g->value[i]);
     }
@@ -343,6 +344,43 @@ static void test_attention(void **state)
     check(&f, node(&f, "attention", "n", REFS(xc_val(x), xc_val(x), xc_val(x)), 3, &attr), "attention of itself");
 }
 
+static int32_t kind_named(const char *name)
+{
+    int32_t kind = 0;
+
+    while (strcmp(xc_attention_kinds[kind]->name, name)) kind++;
+    return kind;
+}
+
+static void test_attention_longformer(void **state)
+{
+    static const struct { int heads, kv, D, own; struct xc_attr_attention attr; } cases[] = {
+        { 2, 2, 8, 0, { .window = 7 } },
+        { 2, 1, 12, 1, { .window = 20, .global_first = 2 } },
+        { 2, 2, 5, 1, { .window = 3, .dilation = 4, .global_first = 1, .causal = true } },
+        { 1, 1, 16, 0, { .window = 100, .global_first = 70, .scale = 0.4f } },
+    };
+    struct fix f;
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        struct xc_attr_attention attr = cases[i].attr;
+        const int heads = cases[i].heads, kv = cases[i].kv, D = cases[i].D;
+        struct xc_ref in[6];
+        char what[80];
+
+        attr.kind = kind_named("longformer"), attr.heads = heads, attr.kv_heads = kv;
+        begin(&f);
+        for (int k = 0; k < (cases[i].own ? 6 : 3); k++) {
+            static const char *const names[] = { "q", "k", "v", "qg", "kg", "vg" };
+
+            in[k] = xc_val(input(&f, names[k], f.tokens, (k % 3 ? kv : heads) * D));
+        }
+        snprintf(what, sizeof what, "longformer, case %d", (int)i);
+        check(&f, node(&f, "attention", "n", in, cases[i].own ? 6 : 3, &attr), what);
+    }
+}
+
 static void test_pool(void **state)
 {
     struct fix f;
@@ -396,7 +434,7 @@ static void test_conv1d(void **state)
 /* ---- what is refused, what is frozen, what is dropped ---- */
 static void test_refused(void **state)
 {
-    const bool all[4] = { true, true, true, true };
+    const bool all[MAX_IN] = { true, true, true, true, true, true, true, true };
     struct xc_tape_opts opts = { .trained = all };
     struct xc_tape *t;
     struct fix f;
@@ -461,7 +499,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_longformer),
         cmocka_unit_test(test_pool), cmocka_unit_test(test_columns), cmocka_unit_test(test_conv1d), cmocka_unit_test(test_refused), cmocka_unit_test(test_dropout),
     };
 

@@ -547,6 +547,68 @@ static void check_attn(const struct xc_kernels *k)
     }
 }
 
+/* Runs of keys: windows in order, keys out of order and hidden ones, a run without positions; a query's own key. */
+static void check_attn_runs(const struct xc_kernels *k)
+{
+    for (int i = 0; i < 400; i++) {
+        enum { RUNS = 3 };
+        struct attn_case c = attn_case(i);
+        struct xc_key_run_s8 s8[RUNS];
+        struct xc_key_run_f32 f32[RUNS];
+        float *q_pos;
+        struct xc_attn_s8 q;
+        const int64_t n_runs = 1 + rnd() % RUNS, ld_out = c.D + 3;
+
+        c.bias = false;
+        q = attn_s8_operands(&c);
+        q_pos = block((size_t)c.n_q * 4);
+        for (int64_t j = 0; j < c.n_q; j++) q_pos[j] = (float)(5 + 2 * j);
+        for (int64_t r = 0; r < n_runs; r++) {
+            struct attn_case kc = attn_case(i);
+
+            kc.D = c.D, kc.n_q = 1, kc.bias = false, kc.fill = c.fill;
+            const struct xc_attn_s8 keys = attn_s8_operands(&kc);
+            struct xc_key_run see = {.n = kc.n_k, .low = -(float)(rnd() % 200), .high = (float)(rnd() % 100)};
+            float *pos = block((size_t)xc_round_up(kc.n_k, 16) * 4);
+
+            if (rnd() % 4 == 0) see.low = -INFINITY;
+            if (rnd() % 2) see.first = (float)(rnd() % 300), see.step = (float)(1 + rnd() % 3);
+            for (int64_t j = 0; j < xc_round_up(kc.n_k, 16); j++) {
+                pos[j] = see.step > 0 ? see.first + (float)j * see.step : (float)(rnd() % 300);
+                if (rnd() % 16 == 0) pos[j] = XC_POS_NEVER;
+            }
+            see.pos = rnd() % 4 ? pos : NULL;
+            s8[r] = (struct xc_key_run_s8){.see = see, .k = keys.k, .k_scale = keys.k_scale, .v = keys.v, .v_scale = keys.v_scale};
+            f32[r] = (struct xc_key_run_f32){.see = see, .ldk = c.D + 2, .ldv = c.D, .k = floats((kc.n_k - 1) * (c.D + 2) + c.D, c.fill), .v = floats((kc.n_k - 1) * c.D + c.D, c.fill)};
+        }
+        struct xc_attn_runs a = {.q_pos = q_pos, .n_runs = n_runs, .D = c.D, .scale = 0.3f, .own = rnd() % 2, .own_score = -1e5f, .ld_out = ld_out, .scratch = q.scratch};
+        const float *qf = floats((c.n_q - 1) * (c.D + 1) + c.D, c.fill);
+        const int64_t row0 = rnd() % 4 ? 0 : (int64_t)(rnd() % (uint32_t)c.n_q), row1 = rnd() % 4 ? c.n_q : row0 + (c.n_q - row0) / 2;
+
+        for (int f = 0; f < 2; f++) {
+            struct out y[2], stat[2];
+            char name[160];
+
+            for (int s = 0; s < 2; s++) {
+                y[s] = output((size_t)(c.n_q * ld_out) * 4);
+                stat[s] = output((size_t)(c.n_q * 2) * 4);
+                a.out = data(y[s]);
+                a.stat = data(stat[s]);
+                scratch_for(c.D);
+                const struct xc_attn_runs_s8 a8 = {.a = a, .run = s8, .q = q.q, .ldq = q.ldq, .q_scale = q.q_scale};
+                const struct xc_attn_runs_f32 af = {.a = a, .run = f32, .q = qf, .ldq = c.D + 1};
+
+                if (f) (s ? k : ref)->attn_runs_f32(&af, row0, row1);
+                else (s ? k : ref)->attn_runs_s8(&a8, row0, row1);
+            }
+            snprintf(name, sizeof name, "attn_runs_%s case %d n_q %d D %d runs %d own %d fill %d rows %d-%d", f ? "f32" : "s8", i, (int)c.n_q, (int)c.D, (int)n_runs,
+                     a.own, (int)c.fill, (int)row0, (int)row1);
+            check(same(y[0], y[1]) && same(stat[0], stat[1]), k->isa, name);
+        }
+        free_blocks();
+    }
+}
+
 /* ---- rows ---- */
 
 static const int64_t widths[] = {1, 2, 4, 15, 16, 17, 26, 31, 32, 33, 77, 312, 384, 768, 1200};
@@ -764,6 +826,7 @@ static void check_level(const struct xc_kernels *k)
     check_gemm_s4(k);
     check_gemm_f32(k);
     check_attn(k);
+    check_attn_runs(k);
     check_norm(k);
     check_quantize(k);
     check_elementwise(k);

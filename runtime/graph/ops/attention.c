@@ -64,6 +64,9 @@ static const struct xc_attr_def attrs[] = {
     { "scale", XC_ATTR_FLOAT, offsetof(struct xc_attr_attention, scale), 0, NULL, 0, 1e6 },
     { "causal", XC_ATTR_BOOL, offsetof(struct xc_attr_attention, causal), 0, NULL, 0, 1 },
     { "quantized", XC_ATTR_BOOL, offsetof(struct xc_attr_attention, quantized), 0, NULL, 0, 1 },
+    { "window", XC_ATTR_INT, offsetof(struct xc_attr_attention, window), 0, NULL, 0, 1 << 24 },
+    { "dilation", XC_ATTR_INT, offsetof(struct xc_attr_attention, dilation), 0, NULL, 0, 1 << 16 },
+    { "global_first", XC_ATTR_INT, offsetof(struct xc_attr_attention, global_first), 0, NULL, 0, 1 << 24 },
     { NULL, XC_ATTR_INT, 0, 0, NULL, 0, 0 },
 };
 static const char *const in_names[] = { "q", "k", "v", "extra1", "extra2", "extra3", "extra4", "extra5", "extra6" };

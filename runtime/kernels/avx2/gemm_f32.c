@@ -15,3 +15,7 @@ void xc_gemm_f32__avx2(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, 
 }
 
 void xc_attn_f32__avx2(const struct xc_attn_f32 *a, int64_t row0, int64_t row1) { lanes_attn_f32(a, row0, row1); }
+
+#include "runtime/kernels/lanes/attn_runs_f32.h"
+
+void xc_attn_runs_f32__avx2(const struct xc_attn_runs_f32 *a, int64_t row0, int64_t row1) { lanes_attn_runs_f32(a, row0, row1); }

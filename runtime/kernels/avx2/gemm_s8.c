@@ -414,3 +414,7 @@ static void s8_values(int32_t *o, int64_t D16, const uint8_t *p, const int32_t *
 #include "runtime/kernels/lanes/attn_s8.h"
 
 void xc_attn_s8__avx2(const struct xc_attn_s8 *a, int64_t row0, int64_t row1) { lanes_attn_s8(a, row0, row1); }
+
+#include "runtime/kernels/lanes/attn_runs_s8.h"
+
+void xc_attn_runs_s8__avx2(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1) { lanes_attn_runs_s8(a, row0, row1); }

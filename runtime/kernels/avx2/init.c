@@ -10,6 +10,8 @@ void xc_kernels_init__avx2(struct xc_kernels *k)
     k->gemm_block_s8 = xc_gemm_block_s8__avx2;
     k->gemm_s4 = xc_gemm_s4__avx2;
     k->attn_s8 = xc_attn_s8__avx2;
+    k->attn_runs_s8 = xc_attn_runs_s8__avx2;
     k->gemm_f32 = xc_gemm_f32__avx2;
     k->attn_f32 = xc_attn_f32__avx2;
+    k->attn_runs_f32 = xc_attn_runs_f32__avx2;
 }

@@ -27,3 +27,7 @@ void xc_gemm_s8__avxvnni(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1,
 }
 
 void xc_attn_s8__avxvnni(const struct xc_attn_s8 *a, int64_t row0, int64_t row1) { lanes_attn_s8(a, row0, row1); }
+
+#include "runtime/kernels/lanes/attn_runs_s8.h"
+
+void xc_attn_runs_s8__avxvnni(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1) { lanes_attn_runs_s8(a, row0, row1); }

@@ -10,6 +10,8 @@ void xc_kernels_init__neon(struct xc_kernels *k)
     k->gemm_block_s8 = xc_gemm_block_s8__neon;
     k->gemm_s4 = xc_gemm_s4__neon;
     k->attn_s8 = xc_attn_s8__neon;
+    k->attn_runs_s8 = xc_attn_runs_s8__neon;
     k->gemm_f32 = xc_gemm_f32__neon;
     k->attn_f32 = xc_attn_f32__neon;
+    k->attn_runs_f32 = xc_attn_runs_f32__neon;
 }

@@ -1,0 +1,118 @@
+/* attn_runs_s8 around the three integer functions of attn_s8 (lanes/attn_s8.h says what they are): groups of S8_GROUP rows, block by block,
+ * only the panels of sixteen keys that the group can see. Included after them. */
+#ifndef XC_RUNTIME_KERNELS_LANES_ATTN_RUNS_S8_H
+#define XC_RUNTIME_KERNELS_LANES_ATTN_RUNS_S8_H
+
+#include "runtime/kernels/lanes/attn_runs.h"
+
+struct runs_rows {
+    float max[S8_GROUP], sum[S8_GROUP];
+};
+
+/* Integer scores s (count) of one row, keys j0 on, become f32 in place, in units of log2; returns their maximum. */
+LANES_INLINE float runs_scale(int32_t *s, const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, int64_t i, int64_t j0, int64_t count)
+{
+    const v16f q_scale = v_set1(a->q_scale[i] * a->a.scale * XC_LOG2E);
+    float *f = (float *)(void *)s;
+    v16f top = v_set1(-1e30f);
+
+    for (int64_t j = 0; j < count; j += 16) {
+        v16f t = v_mul(v_mul(v_from_i(i_load(s + j)), q_scale), v_load(run->k_scale + j0 + j));
+
+        t = runs_seen(t, &a->a, &run->see, i, j0 + j, count - j, XC_LOG2E);
+        top = v_max(t, top);
+        v_store(f + j, t);
+    }
+    return v_hmax(top);
+}
+
+/* Those scores to probabilities p (keys, zero beyond count); returns their sum. */
+LANES_INLINE int32_t runs_probabilities(uint8_t *p, const int32_t *s, float max, int64_t count, int64_t keys)
+{
+    const float *f = (const float *)(const void *)s;
+    const v16f max16 = v_set1(max);
+    v16i sum = i_zero();
+    int64_t j = 0;
+
+    for (; j < count; j += 16) {
+        const v16i e = v_p7(v_sub(v_load(f + j), max16));
+
+        sum = i_add(sum, e);
+        i_store_s8((int8_t *)p + j, e);
+    }
+    if (j < keys) memset(p + j, 0, (size_t)(keys - j));
+    return i_sum(sum);
+}
+
+/* One block: keys j0 to j0 + keys - 1 of a run, j0 a multiple of 16 and all in one block of XC_KEY_BLOCK. */
+static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, struct runs_rows *at, int64_t i0, int64_t rows, int64_t j0,
+                          int64_t keys, const int8_t *xp, const int32_t *init, int32_t *s, int32_t *o, float *acc, uint8_t *p)
+{
+    const int64_t D4 = xc_round_up(a->a.D, 4), D16 = xc_round_up(a->a.D, 16), block = j0 / XC_KEY_BLOCK, quads = xc_div_up(keys, 4);
+    const float *v_scale = run->v_scale + block * D16;
+    int32_t p_sum[S8_GROUP];
+    float block_max[S8_GROUP], keep[S8_GROUP], add[S8_GROUP];
+
+    s8_scores(s, xp, init, run->k + j0 * D4, D4, xc_div_up(keys, 16), rows);
+    for (int64_t r = 0; r < rows; r++) block_max[r] = runs_scale(s + r * XC_KEY_BLOCK, a, run, i0 + r, j0, keys);
+    for (int64_t r = 0; r < rows; r++) p_sum[r] = runs_probabilities(p + r * XC_KEY_BLOCK, s + r * XC_KEY_BLOCK, block_max[r], keys, quads * 4);
+    for (int64_t r = 0; r < rows; r++) {
+        const float new_max = xc_max_f32(block_max[r], at->max[r]);
+
+        keep[r] = xc_exp2_f32(at->max[r] - new_max);
+        add[r] = xc_exp2_f32(block_max[r] - new_max);
+        at->sum[r] = fmaf(at->sum[r], keep[r], (float)p_sum[r] * add[r]);
+        at->max[r] = new_max;
+    }
+    s8_values(o, D16, p, p_sum, run->v + block * D16 * XC_KEY_BLOCK + j0 % XC_KEY_BLOCK * 16, quads, rows);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t d = 0; d < D16; d += 16) {
+            const v16f vs = v_mul(v_load(v_scale + d), v_set1(add[r])), dot = v_from_i(i_load(o + r * D16 + d));
+            float *y = acc + r * D16 + d;
+
+            v_store(y, v_fma(v_load(y), v_set1(keep[r]), v_mul(dot, vs)));
+        }
+}
+
+static void lanes_attn_runs_s8(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1)
+{
+    const int64_t D = a->a.D, D4 = xc_round_up(D, 4), D16 = xc_round_up(D, 16);
+    int32_t *s = a->a.scratch, *o = s + S8_GROUP * XC_KEY_BLOCK;
+    float *acc = (float *)(void *)(o + S8_GROUP * D16);
+    uint8_t *p = (uint8_t *)(acc + S8_GROUP * D16);
+    int8_t *xp = (int8_t *)p + S8_GROUP * XC_KEY_BLOCK;
+
+    for (int64_t i0 = row0; i0 < row1; i0 += S8_GROUP) {
+        const int64_t rows = xc_min_i64(S8_GROUP, row1 - i0);
+        struct runs_rows at;
+        int32_t init[S8_GROUP];
+
+        for (int64_t r = 0; r < rows; r++) at.max[r] = -1e30f, at.sum[r] = 0.0f;
+        memset(acc, 0, (size_t)(rows * D16) * sizeof *acc);
+        s8_prepare(xp, init, a->q + i0 * a->ldq, a->ldq, rows, D4);
+        for (int64_t k = 0; k < a->a.n_runs; k++) {
+            int64_t j0, end;
+
+            runs_in_sight(&a->a, &a->run[k].see, i0, rows, &j0, &end);
+            while (j0 < end) {
+                const int64_t next = xc_min_i64((j0 / XC_KEY_BLOCK + 1) * XC_KEY_BLOCK, end);
+
+                runs_block_s8(a, &a->run[k], &at, i0, rows, j0, next - j0, xp, init, s, o, acc, p);
+                j0 = next;
+            }
+        }
+        for (int64_t r = 0; r < rows; r++) {
+            const float inv = at.sum[r] > 0.0f ? 1.0f / at.sum[r] : 0.0f;
+
+            for (int64_t d = 0; d < D; d += 16) {
+                const v16f y = v_mul(v_load(acc + r * D16 + d), v_set1(inv));
+
+                if (D - d >= 16) v_store(a->a.out + (i0 + r) * a->a.ld_out + d, y);
+                else v_store_n(a->a.out + (i0 + r) * a->a.ld_out + d, y, D - d);
+            }
+            if (a->a.stat) a->a.stat[2 * (i0 + r)] = at.max[r], a->a.stat[2 * (i0 + r) + 1] = at.sum[r];
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Makes tests/vectors/attention_vectors.h: what the attention kinds give, from the formulas of the papers written out in PyTorch with dense
+masks, in double precision, and the gradients that PyTorch derives from them. Inputs come from a linear congruential generator that the test
+has too; an output is told by one number a row (its product with generated numbers), a gradient by its norm and one product.
+
+    gen_attention.py [--check]       needs torch; --check compares the formulas with the classes of transformers first"""
+import math
+import os
+import sys
+
+import numpy as np
+import torch
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LENGTHS = [5, 0, 1, 40, 300]
+START = np.concatenate([[0], np.cumsum(LENGTHS)])
+ROWS = int(START[-1])
+
+
+def lcg(n, seed, spread=1.0):
+    s, out = seed, np.empty(n)
+    for i in range(n):
+        s = (s * 1664525 + 1013904223) % 2**32
+        out[i] = (s >> 8) / 2**24 - 0.5
+    return (2 * spread * out).astype(np.float32).astype(np.float64)
+
+
+def flags(n, seed, every):
+    """int32 flags, one in `every`"""
+    return ((lcg(n, seed) + 1) * 2**23).astype(np.int64) % every == 0
+
+
+class Input:
+    """One input of the attention node: a value of R rows ('v'), flags ('i') or a tensor ('t')."""
+
+    def __init__(self, what, cols, rows=ROWS, spread=1.0, every=0):
+        self.what, self.cols, self.rows, self.spread, self.every = what, cols, rows, spread, every
+
+
+def heads_of(x, h):
+    return x.reshape(x.shape[0], h, -1).transpose(0, 1)  # (h, n, d)
+
+
+def softmax_v(s, seen, v):
+    """(h,n,m) scores, (n,m) or (h,n,m) mask; a row that sees nothing gives zeros"""
+    s = s.masked_fill(~seen, -math.inf)
+    p = torch.exp(s - s.amax(-1, keepdim=True).clamp(min=-1e30))
+    return torch.nan_to_num(p / p.sum(-1, keepdim=True)) @ v
+
+
+def merge(o):
+    return o.transpose(0, 1).reshape(o.shape[1], -1)
+
+
+def group_keys(x, heads, kv):
+    return heads_of(x, kv).repeat_interleave(heads // kv, 0)
+
+
+# ---- the kinds: one sequence; x: its rows of each input (tensors whole), a: attributes ----
+def longformer(x, a):
+    h, kv, n = a["heads"], a.get("kv_heads") or a["heads"], x[0].shape[0]
+    q, k, v = heads_of(x[0], h), group_keys(x[1], h, kv), group_keys(x[2], h, kv)
+    qg, kg, vg = (heads_of(x[3], h), group_keys(x[4], h, kv), group_keys(x[5], h, kv)) if len(x) > 3 and x[3] is not None else (q, k, v)
+    i = torch.arange(n)
+    glob = i < a.get("global_first", 0)
+    if len(x) > 6 and x[6] is not None:
+        glob = glob | x[6][:, 0]
+    far, d = i[None, :] - i[:, None], a.get("dilation") or 1
+    seen = ((far.abs() <= a["window"] * d) & (far % d == 0)) | glob[None, :]
+    past = far <= 0 if a.get("causal") else torch.ones_like(seen)
+    scale = a.get("scale") or 1 / math.sqrt(q.shape[-1])
+    local = softmax_v(q @ k.transpose(1, 2) * scale, seen & past, v)
+    whole = softmax_v(qg @ kg.transpose(1, 2) * scale, past, vg)
+    return merge(torch.where(glob[None, :, None], whole, local))
+
+
+KINDS = {"longformer": longformer}
+
+
+def qkv(heads, d, kv=0, spread=1.5):
+    kv = kv or heads
+    return [Input("v", heads * d, spread=spread), Input("v", kv * d, spread=spread), Input("v", kv * d)]
+
+
+CASES = [
+    ("longformer", dict(heads=2, window=16), qkv(2, 16)),
+    ("longformer", dict(heads=2, window=3, global_first=1), qkv(2, 8) * 2),
+    ("longformer", dict(heads=4, kv_heads=2, window=20, causal=1), qkv(4, 12, 2)),
+    ("longformer", dict(heads=2, window=9, dilation=3, global_first=2), qkv(2, 16) * 2),
+    ("longformer", dict(heads=2, window=130, scale=0.3), qkv(2, 20) * 2 + [Input("i", 1, every=9)]),
+    ("longformer", dict(heads=2, window=30, causal=1, dilation=2), qkv(2, 32) * 2 + [Input("i", 1, every=5)]),
+    ("longformer", dict(heads=1, window=1000), qkv(1, 26)),
+    ("longformer", dict(heads=2, window=0), qkv(2, 4)),
+]
+
+
+def run(kind, attr, inputs):
+    data = []
+    for i, x in enumerate(inputs):
+        if x is None:
+            data.append(None)
+        elif x.what == "i":
+            data.append(torch.tensor(flags(x.rows * x.cols, 1000 + i, x.every)).reshape(x.rows, x.cols))
+        else:
+            data.append(torch.tensor(lcg(x.rows * x.cols, 1000 + i, x.spread)).reshape(x.rows, x.cols).requires_grad_())
+    out = []
+    for s in range(len(LENGTHS)):
+        rows = slice(int(START[s]), int(START[s + 1]))
+        if LENGTHS[s]:
+            out.append(KINDS[kind]([d if d is None or x.what == "t" else d[rows] for d, x in zip(data, inputs)], attr))
+    out = torch.cat(out)
+    weight = torch.tensor(lcg(out.numel(), 77)).reshape(out.shape)
+    (out * weight).sum().backward()
+    grads = []
+    for i, (d, x) in enumerate(zip(data, inputs)):
+        if d is not None and x.what != "i" and d.grad is not None:
+            grads.append((i, float(d.grad.norm()), float((d.grad.reshape(-1) * torch.tensor(lcg(d.grad.numel(), 55))).sum())))
+    probe = torch.tensor(lcg(out.shape[1], 33))
+    return (out.detach() @ probe).numpy(), grads
+
+
+def write():
+    out = ["/* Made by gen_attention.py: do not edit. */", "static const int32_t lengths[] = { %s };" % ", ".join(map(str, LENGTHS)), ""]
+    table = []
+    for n, (kind, attr, inputs) in enumerate(CASES):
+        rows, grads = run(kind, attr, inputs)
+        out.append("static const float rows_%d[] = { %s };" % (n, ", ".join("%.7gf" % x if "." in "%.7g" % x or "e" in "%.7g" % x else "%.7g.0f" % x for x in rows)))
+        ins = ", ".join("{ 0, 0, 0, 0, 0 }" if x is None else "{ '%s', %d, %d, %gf, %d }" % (x.what, x.rows, x.cols, x.spread, x.every) for x in inputs)
+        ins = ins.replace("1f", "1.0f").replace("2f,", "2.0f,")
+        gs = ", ".join("{ %d, %.9g, %.9g }" % g for g in grads)
+        at = ", ".join(".%s = %s" % (k, "%gf" % v if isinstance(v, float) else v) for k, v in attr.items())
+        table.append('    { "%s", { %s }, %d, { %s }, rows_%d, %d, { %s } },' % (kind, at, len(inputs), ins, n, len(grads), gs))
+    out += ["", "static const struct attention_vector vectors[] = {"] + table + ["};", ""]
+    open(os.path.join(HERE, "attention_vectors.h"), "w").write("\n".join(out))
+
+
+# ---- the formulas against transformers ----
+def check_longformer():
+    from transformers import LongformerConfig
+    from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
+
+    n, dim, h, w = 64, 16, 2, 16
+    torch.manual_seed(0)
+    m = LongformerSelfAttention(LongformerConfig(hidden_size=dim, num_attention_heads=h, num_hidden_layers=1, attention_window=[w], attention_probs_dropout_prob=0.0), 0).eval().double()
+    x, mask, live = torch.randn(1, n, dim).double(), torch.zeros(1, n).double(), 60
+    mask[0, [0, 13]] = 10000.0
+    mask[0, live:] = -10000.0
+    y = m(x, mask, is_index_masked=mask < 0, is_index_global_attn=mask > 0, is_global_attn=True)[0][0]
+    x = x[0, :live]
+    flag = torch.zeros(live, 1, dtype=torch.bool)
+    flag[[0, 13]] = True
+    got = longformer([getattr(m, p)(x) for p in ("query", "key", "value", "query_global", "key_global", "value_global")] + [flag], dict(heads=h, window=w // 2))
+    return float((got - y[:live]).detach().abs().max())
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        for name, fn in [("LongformerSelfAttention", check_longformer)]:
+            e = fn()
+            print(name, "differs by", e)
+            assert e < 1e-6, name  # Longformer takes its softmax in f32
+    write()
