@@ -10,7 +10,7 @@
 
 struct xc_grad_ctx {
     const struct xc_op_ctx *op;
-    const float *d_out[XC_MAX_OUT]; /* (rows, cols) of output i */
+    const float *d_out[XC_MAX_OUT]; /* (rows, cols) of output i; NULL = the loss does not see it (not all of them) */
     float *d_in[XC_MAX_IN];         /* (rows, cols) of input value i; NULL = not wanted */
     bool fresh[XC_MAX_IN];
     float *d_tensor[XC_MAX_IN];     /* (rows, cols) of input tensor i; NULL = frozen */

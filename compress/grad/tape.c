@@ -258,15 +258,18 @@ static enum xc_status backward_node(struct xc_tape *t, const struct xc_node *nod
     struct xc_op_ctx op = { .graph = t->g, .node = node, .attr = node->attr, .kern = t->run->kern, .pool = t->run->pool, .run = t->run };
     struct xc_grad_ctx c = { .op = &op, .straight_through = t->straight_through };
     enum xc_status status;
+    bool seen = false;
 
     for (int32_t i = 0; i < node->n_out; i++) {
         op.out[i] = &t->run->views[node->out[i]];
-        if (!t->d_value[node->out[i]]) return XC_OK; /* nothing that the loss sees */
+        if (!t->d_value[node->out[i]]) continue;
+        seen = true;
         c.d_out[i] = t->d_value[node->out[i]];
         if (t->watched[node->out[i]]) t->watch(t->watch_arg, node->out[i], op.out[i], c.d_out[i]);
         if (t->mask[node->out[i]])
             xc_dropout_apply(t->d_value[node->out[i]], t->mask[node->out[i]], op.out[i]->rows * op.out[i]->cols, t->drop[node->out[i]], t->run->pool);
     }
+    if (!seen) return XC_OK; /* nothing that the loss sees */
     for (int32_t i = 0; i < node->n_in; i++) {
         if (node->in[i].kind == XC_REF_TENSOR) {
             op.tensor[i] = t->g->model->tensors[node->in[i].id];

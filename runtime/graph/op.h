@@ -110,10 +110,12 @@ struct xc_attr_attention {
     int32_t window;        /* longformer: tokens to each side */
     int32_t dilation;      /* longformer: of every dilation-th token; 0 = 1 */
     int32_t global_first;  /* longformer: tokens at the start of a sequence that are global */
+    int32_t slots;         /* linformer: rows that keys and values are mixed to; 0 = all rows of the projection */
 };
 enum xc_pool_mode { XC_POOL_MEAN = 0, XC_POOL_FIRST, XC_POOL_LAST, XC_POOL_MAX, XC_POOL_MEAN_SQRT, XC_POOL_COUNT };
 struct xc_attr_pool { int32_t mode; };
 struct xc_attr_l2 { float eps; };
+struct xc_attr_mix { bool quantized; };                /* mix_rows */
 struct xc_attr_conv1d { int32_t kernel, stride, pad_left, pad_right, groups; };
 struct xc_attr_slice { int32_t first, cols; };
 

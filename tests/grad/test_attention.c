@@ -236,6 +236,7 @@ static void check_gradients(const struct fix *f, const struct attention_vector *
 
 static const struct { const char *kind; double f32, int8; } limits[] = { /* of the largest number; of the norm */
     { "longformer", 1e-5, 0.02 },
+    { "linformer", 1e-5, 0.02 },
 };
 
 static void check_vector(const struct attention_vector *v)
@@ -331,6 +332,9 @@ static void test_refused(void **state)
     refused("longformer", "qqqqwq", (struct xc_attr_attention){ 0 }, "must be like");
     refused("longformer", "qqq---q", (struct xc_attr_attention){ 0 }, "must be i32");
     refused("longformer", "qqqqqqiq", (struct xc_attr_attention){ 0 }, "takes q, k, v");
+    refused("linformer", "qqq", (struct xc_attr_attention){ 0 }, "needs a projection");
+    refused("linformer", "qqqq", (struct xc_attr_attention){ 0 }, "must be a tensor");
+    refused("linformer", "qqq", (struct xc_attr_attention){ .causal = true }, "cannot be causal");
     refused("longformer", "qqq", (struct xc_attr_attention){ .window = -1 }, "'window' is -1");
 }
 

@@ -357,7 +357,7 @@ static void test_attention_longformer(void **state)
     static const struct { int heads, kv, D, own; struct xc_attr_attention attr; } cases[] = {
         { 2, 2, 8, 0, { .window = 7 } },
         { 2, 1, 12, 1, { .window = 20, .global_first = 2 } },
-        { 2, 2, 5, 1, { .window = 3, .dilation = 4, .global_first = 1, .causal = true } },
+        { 2, 2, 5, 1, { .window = 3, .dilation = 4, .global_first = 3, .causal = true } },
         { 1, 1, 16, 0, { .window = 100, .global_first = 70, .scale = 0.4f } },
     };
     struct fix f;
@@ -378,6 +378,52 @@ static void test_attention_longformer(void **state)
         }
         snprintf(what, sizeof what, "longformer, case %d", (int)i);
         check(&f, node(&f, "attention", "n", in, cases[i].own ? 6 : 3, &attr), what);
+    }
+}
+
+static void test_attention_linformer(void **state)
+{
+    static const struct { int heads, kv, D, slots, e, f; } cases[] = { { 2, 2, 8, 12, 12, 0 }, { 4, 2, 5, 9, 18, 9 }, { 1, 1, 70, 20, 20, 20 } };
+    struct fix f;
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        const struct xc_attr_attention attr = { .kind = kind_named("linformer"), .heads = cases[i].heads, .kv_heads = cases[i].kv, .slots = cases[i].slots };
+        struct xc_ref in[5];
+        char what[80];
+
+        begin(&f);
+        in[0] = xc_val(input(&f, "q", f.tokens, attr.heads * cases[i].D));
+        in[1] = xc_val(input(&f, "k", f.memory, attr.kv_heads * cases[i].D));
+        in[2] = xc_val(input(&f, "v", f.memory, attr.kv_heads * cases[i].D));
+        in[3] = xc_ten(tensor(&f, "e", 2, DIMS(cases[i].e, 89), 0, 0.3));
+        in[4] = cases[i].f ? xc_ten(tensor(&f, "f", 2, DIMS(cases[i].f, 100), 0, 0.3)) : xc_none();
+        snprintf(what, sizeof what, "linformer, case %d", (int)i);
+        check(&f, node(&f, "attention", "n", in, 5, &attr), what);
+    }
+}
+
+/* The input mixed once, projected with a bias that the sums of E multiply: the same as Linformer on projected keys, and its derivative. */
+static void test_mix_rows(void **state)
+{
+    enum { C = 24, SLOTS = 7 };
+    struct fix f;
+    int32_t slots, mixed[2], y;
+
+    (void)state;
+    for (int bias = 0; bias < 2; bias++) {
+        begin(&f);
+        OK(xc_graph_add_space(f.g, &slots, &(struct xc_space){ .name = "slots", .map = XC_MAP_FIXED, .k = SLOTS }, &err));
+        const int32_t x = input(&f, "x", f.tokens, C), e = tensor(&f, "e", 2, DIMS(SLOTS, 71), 0, 0.3), w = tensor(&f, "w", 2, DIMS(C, C), 0, 0.2);
+
+        OK(xc_graph_add_node(f.g, mixed, "mix_rows", "mix", REFS(xc_val(x), xc_ten(e)), 2, NULL, &err));
+        y = node(&f, "linear", "w", REFS(xc_val(mixed[0]), xc_ten(w)), 2, NULL);
+        if (bias) {
+            const int32_t b = tensor(&f, "b", 2, DIMS(C, 1), 0, 1), times = node(&f, "linear", "b", REFS(xc_val(mixed[1]), xc_ten(b)), 2, NULL);
+
+            y = node(&f, "add", "n", REFS(xc_val(y), xc_val(times)), 2, NULL);
+        }
+        check(&f, y, "mix_rows");
     }
 }
 
@@ -499,7 +545,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_longformer),
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_longformer), cmocka_unit_test(test_attention_linformer), cmocka_unit_test(test_mix_rows),
         cmocka_unit_test(test_pool), cmocka_unit_test(test_columns), cmocka_unit_test(test_conv1d), cmocka_unit_test(test_refused), cmocka_unit_test(test_dropout),
     };
 

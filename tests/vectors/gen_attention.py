@@ -74,7 +74,17 @@ def longformer(x, a):
     return merge(torch.where(glob[None, :, None], whole, local))
 
 
-KINDS = {"longformer": longformer}
+def linformer(x, a):
+    h, kv, n = a["heads"], a.get("kv_heads") or a["heads"], x[0].shape[0]
+    q, k, v = heads_of(x[0], h), heads_of(x[1], kv), heads_of(x[2], kv)
+    slots = a.get("slots") or x[3].shape[0]
+    e, f = x[3], x[4] if len(x) > 4 and x[4] is not None else x[3]
+    k, v = [(p[:, :n].reshape(-1, slots, n) @ y).repeat_interleave(h // kv, 0) for p, y in ((e, k), (f, v))]
+    p = torch.softmax(q @ k.transpose(1, 2) * (a.get("scale") or 1 / math.sqrt(q.shape[-1])), -1)
+    return merge(p @ v)
+
+
+KINDS = {"longformer": longformer, "linformer": linformer}
 
 
 def qkv(heads, d, kv=0, spread=1.5):
@@ -91,6 +101,10 @@ CASES = [
     ("longformer", dict(heads=2, window=30, causal=1, dilation=2), qkv(2, 32) * 2 + [Input("i", 1, every=5)]),
     ("longformer", dict(heads=1, window=1000), qkv(1, 26)),
     ("longformer", dict(heads=2, window=0), qkv(2, 4)),
+    ("linformer", dict(heads=2), qkv(2, 16) + [Input("t", 300, 20, 0.3)]),
+    ("linformer", dict(heads=2, slots=24), qkv(2, 8) + [Input("t", 301, 48, 0.3), Input("t", 400, 48, 0.3)]),
+    ("linformer", dict(heads=4, kv_heads=2, slots=130), qkv(4, 12, 2) + [Input("t", 320, 260, 0.2), Input("t", 300, 130, 0.2)]),
+    ("linformer", dict(heads=1, slots=1), qkv(1, 70) + [Input("t", 300, 1, 0.3)]),
 ]
 
 
@@ -125,8 +139,7 @@ def write():
     for n, (kind, attr, inputs) in enumerate(CASES):
         rows, grads = run(kind, attr, inputs)
         out.append("static const float rows_%d[] = { %s };" % (n, ", ".join("%.7gf" % x if "." in "%.7g" % x or "e" in "%.7g" % x else "%.7g.0f" % x for x in rows)))
-        ins = ", ".join("{ 0, 0, 0, 0, 0 }" if x is None else "{ '%s', %d, %d, %gf, %d }" % (x.what, x.rows, x.cols, x.spread, x.every) for x in inputs)
-        ins = ins.replace("1f", "1.0f").replace("2f,", "2.0f,")
+        ins = ", ".join("{ 0, 0, 0, 0, 0 }" if x is None else "{ '%s', %d, %d, %.3ff, %d }" % (x.what, x.rows, x.cols, x.spread, x.every) for x in inputs)
         gs = ", ".join("{ %d, %.9g, %.9g }" % g for g in grads)
         at = ", ".join(".%s = %s" % (k, "%gf" % v if isinstance(v, float) else v) for k, v in attr.items())
         table.append('    { "%s", { %s }, %d, { %s }, rows_%d, %d, { %s } },' % (kind, at, len(inputs), ins, n, len(grads), gs))

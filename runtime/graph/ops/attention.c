@@ -67,6 +67,7 @@ static const struct xc_attr_def attrs[] = {
     { "window", XC_ATTR_INT, offsetof(struct xc_attr_attention, window), 0, NULL, 0, 1 << 24 },
     { "dilation", XC_ATTR_INT, offsetof(struct xc_attr_attention, dilation), 0, NULL, 0, 1 << 16 },
     { "global_first", XC_ATTR_INT, offsetof(struct xc_attr_attention, global_first), 0, NULL, 0, 1 << 24 },
+    { "slots", XC_ATTR_INT, offsetof(struct xc_attr_attention, slots), 0, NULL, 0, 1 << 24 },
     { NULL, XC_ATTR_INT, 0, 0, NULL, 0, 0 },
 };
 static const char *const in_names[] = { "q", "k", "v", "extra1", "extra2", "extra3", "extra4", "extra5", "extra6" };

@@ -1,12 +1,24 @@
 /* attn_runs_s8 around the three integer functions of attn_s8 (lanes/attn_s8.h says what they are): groups of S8_GROUP rows, block by block,
- * only the panels of sixteen keys that the group can see. Included after them. */
+ * only the panels of sixteen keys that the group can see. RUNS_ROWS rows go over the keys together, so that a block is fetched once for all of
+ * their groups. Included after them. */
 #ifndef XC_RUNTIME_KERNELS_LANES_ATTN_RUNS_S8_H
 #define XC_RUNTIME_KERNELS_LANES_ATTN_RUNS_S8_H
 
 #include "runtime/kernels/lanes/attn_runs.h"
 
+enum { RUNS_ROWS = 4 * S8_GROUP };
+
 struct runs_rows {
-    float max[S8_GROUP], sum[S8_GROUP];
+    float max[RUNS_ROWS], sum[RUNS_ROWS];
+    int32_t init[RUNS_ROWS];
+    int64_t rows;
+};
+
+struct runs_memory {
+    int32_t *s, *o; /* (S8_GROUP, XC_KEY_BLOCK) (S8_GROUP, D16) */
+    float *acc;     /* (RUNS_ROWS, D16) */
+    uint8_t *p;     /* (S8_GROUP, XC_KEY_BLOCK) */
+    int8_t *xp;     /* (RUNS_ROWS, 2 * D4) */
 };
 
 /* Integer scores s (count) of one row, keys j0 on, become f32 in place, in units of log2; returns their maximum. */
@@ -44,68 +56,76 @@ LANES_INLINE int32_t runs_probabilities(uint8_t *p, const int32_t *s, float max,
     return i_sum(sum);
 }
 
-/* One block: keys j0 to j0 + keys - 1 of a run, j0 a multiple of 16 and all in one block of XC_KEY_BLOCK. */
-static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, struct runs_rows *at, int64_t i0, int64_t rows, int64_t j0,
-                          int64_t keys, const int8_t *xp, const int32_t *init, int32_t *s, int32_t *o, float *acc, uint8_t *p)
+/* One block: keys j0 to j0 + keys - 1 of a run, j0 a multiple of 16 and all in one block of XC_KEY_BLOCK, for rows r0 on of the tile at i0. */
+static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, struct runs_rows *at, const struct runs_memory *m, int64_t i0, int64_t r0,
+                          int64_t rows, int64_t j0, int64_t keys)
 {
     const int64_t D4 = xc_round_up(a->a.D, 4), D16 = xc_round_up(a->a.D, 16), block = j0 / XC_KEY_BLOCK, quads = xc_div_up(keys, 4);
     const float *v_scale = run->v_scale + block * D16;
+    float *max = at->max + r0, *sum = at->sum + r0, block_max[S8_GROUP], keep[S8_GROUP], add[S8_GROUP];
     int32_t p_sum[S8_GROUP];
-    float block_max[S8_GROUP], keep[S8_GROUP], add[S8_GROUP];
 
-    s8_scores(s, xp, init, run->k + j0 * D4, D4, xc_div_up(keys, 16), rows);
-    for (int64_t r = 0; r < rows; r++) block_max[r] = runs_scale(s + r * XC_KEY_BLOCK, a, run, i0 + r, j0, keys);
-    for (int64_t r = 0; r < rows; r++) p_sum[r] = runs_probabilities(p + r * XC_KEY_BLOCK, s + r * XC_KEY_BLOCK, block_max[r], keys, quads * 4);
+    s8_scores(m->s, m->xp + r0 * 2 * D4, at->init + r0, run->k + j0 * D4, D4, xc_div_up(keys, 16), rows);
+    for (int64_t r = 0; r < rows; r++) block_max[r] = runs_scale(m->s + r * XC_KEY_BLOCK, a, run, i0 + r0 + r, j0, keys);
+    for (int64_t r = 0; r < rows; r++) p_sum[r] = runs_probabilities(m->p + r * XC_KEY_BLOCK, m->s + r * XC_KEY_BLOCK, block_max[r], keys, quads * 4);
     for (int64_t r = 0; r < rows; r++) {
-        const float new_max = xc_max_f32(block_max[r], at->max[r]);
+        const float new_max = xc_max_f32(block_max[r], max[r]);
 
-        keep[r] = xc_exp2_f32(at->max[r] - new_max);
+        keep[r] = xc_exp2_f32(max[r] - new_max);
         add[r] = xc_exp2_f32(block_max[r] - new_max);
-        at->sum[r] = fmaf(at->sum[r], keep[r], (float)p_sum[r] * add[r]);
-        at->max[r] = new_max;
+        sum[r] = fmaf(sum[r], keep[r], (float)p_sum[r] * add[r]);
+        max[r] = new_max;
     }
-    s8_values(o, D16, p, p_sum, run->v + block * D16 * XC_KEY_BLOCK + j0 % XC_KEY_BLOCK * 16, quads, rows);
+    s8_values(m->o, D16, m->p, p_sum, run->v + block * D16 * XC_KEY_BLOCK + j0 % XC_KEY_BLOCK * 16, quads, rows);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t d = 0; d < D16; d += 16) {
-            const v16f vs = v_mul(v_load(v_scale + d), v_set1(add[r])), dot = v_from_i(i_load(o + r * D16 + d));
-            float *y = acc + r * D16 + d;
+            const v16f vs = v_mul(v_load(v_scale + d), v_set1(add[r])), dot = v_from_i(i_load(m->o + r * D16 + d));
+            float *y = m->acc + (r0 + r) * D16 + d;
 
             v_store(y, v_fma(v_load(y), v_set1(keep[r]), v_mul(dot, vs)));
+        }
+}
+
+/* A run for the tile at i0: its blocks one after the other, each for the groups that can see of it. */
+static void runs_run_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, struct runs_rows *at, const struct runs_memory *m, int64_t i0)
+{
+    int64_t first[RUNS_ROWS / S8_GROUP], end[RUNS_ROWS / S8_GROUP], low = run->see.n, high = 0;
+
+    for (int64_t g = 0; g * S8_GROUP < at->rows; g++) {
+        runs_in_sight(&a->a, &run->see, i0 + g * S8_GROUP, xc_min_i64(S8_GROUP, at->rows - g * S8_GROUP), &first[g], &end[g]);
+        if (first[g] >= end[g]) continue;
+        low = xc_min_i64(low, first[g]);
+        high = xc_max_i64(high, end[g]);
+    }
+    for (int64_t b0 = low / XC_KEY_BLOCK * XC_KEY_BLOCK; b0 < high; b0 += XC_KEY_BLOCK)
+        for (int64_t g = 0; g * S8_GROUP < at->rows; g++) {
+            const int64_t j0 = xc_max_i64(first[g], b0), j1 = xc_min_i64(end[g], b0 + XC_KEY_BLOCK);
+
+            if (j0 < j1) runs_block_s8(a, run, at, m, i0, g * S8_GROUP, xc_min_i64(S8_GROUP, at->rows - g * S8_GROUP), j0, j1 - j0);
         }
 }
 
 static void lanes_attn_runs_s8(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1)
 {
     const int64_t D = a->a.D, D4 = xc_round_up(D, 4), D16 = xc_round_up(D, 16);
-    int32_t *s = a->a.scratch, *o = s + S8_GROUP * XC_KEY_BLOCK;
-    float *acc = (float *)(void *)(o + S8_GROUP * D16);
-    uint8_t *p = (uint8_t *)(acc + S8_GROUP * D16);
-    int8_t *xp = (int8_t *)p + S8_GROUP * XC_KEY_BLOCK;
+    struct runs_memory m = { .s = a->a.scratch };
 
-    for (int64_t i0 = row0; i0 < row1; i0 += S8_GROUP) {
-        const int64_t rows = xc_min_i64(S8_GROUP, row1 - i0);
-        struct runs_rows at;
-        int32_t init[S8_GROUP];
+    m.o = m.s + S8_GROUP * XC_KEY_BLOCK;
+    m.acc = (float *)(void *)(m.o + S8_GROUP * D16);
+    m.p = (uint8_t *)(m.acc + RUNS_ROWS * D16);
+    m.xp = (int8_t *)m.p + S8_GROUP * XC_KEY_BLOCK;
+    for (int64_t i0 = row0; i0 < row1; i0 += RUNS_ROWS) {
+        struct runs_rows at = { .rows = xc_min_i64(RUNS_ROWS, row1 - i0) };
 
-        for (int64_t r = 0; r < rows; r++) at.max[r] = -1e30f, at.sum[r] = 0.0f;
-        memset(acc, 0, (size_t)(rows * D16) * sizeof *acc);
-        s8_prepare(xp, init, a->q + i0 * a->ldq, a->ldq, rows, D4);
-        for (int64_t k = 0; k < a->a.n_runs; k++) {
-            int64_t j0, end;
-
-            runs_in_sight(&a->a, &a->run[k].see, i0, rows, &j0, &end);
-            while (j0 < end) {
-                const int64_t next = xc_min_i64((j0 / XC_KEY_BLOCK + 1) * XC_KEY_BLOCK, end);
-
-                runs_block_s8(a, &a->run[k], &at, i0, rows, j0, next - j0, xp, init, s, o, acc, p);
-                j0 = next;
-            }
-        }
-        for (int64_t r = 0; r < rows; r++) {
+        for (int64_t r = 0; r < at.rows; r++) at.max[r] = -1e30f, at.sum[r] = 0.0f;
+        memset(m.acc, 0, (size_t)(at.rows * D16) * sizeof *m.acc);
+        s8_prepare(m.xp, at.init, a->q + i0 * a->ldq, a->ldq, at.rows, D4);
+        for (int64_t k = 0; k < a->a.n_runs; k++) runs_run_s8(a, &a->run[k], &at, &m, i0);
+        for (int64_t r = 0; r < at.rows; r++) {
             const float inv = at.sum[r] > 0.0f ? 1.0f / at.sum[r] : 0.0f;
 
             for (int64_t d = 0; d < D; d += 16) {
-                const v16f y = v_mul(v_load(acc + r * D16 + d), v_set1(inv));
+                const v16f y = v_mul(v_load(m.acc + r * D16 + d), v_set1(inv));
 
                 if (D - d >= 16) v_store(a->a.out + (i0 + r) * a->a.ld_out + d, y);
                 else v_store_n(a->a.out + (i0 + r) * a->a.ld_out + d, y, D - d);
