@@ -66,6 +66,7 @@ struct xc_bert_names {
     const char *prefix;          /* "bert.", tried before "" */
     const char *word, *position, *type, *emb_norm; /* type NULL = none */
     const char *layer;           /* "encoder.layer." */
+    const char *qg, *kg, *vg;    /* longformer: projections of global tokens; NULL = dense attention */
     const char *q, *k, *v, *o, *attn_norm, *up, *down, *out_norm;
     /* classify, regress: dense on [CLS], activation, linear */
     const char *pooled, *classifier;
@@ -75,14 +76,19 @@ struct xc_bert_names {
     const char *mlm_dense, *mlm_norm, *mlm_decoder, *mlm_bias;
     enum xc_act mlm_act;
 };
+#define XC_BERT_LAYERS 1024 /* at most */
 struct xc_bert_shape {
     int64_t hidden, layers, heads, ffn, vocab, positions, types;
     float eps;
     enum xc_act act;
     int32_t position_offset, skip_id;
+    int32_t global_first;        /* longformer: tokens that are global; and the window to each side, by layer */
+    int32_t window[XC_BERT_LAYERS];
 };
 /* The keys that BERT and RoBERTa share; what is fixed in a family is the caller's. Decoders and relative positions are refused by name. */
 enum xc_status xc_bert_read_shape(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
+/* RoBERTa's positions: they start behind the padding id and skip it. */
+enum xc_status xc_bert_read_padding(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
 /* The graph "encode": the encoder, and the head that cfg names. */
 enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *shape, struct xc_err *err);
 

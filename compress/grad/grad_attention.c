@@ -4,9 +4,10 @@
 #include "compress/grad/grad_attention.h"
 #include "runtime/graph/attention/attention.h"
 
-extern const struct xc_grad_attention xc_grad_attention_dense, xc_grad_attention_linformer, xc_grad_attention_longformer;
+extern const struct xc_grad_attention xc_grad_attention_dense, xc_grad_attention_linformer, xc_grad_attention_longformer, xc_grad_attention_reformer, xc_grad_attention_synthesizer;
 
-static const struct xc_grad_attention *const kinds[] = { &xc_grad_attention_dense, &xc_grad_attention_linformer, &xc_grad_attention_longformer };
+static const struct xc_grad_attention *const kinds[] = { &xc_grad_attention_dense, &xc_grad_attention_linformer, &xc_grad_attention_longformer, &xc_grad_attention_reformer,
+                                                           &xc_grad_attention_synthesizer };
 
 static enum xc_status attention_backward(const struct xc_grad_ctx *c, struct xc_err *err)
 {

@@ -126,7 +126,7 @@ static enum xc_status add_unary(struct xc_graph *g, int32_t *y, const char *name
 /* BERT's pooler: the checkpoint's, where it has one. */
 static enum xc_status add_pooler(struct xc_graph *g, int32_t *y, int32_t x, uint64_t seed, struct xc_err *err)
 {
-    static const char *const prefixes[] = { "", "bert.", "roberta." };
+    static const char *const prefixes[] = { "", "bert.", "roberta.", "longformer." };
     const int64_t C = g->values[x].cols;
 
     for (size_t i = 0; i < XC_ARRAY_LEN(prefixes); i++) {

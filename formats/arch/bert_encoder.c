@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/hf.h"
+#include "runtime/graph/attention/attention.h"
 
 enum xc_status xc_bert_read_shape(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
 {
@@ -12,7 +13,7 @@ enum xc_status xc_bert_read_shape(struct xc_bert_shape *s, const struct xc_hf_co
     double eps;
 
     XC_TRY(xc_json_int(&s->hidden, cfg->json, "hidden_size", 1, 1 << 20, err));
-    XC_TRY(xc_json_int(&s->layers, cfg->json, "num_hidden_layers", 0, 1024, err));
+    XC_TRY(xc_json_int(&s->layers, cfg->json, "num_hidden_layers", 0, XC_BERT_LAYERS, err));
     XC_TRY(xc_json_int(&s->heads, cfg->json, "num_attention_heads", 1, 1 << 16, err));
     XC_TRY(xc_json_int(&s->ffn, cfg->json, "intermediate_size", 1, 1 << 24, err));
     XC_TRY(xc_json_int(&s->vocab, cfg->json, "vocab_size", 1, 1 << 24, err));
@@ -29,6 +30,18 @@ enum xc_status xc_bert_read_shape(struct xc_bert_shape *s, const struct xc_hf_co
     s->eps = (float)eps;
     s->skip_id = -1;
     return xc_hf_act(&s->act, act, err);
+}
+
+enum xc_status xc_bert_read_padding(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
+{
+    int64_t pad;
+
+    XC_TRY(xc_json_int_or(&pad, cfg->json, "pad_token_id", 0, 1 << 24, 1, err));
+    if (s->positions <= pad + 1)
+        return xc_fail(err, XC_E_FORMAT, "'max_position_embeddings' is %lld: no position is left behind pad_token_id %lld", (long long)s->positions, (long long)pad);
+    s->position_offset = (int32_t)pad + 1;
+    s->skip_id = (int32_t)pad;
+    return XC_OK;
 }
 
 static enum xc_status embedding(struct xc_graph *g, const struct xc_hf_config *cfg, const char *prefix, const char *name, int32_t ids, int64_t rows, int64_t cols,
@@ -75,23 +88,34 @@ static enum xc_status embeddings(struct xc_graph *g, const struct xc_hf_config *
     return xc_hf_layer_norm(g, cfg, x, names->prefix, names->emb_norm, *x, s->eps, err);
 }
 
+/* The kind by its name; kinds are never removed. */
+static int32_t attention_kind(const char *name)
+{
+    for (int32_t i = 0; i < xc_attention_n_kinds; i++)
+        if (!strcmp(xc_attention_kinds[i]->name, name)) return i;
+    return 0;
+}
+
 static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int i, int32_t *x,
                             struct xc_err *err)
 {
-    const struct xc_attr_attention attr = { .heads = (int32_t)s->heads };
+    struct xc_attr_attention attr = { .heads = (int32_t)s->heads };
     char base[128], name[256];
-    int32_t qkv[3], y;
-    const char *const parts[3] = { names->q, names->k, names->v };
+    int32_t qkv[6], y;
+    const char *const parts[6] = { names->q, names->k, names->v, names->qg, names->kg, names->vg };
+    const int n_parts = names->qg && s->global_first ? 6 : 3;
+    struct xc_ref in[6];
 
     snprintf(base, sizeof base, "%s%d.", names->layer, i);
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < n_parts; k++) {
         snprintf(name, sizeof name, "%s%s", base, parts[k]);
         XC_TRY(xc_hf_linear(g, cfg, &qkv[k], names->prefix, name, *x, s->hidden, err));
+        in[k] = xc_val(qkv[k]);
     }
-    const struct xc_ref in[] = { xc_val(qkv[0]), xc_val(qkv[1]), xc_val(qkv[2]) };
+    if (names->qg) attr.kind = attention_kind("longformer"), attr.window = s->window[i], attr.global_first = s->global_first;
 
     snprintf(name, sizeof name, "%sattention", base);
-    XC_TRY(xc_graph_add_node(g, &y, "attention", name, in, 3, &attr, err));
+    XC_TRY(xc_graph_add_node(g, &y, "attention", name, in, n_parts, &attr, err));
     snprintf(name, sizeof name, "%s%s", base, names->o);
     XC_TRY(xc_hf_linear(g, cfg, &y, names->prefix, name, y, s->hidden, err));
     snprintf(name, sizeof name, "%sattention.residual", base);

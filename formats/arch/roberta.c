@@ -9,25 +9,13 @@ static const struct xc_bert_names names = {
     .mlm_norm = "lm_head.layer_norm", .mlm_decoder = "lm_head.decoder", .mlm_bias = "lm_head.bias",
 };
 
-static enum xc_status read_shape(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
-{
-    int64_t pad;
-
-    XC_TRY(xc_bert_read_shape(s, cfg, err));
-    XC_TRY(xc_json_int_or(&pad, cfg->json, "pad_token_id", 0, 1 << 24, 1, err));
-    if (s->positions <= pad + 1)
-        return xc_fail(err, XC_E_FORMAT, "'max_position_embeddings' is %lld: no position is left behind pad_token_id %lld", (long long)s->positions, (long long)pad);
-    s->position_offset = (int32_t)pad + 1;
-    s->skip_id = (int32_t)pad;
-    return XC_OK;
-}
-
 static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err)
 {
     struct xc_bert_shape s = { 0 };
 
     (void)opts;
-    XC_TRY(read_shape(&s, cfg, err));
+    XC_TRY(xc_bert_read_shape(&s, cfg, err));
+    XC_TRY(xc_bert_read_padding(&s, cfg, err));
     return xc_bert_build(m, cfg, &names, &s, err);
 }
 

@@ -111,6 +111,10 @@ struct xc_attr_attention {
     int32_t dilation;      /* longformer: of every dilation-th token; 0 = 1 */
     int32_t global_first;  /* longformer: tokens at the start of a sequence that are global */
     int32_t slots;         /* linformer: rows that keys and values are mixed to; 0 = all rows of the projection */
+    int32_t chunk, before, after;      /* reformer: tokens of a chunk, chunks seen on each side */
+    int32_t rounds, buckets, buckets2; /* reformer: hashes; with buckets2 a bucket is a pair */
+    int32_t positions, rank, factor;   /* synthesizer: positions that scores reach, rank of a random matrix, first factor of a dense one */
+    bool dot;              /* synthesizer: q k^T takes part */
 };
 enum xc_pool_mode { XC_POOL_MEAN = 0, XC_POOL_FIRST, XC_POOL_LAST, XC_POOL_MAX, XC_POOL_MEAN_SQRT, XC_POOL_COUNT };
 struct xc_attr_pool { int32_t mode; };

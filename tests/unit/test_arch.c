@@ -142,6 +142,10 @@ static const struct arch_case cases[] = {
     { "roberta_classify", NULL, "classify", "roberta", "26", 3 },
     { "roberta_tag", NULL, "tag", "roberta", "26", 2 },
     { "roberta_mlm", NULL, "mlm", "roberta", "26", 0 },
+    { "longformer", NULL, "embed", "longformer", "26", 0 },
+    { "longformer", "encode", "encode", "longformer", "26", 0 },
+    { "longformer_classify", NULL, "classify", "longformer", "26", 3 },
+    { "longformer_mlm", NULL, "mlm", "longformer", "26", 0 },
 };
 
 static void test_outputs(void **state)

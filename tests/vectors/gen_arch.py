@@ -28,6 +28,8 @@ def config(kind, hidden=32, heads=1, ffn=36, layers=2, **kw):
     base = dict(vocab_size=VOCAB, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=ffn)
     if kind == "roberta":
         return tf.RobertaConfig(max_position_embeddings=POSITIONS + 2, type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5, **base, **kw)
+    if kind == "longformer":
+        return tf.LongformerConfig(max_position_embeddings=POSITIONS + 2, type_vocab_size=1, pad_token_id=1, layer_norm_eps=1e-5, **base, **kw)
     return tf.BertConfig(max_position_embeddings=POSITIONS, **base, **kw)
 
 
@@ -152,7 +154,7 @@ def old_names(folder, model, kind, texts):
 def seeds():
     """Seeds of the fuzzers: small files that pass, so that mutations go deep."""
     corpus = os.path.join(os.path.dirname(OUT), "..", "fuzz", "corpus")
-    for name in ("bert", "bert_classify", "bert_mlm_untied", "bert_old_names", "distilbert_tag", "distilbert_mlm", "roberta_classify", "roberta_mlm"):
+    for name in ("bert", "bert_classify", "bert_mlm_untied", "bert_old_names", "distilbert_tag", "distilbert_mlm", "roberta_classify", "roberta_mlm", "longformer_classify"):
         with open(f"{OUT}/{name}/model.safetensors", "rb") as f:
             header = f.read(int.from_bytes(f.read(8), "little"))
         os.makedirs(f"{corpus}/config", exist_ok=True)
@@ -201,6 +203,9 @@ def main():
     make("roberta_classify", "roberta", "RobertaForSequenceClassification", logits("classify"), 20, layers=1, cfg_kw=labels("c", "n", "e"))
     make("roberta_tag", "roberta", "RobertaForTokenClassification", logits("tag"), 21, layers=1, cfg_kw=labels("O", "X"))
     make("roberta_mlm", "roberta", "RobertaForMaskedLM", logits("mlm"), 22, layers=1)
+    make("longformer", "longformer", "LongformerModel", hidden, 23, hidden=52, heads=2, ffn=40, layers=1, cfg_kw={"attention_window": [8]})
+    make("longformer_classify", "longformer", "LongformerForSequenceClassification", logits("classify"), 24, heads=2, cfg_kw={"attention_window": [4, 12], **labels("c", "n", "e")})
+    make("longformer_mlm", "longformer", "LongformerForMaskedLM", logits("mlm"), 25, layers=1, cfg_kw={"attention_window": [6]})
     seeds()
     total = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(OUT) for f in files)
     print(f"{total} bytes in {OUT}", file=sys.stderr)

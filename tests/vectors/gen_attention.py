@@ -84,12 +84,76 @@ def linformer(x, a):
     return merge(p @ v)
 
 
-KINDS = {"longformer": longformer, "linformer": linformer}
+def reformer(x, a):
+    h, n, m, before, after = a["heads"], x[0].shape[0], a["chunk"], a.get("before", 0), a.get("after", 0)
+    q, k, v = heads_of(x[0], h), heads_of(x[1], h), heads_of(x[2], h)
+    d, lsh = q.shape[-1], len(x) > 3
+    chunks = -(-n // m)
+    rounds = a["rounds"] if lsh and chunks > 1 else 1
+    times = torch.zeros(h, n, n, dtype=torch.float64)  # how often a key is a candidate
+    for head in range(h):
+        ring = []
+        for r in range(rounds):
+            bucket = torch.zeros(n, dtype=torch.long)
+            if lsh and chunks > 1:
+                p = q[head].detach() @ x[3].detach().reshape(h, d, rounds, -1)[head, :, r]
+                at, by = 0, 1
+                for b in [a["buckets"]] + ([a["buckets2"]] if a.get("buckets2") else []):
+                    part = p[:, at : at + b // 2]
+                    bucket += by * torch.cat([part, -part], 1).argmax(1)
+                    at, by = at + b // 2, by * b
+            order = torch.argsort(bucket, stable=True)
+            ring += [order[c * m : (c + 1) * m] for c in range(chunks)]
+        for c in range(len(ring)):
+            for o in range(-before, after + 1) if chunks > 1 else [0]:
+                for i in ring[c]:
+                    times[head, i, ring[(c + o) % len(ring)]] += 1
+    if lsh:
+        k = k / torch.sqrt((k * k).sum(-1, keepdim=True) + d * 1e-6)
+    s = q @ k.transpose(1, 2) * (a.get("scale") or 1 / math.sqrt(d))
+    i = torch.arange(n)
+    if a.get("causal"):
+        s = s.masked_fill(i[None, :] > i[:, None], -math.inf)
+    if lsh:
+        s = s.masked_fill(torch.eye(n, dtype=torch.bool), -1e5)
+    s = s + torch.log(times)
+    return merge(torch.softmax(s, -1) @ v)
+
+
+def synthesizer(x, a):
+    h, kv, n, L = a["heads"], a.get("kv_heads") or a["heads"], x[0].shape[0], a["positions"]
+    x = list(x) + [None] * (9 - len(x))
+    v, parts = group_keys(x[2], h, kv), []
+    each = lambda t, rows: t.reshape(-1, rows, t.shape[1]) if t.shape[0] > rows else t[None]
+    if a.get("dot"):
+        q, k = heads_of(x[0], h), group_keys(x[1], h, kv)
+        parts.append(q @ k.transpose(1, 2) * (a.get("scale") or 1 / math.sqrt(q.shape[-1])))
+    if x[3] is not None:
+        r, rank = each(x[3], L), a.get("rank")
+        parts.append((r[:, :n, :rank] @ r[:, :n, rank:].transpose(1, 2) if rank else r[:, :n, :n]).expand(h, n, n))
+    if x[4] is not None:
+        s = heads_of(x[5], h) @ each(x[4], L)[:, :n].transpose(1, 2)
+        parts.append(s if x[6] is None else s + x[6][:, None, :n])
+    if x[7] is not None:
+        f, j, fa = heads_of(x[7], h), torch.arange(n), a["factor"]
+        parts.append(f[:, :, j % fa] * f[:, :, fa + j // fa])
+    w = torch.softmax(x[8][0], 0) if x[8] is not None else [1.0] * len(parts)
+    s = sum(wi * p for wi, p in zip(w, parts))
+    i = torch.arange(n)
+    seen = (i[None, :] <= i[:, None]) if a.get("causal") else torch.ones(n, n, dtype=torch.bool)
+    return merge(softmax_v(s, seen, v))
+
+
+KINDS = {"longformer": longformer, "linformer": linformer, "reformer": reformer, "synthesizer": synthesizer}
 
 
 def qkv(heads, d, kv=0, spread=1.5):
     kv = kv or heads
     return [Input("v", heads * d, spread=spread), Input("v", kv * d, spread=spread), Input("v", kv * d)]
+
+
+def SHARED(heads, d):
+    return [Input("v", heads * d), Input("=", heads * d), Input("v", heads * d)]  # '=': the input before
 
 
 CASES = [
@@ -104,6 +168,19 @@ CASES = [
     ("linformer", dict(heads=2), qkv(2, 16) + [Input("t", 300, 20, 0.3)]),
     ("linformer", dict(heads=2, slots=24), qkv(2, 8) + [Input("t", 301, 48, 0.3), Input("t", 400, 48, 0.3)]),
     ("linformer", dict(heads=4, kv_heads=2, slots=130), qkv(4, 12, 2) + [Input("t", 320, 260, 0.2), Input("t", 300, 130, 0.2)]),
+    ("reformer", dict(heads=2, chunk=16, before=1, rounds=2, buckets=8, scale=1.0), SHARED(2, 16) + [Input("t", 8, 32)]),
+    ("reformer", dict(heads=2, chunk=32, before=1, after=1, rounds=3, buckets=4, buckets2=6), SHARED(2, 26) + [Input("t", 15, 52)]),
+    ("reformer", dict(heads=1, chunk=13, before=1, rounds=4, buckets=16, causal=1, scale=1.0), SHARED(1, 32) + [Input("t", 32, 32)]),
+    ("reformer", dict(heads=2, chunk=150, before=1, rounds=2, buckets=2, scale=1.0), SHARED(2, 8) + [Input("t", 2, 16)]),
+    ("reformer", dict(heads=2, chunk=16, before=1, after=0), qkv(2, 12)),
+    ("reformer", dict(heads=2, chunk=20, before=2, after=1, causal=1), qkv(2, 16)),
+    ("synthesizer", dict(heads=2, positions=300), SHARED(2, 16) + [Input("t", 300, 600, 2.0)]),
+    ("synthesizer", dict(heads=2, positions=310, rank=8, causal=1), SHARED(2, 12) + [Input("t", 16, 310)]),
+    ("synthesizer", dict(heads=2, positions=300), SHARED(2, 8) + [None, Input("t", 10, 600), Input("v", 20), Input("t", 300, 2)]),
+    ("synthesizer", dict(heads=2, positions=300, factor=12), SHARED(2, 20) + [None, None, None, None, Input("v", 74, spread=2.0)]),
+    ("synthesizer", dict(heads=4, kv_heads=2, positions=320, factor=10, dot=1, rank=4, causal=1),
+     qkv(4, 12, 2) + [Input("t", 8, 1280), Input("t", 6, 320), Input("v", 24), Input("t", 320, 1), Input("v", 168), Input("t", 4, 1)]),
+    ("synthesizer", dict(heads=2, positions=300, dot=1), qkv(2, 16) + [Input("t", 300, 300)]),
     ("linformer", dict(heads=1, slots=1), qkv(1, 70) + [Input("t", 300, 1, 0.3)]),
 ]
 
@@ -113,6 +190,8 @@ def run(kind, attr, inputs):
     for i, x in enumerate(inputs):
         if x is None:
             data.append(None)
+        elif x.what == "=":
+            data.append(data[-1])
         elif x.what == "i":
             data.append(torch.tensor(flags(x.rows * x.cols, 1000 + i, x.every)).reshape(x.rows, x.cols))
         else:
@@ -127,7 +206,7 @@ def run(kind, attr, inputs):
     (out * weight).sum().backward()
     grads = []
     for i, (d, x) in enumerate(zip(data, inputs)):
-        if d is not None and x.what != "i" and d.grad is not None:
+        if d is not None and x.what not in "i=" and d.grad is not None:
             grads.append((i, float(d.grad.norm()), float((d.grad.reshape(-1) * torch.tensor(lcg(d.grad.numel(), 55))).sum())))
     probe = torch.tensor(lcg(out.shape[1], 33))
     return (out.detach() @ probe).numpy(), grads
@@ -141,7 +220,7 @@ def write():
         out.append("static const float rows_%d[] = { %s };" % (n, ", ".join("%.7gf" % x if "." in "%.7g" % x or "e" in "%.7g" % x else "%.7g.0f" % x for x in rows)))
         ins = ", ".join("{ 0, 0, 0, 0, 0 }" if x is None else "{ '%s', %d, %d, %.3ff, %d }" % (x.what, x.rows, x.cols, x.spread, x.every) for x in inputs)
         gs = ", ".join("{ %d, %.9g, %.9g }" % g for g in grads)
-        at = ", ".join(".%s = %s" % (k, "%gf" % v if isinstance(v, float) else v) for k, v in attr.items())
+        at = ", ".join(".%s = %s" % (k, "%.3ff" % v if isinstance(v, float) else v) for k, v in attr.items())
         table.append('    { "%s", { %s }, %d, { %s }, rows_%d, %d, { %s } },' % (kind, at, len(inputs), ins, n, len(grads), gs))
     out += ["", "static const struct attention_vector vectors[] = {"] + table + ["};", ""]
     open(os.path.join(HERE, "attention_vectors.h"), "w").write("\n".join(out))
@@ -166,9 +245,46 @@ def check_longformer():
     return float((got - y[:live]).detach().abs().max())
 
 
+def check_reformer(causal):
+    from transformers import ReformerConfig
+    from transformers.models.reformer.modeling_reformer import LSHSelfAttention
+
+    n, dim, h, d, m, rounds, buckets = 64, 16, 2, 8, 8, 2, [4, 6]
+    cfg = ReformerConfig(hidden_size=dim, num_attention_heads=h, attention_head_size=d, attn_layers=["lsh"], lsh_attn_chunk_length=m, num_hashes=rounds, num_buckets=buckets,
+                         hash_seed=7, is_decoder=causal, lsh_attention_probs_dropout_prob=0.0, axial_pos_embds_dim=[8, 8])
+    torch.manual_seed(0)
+    layer = LSHSelfAttention(cfg, 0).eval().double()
+    layer.self_mask_value_float32, layer.mask_value_float32 = layer.self_mask_value_float32.double(), layer.mask_value_float32.double()
+    x = torch.randn(1, n, dim).double()
+    y = layer(x, None).hidden_states[0]
+    torch.manual_seed(7)
+    rot = torch.randn(h, d, rounds, sum(buckets) // 2, dtype=torch.float64)
+    qk, v = layer.query_key(x[0]), layer.value(x[0])
+    got = reformer([qk, qk, v, rot.reshape(h * d, -1)], dict(heads=h, chunk=m, before=1, rounds=rounds, buckets=4, buckets2=6, scale=1.0, causal=causal))
+    return float((got - y).detach().abs().max())
+
+
+def check_local():
+    from transformers import ReformerConfig
+    from transformers.models.reformer.modeling_reformer import LocalSelfAttention
+
+    n, dim, h, d, m = 64, 16, 2, 8, 8
+    cfg = ReformerConfig(hidden_size=dim, num_attention_heads=h, attention_head_size=d, attn_layers=["local"], local_attn_chunk_length=m, is_decoder=False,
+                         local_attention_probs_dropout_prob=0.0, axial_pos_embds_dim=[8, 8])
+    layer = LocalSelfAttention(cfg, 0).eval().double()
+    x = torch.randn(1, n, dim).double()
+    got = reformer([layer.query(x[0]), layer.key(x[0]), layer.value(x[0])], dict(heads=h, chunk=m, before=1))
+    return float((got - layer(x).hidden_states[0]).detach().abs().max())
+
+
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        for name, fn in [("LongformerSelfAttention", check_longformer)]:
+        for name, fn in [
+            ("LongformerSelfAttention", check_longformer),
+            ("LSHSelfAttention", lambda: check_reformer(False)),
+            ("LSHSelfAttention, causal", lambda: check_reformer(True)),
+            ("LocalSelfAttention", check_local),
+        ]:
             e = fn()
             print(name, "differs by", e)
             assert e < 1e-6, name  # Longformer takes its softmax in f32

@@ -73,7 +73,7 @@ void xc_queries_pack(const struct xc_queries_s8 *queries, const struct xc_kernel
 {
     const int64_t at = head * queries->rows + row0;
 
-    kern->quantize_rows_s8(queries->q + at * queries->ld, queries->ld, queries->scale + at, queries->sum + at, q, ldq, n, queries->D, 0.0f);
+    kern->quantize_rows_s8(queries->q + at * queries->ld, queries->ld, queries->scale + at, queries->sum + at, q, ldq, NULL, n, queries->D, 0.0f);
 }
 
 float xc_attention_scale(const struct xc_attr_attention *attr, int64_t D) { return attr->scale != 0.0f ? attr->scale : 1.0f / sqrtf((float)D); }

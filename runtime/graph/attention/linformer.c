@@ -93,7 +93,7 @@ static void attend(void *arg, int64_t item, int thread)
         const struct xc_attn_s8 a = { .q = q8, .ldq = D4, .q_scale = q_scale, .k = run.k, .k_scale = run.k_scale, .v = run.v, .v_scale = run.v_scale, .n_q = rows, .n_k = l->slots,
                                       .D = D, .scale = l->scale, .out = out, .ld_out = l->q->cols, .scratch = scratch };
 
-        l->c->kern->quantize_rows_s8(q8, D4, q_scale, q_sum, q, l->q->cols, rows, D, 0.0f);
+        l->c->kern->quantize_rows_s8(q8, D4, q_scale, q_sum, q, l->q->cols, NULL, rows, D, 0.0f);
         l->c->kern->attn_s8(&a, 0, rows);
         return;
     }

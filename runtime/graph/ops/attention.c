@@ -68,6 +68,16 @@ static const struct xc_attr_def attrs[] = {
     { "dilation", XC_ATTR_INT, offsetof(struct xc_attr_attention, dilation), 0, NULL, 0, 1 << 16 },
     { "global_first", XC_ATTR_INT, offsetof(struct xc_attr_attention, global_first), 0, NULL, 0, 1 << 24 },
     { "slots", XC_ATTR_INT, offsetof(struct xc_attr_attention, slots), 0, NULL, 0, 1 << 24 },
+    { "chunk", XC_ATTR_INT, offsetof(struct xc_attr_attention, chunk), 0, NULL, 0, 1 << 16 },
+    { "before", XC_ATTR_INT, offsetof(struct xc_attr_attention, before), 0, NULL, 0, 64 },
+    { "after", XC_ATTR_INT, offsetof(struct xc_attr_attention, after), 0, NULL, 0, 64 },
+    { "rounds", XC_ATTR_INT, offsetof(struct xc_attr_attention, rounds), 0, NULL, 0, 256 },
+    { "buckets", XC_ATTR_INT, offsetof(struct xc_attr_attention, buckets), 0, NULL, 0, 1 << 12 },
+    { "buckets2", XC_ATTR_INT, offsetof(struct xc_attr_attention, buckets2), 0, NULL, 0, 1 << 12 },
+    { "positions", XC_ATTR_INT, offsetof(struct xc_attr_attention, positions), 0, NULL, 0, 1 << 20 },
+    { "rank", XC_ATTR_INT, offsetof(struct xc_attr_attention, rank), 0, NULL, 0, 1 << 16 },
+    { "factor", XC_ATTR_INT, offsetof(struct xc_attr_attention, factor), 0, NULL, 0, 1 << 20 },
+    { "dot", XC_ATTR_BOOL, offsetof(struct xc_attr_attention, dot), 0, NULL, 0, 1 },
     { NULL, XC_ATTR_INT, 0, 0, NULL, 0, 0 },
 };
 static const char *const in_names[] = { "q", "k", "v", "extra1", "extra2", "extra3", "extra4", "extra5", "extra6" };

@@ -39,7 +39,7 @@ enum xc_status xc_mix_open(struct xc_mix *m, const struct xc_op_ctx *c, const st
         int8_t *q = m->q + b * rows * XC_KEY_BLOCK;
 
         if (n < XC_KEY_BLOCK) memset(q, 0, (size_t)(rows * XC_KEY_BLOCK));
-        c->kern->quantize_rows_s8(q, XC_KEY_BLOCK, m->q_scale + b * rows, m->q_sum + b * rows, m->e + b * XC_KEY_BLOCK, n_max, rows, n, 0.0f);
+        c->kern->quantize_rows_s8(q, XC_KEY_BLOCK, m->q_scale + b * rows, m->q_sum + b * rows, m->e + b * XC_KEY_BLOCK, n_max, NULL, rows, n, 0.0f);
     }
     return XC_OK;
 }
@@ -69,6 +69,7 @@ void xc_mix_part(const struct xc_mix *m, float *y, int64_t ld_y, const float *x,
         struct xc_epilogue ep = { .residual = j0 ? y : NULL, .ld_residual = ld_y, .out = y, .ld_out = ld_y };
 
         if (m->q) {
+            if (count < XC_KEY_BLOCK) memset(w, 0, PART); /* the product goes over whole blocks */
             m->kern->pack_values_s8(w, scale, x + j0 * ldx, ldx, count, C);
             ep.row_scale = m->q_scale + at;
             ep.col_scale = scale;

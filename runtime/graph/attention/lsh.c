@@ -1,0 +1,85 @@
+/* lsh: see lsh.h. */
+#include <string.h>
+
+#include "runtime/graph/attention/lsh.h"
+
+enum { ROWS = 64 }; /* hashed at once */
+
+enum xc_status xc_lsh_open(struct xc_lsh *l, const struct xc_op_ctx *c, struct xc_err *err)
+{
+    const struct xc_attr_attention *attr = c->attr;
+    const struct xc_tensor *t = c->tensor[3];
+    const float *rotations;
+    float *panels;
+    int64_t N;
+
+    *l = (struct xc_lsh){ .c = c, .attr = attr, .D = c->in[0]->cols / attr->heads, .rounds = 1 };
+    if (!t) return XC_OK;
+    l->rounds = attr->rounds;
+    l->half = attr->buckets / 2 + attr->buckets2 / 2;
+    N = l->rounds * l->half;
+    l->panel = xc_round_up(N, 16) * l->D;
+    XC_TRY(xc_attention_tensor(c, t, &rotations, err));
+    panels = xc_run_scratch(c->run, (size_t)(attr->heads * l->panel) * sizeof *panels);
+    if (!panels) return xc_fail_nomem(err, (size_t)(attr->heads * l->panel) * sizeof *panels);
+    memset(panels, 0, (size_t)(attr->heads * l->panel) * sizeof *panels);
+    for (int64_t h = 0; h < attr->heads; h++)
+        for (int64_t d = 0; d < l->D; d++)
+            for (int64_t n = 0; n < N; n++) panels[h * l->panel + n / 16 * 16 * l->D + d * 16 + n % 16] = rotations[(h * l->D + d) * N + n];
+    l->panels = panels;
+    return XC_OK;
+}
+
+int64_t xc_lsh_rounds(const struct xc_lsh *l, int64_t n) { return n <= l->attr->chunk ? 1 : l->rounds; }
+
+static int64_t buckets_of(const struct xc_lsh *l) { return (int64_t)l->attr->buckets * (l->attr->buckets2 ? l->attr->buckets2 : 1); }
+
+int64_t xc_lsh_room(const struct xc_lsh *l, int64_t n)
+{
+    return l->panels ? l->rounds * n + buckets_of(l) + 1 + xc_round_up(ROWS * l->rounds * l->half, 16) + 16 : 0;
+}
+
+/* The place of the largest of p and -p; of equals the first. */
+static int32_t argmax(const float *p, int64_t half)
+{
+    float best = p[0];
+    int32_t at = 0;
+
+    for (int64_t i = 1; i < half; i++)
+        if (p[i] > best) best = p[i], at = (int32_t)i;
+    for (int64_t i = 0; i < half; i++)
+        if (-p[i] > best) best = -p[i], at = (int32_t)(half + i);
+    return at;
+}
+
+void xc_lsh_order(const struct xc_lsh *l, int32_t *order, int32_t *room, int64_t seq, int64_t head)
+{
+    const struct xc_view *q = l->c->in[0];
+    const int64_t n = xc_seq_rows(q, seq), rounds = xc_lsh_rounds(l, n), N = l->rounds * l->half, b1 = l->attr->buckets, b2 = l->attr->buckets2, buckets = buckets_of(l);
+    int32_t *bucket = room, *count = room + l->rounds * n;
+    float *p = (float *)(void *)(count + buckets + 1);
+
+    if (!l->panels || n <= l->attr->chunk) { /* short texts are one chunk, whatever the hashes */
+        for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
+        return;
+    }
+    for (int64_t r0 = 0; r0 < n; r0 += ROWS) {
+        const int64_t rows = xc_min_i64(ROWS, n - r0);
+        const struct xc_gemm_f32 g = { .x = xc_seq_data(q, seq, head * l->D) + r0 * q->cols, .ldx = q->cols, .w = l->panels + head * l->panel, .N = N, .K = l->D,
+                                       .ep = { .out = p, .ld_out = N } };
+
+        l->c->kern->gemm_f32(&g, 0, rows, 0, N);
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t r = 0; r < rounds; r++) {
+                const float *x = p + i * N + r * l->half;
+
+                bucket[r * n + r0 + i] = argmax(x, b1 / 2) + (b2 ? (int32_t)b1 * argmax(x + b1 / 2, b2 / 2) : 0);
+            }
+    }
+    for (int64_t r = 0; r < rounds; r++) { /* counting sort: stable, so equals keep the order of the text */
+        memset(count, 0, (size_t)(buckets + 1) * sizeof *count);
+        for (int64_t i = 0; i < n; i++) count[bucket[r * n + i] + 1]++;
+        for (int64_t b = 0; b < buckets; b++) count[b + 1] += count[b];
+        for (int64_t i = 0; i < n; i++) order[r * n + count[bucket[r * n + i]]++] = (int32_t)i;
+    }
+}

@@ -1,0 +1,241 @@
+/* reformer: tokens meet in chunks of tokens with similar hashes. Kitaev et al. 2020, arXiv:2001.04451; masks and the order of chunks as Trax and
+ * Hugging Face have them.
+ *
+ *   in    q (R, heads*D), k = q (shared), v (R, heads*D), of one row space
+ *         rotations (heads*D, rounds * (buckets + buckets2) / 2) tensor: an LSH layer; absent: a local layer, q and k of their own
+ *   attr  chunk, before, after: tokens of a chunk, chunks that it sees on each side
+ *         rounds, buckets, buckets2: hashes; with buckets2 a bucket is a pair. scale 1 as in Trax and Hugging Face, 0 = 1/sqrt(D)
+ *   out   y (R, heads*D)
+ *
+ * LSH: bucket = argmax [q R; -q R]; tokens are sorted by bucket and place and cut into chunks; the rounds stand in a circle, so the first chunk of
+ * one sees the last of the one before. Keys are k / sqrt(|k|^2 + D * 1e-6); a token sees itself only by the score -1e5, so only where nothing
+ * else is in sight; with causal nothing later. Rounds are joined by their sums: one softmax over all candidates, each as often as it was met.
+ * Local: chunks of the text itself, plain keys; the circle closes over the text's ends (not causal). A text of one chunk is dense.
+ *
+ * An item is a sequence and a head. Memory is linear: sorted places and one chunk's neighbourhood. */
+#include <math.h>
+#include <string.h>
+
+#include "runtime/graph/attention/attention.h"
+#include "runtime/graph/attention/lsh.h"
+#include "runtime/kernels/scalar/math.h"
+
+#define OWN_SCORE (-1e5f)
+#define LONGEST (1 << 24) /* positions are exact floats */
+
+static enum xc_status reformer_infer(const struct xc_infer *c, struct xc_err *err)
+{
+    const struct xc_attr_attention *a = c->node->attr;
+    const struct xc_value *q = xc_infer_value(c, 0), *k = xc_infer_value(c, 1);
+
+    if (q->space != k->space) return xc_fail(err, XC_E_FORMAT, "reformer attention needs queries and keys of one row space");
+    if (a->kv_heads && a->kv_heads != a->heads) return xc_fail(err, XC_E_UNSUPPORTED, "reformer attention has as many heads of keys as of queries");
+    if (a->chunk < 1) return xc_fail(err, XC_E_RANGE, "reformer attention needs a chunk of at least one token");
+    for (int i = 4; i < c->node->n_in; i++)
+        if (c->node->in[i].kind != XC_REF_NONE) return xc_fail(err, XC_E_FORMAT, "reformer attention takes q, k, v and rotations");
+    if (c->node->n_in < 4 || c->node->in[3].kind == XC_REF_NONE) return XC_OK;
+    if (c->node->in[0].id != c->node->in[1].id) return xc_fail(err, XC_E_FORMAT, "reformer attention with hashes shares queries and keys");
+    if (a->rounds < 1 || a->buckets < 2 || a->buckets % 2 || a->buckets2 % 2)
+        return xc_fail(err, XC_E_RANGE, "reformer attention needs rounds of hashes and an even number of buckets, not %d and %d (%d)", a->rounds, a->buckets, a->buckets2);
+    return xc_need_tensor(c, 3, q->cols, (int64_t)a->rounds * (a->buckets / 2 + a->buckets2 / 2), err);
+}
+
+static double reformer_macs(const struct xc_attr_attention *a, double n_q, double n_k, double D)
+{
+    const double rounds = a->rounds > 0 ? a->rounds : 1, seen = fmin(n_k, (double)a->chunk * (1 + a->before + a->after));
+
+    return n_q * D * a->heads * rounds * (2 * seen + (a->buckets + a->buckets2) / 2);
+}
+
+struct reformer {
+    const struct xc_op_ctx *c;
+    const struct xc_attr_attention *attr;
+    const struct xc_view *q, *k, *v;
+    struct xc_lsh lsh;
+    int64_t D, D4, D16, slots, longest;
+    float scale;
+    uint8_t *memory; /* by thread */
+    size_t each;
+};
+
+/* A thread's memory. Slot i % slots holds chunk i. */
+struct slot {
+    int64_t chunk, n;
+    float *pos, *k, *v, *k_scale, *v_scale;
+    int8_t *k8, *v8;
+};
+struct work {
+    struct slot *slot;
+    int32_t *order, *room;
+    float *q, *q_scale, *out, *stat, *all; /* (chunk,D), (chunk), (chunk,D), (chunk,2); (longest,2): of the rounds so far */
+    int8_t *q8;
+    int32_t *q_sum;
+    struct xc_key_run_s8 *s8;
+    struct xc_key_run_f32 *f32;
+    void *scratch;
+};
+
+static void *lay(uint8_t *base, size_t *total, int64_t n, size_t size)
+{
+    const size_t at = *total;
+
+    *total += (size_t)xc_round_up(n * (int64_t)size, XC_ALIGN);
+    return base ? base + at : NULL;
+}
+
+static size_t lay_out(const struct reformer *r, uint8_t *base, struct work *w)
+{
+    const int64_t m = xc_min_i64(r->attr->chunk, r->longest), m16 = xc_round_up(m, 16), blocks = xc_div_up(m, XC_KEY_BLOCK);
+    const bool int8 = r->attr->quantized;
+    size_t total = 0;
+
+    w->slot = lay(base, &total, r->slots, sizeof *w->slot);
+    w->s8 = lay(base, &total, r->slots, sizeof *w->s8);
+    w->f32 = lay(base, &total, r->slots, sizeof *w->f32);
+    w->order = lay(base, &total, r->lsh.rounds * r->longest, sizeof *w->order);
+    w->room = lay(base, &total, xc_lsh_room(&r->lsh, r->longest), sizeof *w->room);
+    w->q = lay(base, &total, m * r->D, sizeof *w->q);
+    w->q8 = lay(base, &total, int8 ? m * r->D4 : 0, 1);
+    w->q_scale = lay(base, &total, m, sizeof *w->q_scale);
+    w->q_sum = lay(base, &total, m, sizeof *w->q_sum);
+    w->out = lay(base, &total, m * r->D, sizeof *w->out);
+    w->stat = lay(base, &total, 2 * m, sizeof *w->stat);
+    w->all = lay(base, &total, 2 * r->longest, sizeof *w->all);
+    w->scratch = lay(base, &total, (int64_t)xc_attn_scratch_bytes(r->D), 1);
+    for (int64_t i = 0; i < r->slots; i++) {
+        struct slot s = { .chunk = -1 };
+
+        s.pos = lay(base, &total, m16, sizeof *s.pos);
+        s.k = lay(base, &total, m * r->D, sizeof *s.k);
+        s.v = lay(base, &total, m * r->D + 16, sizeof *s.v);
+        s.k8 = lay(base, &total, int8 ? m16 * r->D4 : 0, 1);
+        s.v8 = lay(base, &total, int8 ? blocks * XC_KEY_BLOCK * r->D16 : 0, 1);
+        s.k_scale = lay(base, &total, m16, sizeof *s.k_scale);
+        s.v_scale = lay(base, &total, blocks * r->D16, sizeof *s.v_scale);
+        if (base) w->slot[i] = s;
+    }
+    return total;
+}
+
+/* Keys by their length: k / sqrt(|k|^2 + D * 1e-6) */
+static void unit_keys(float *k, int64_t n, int64_t D)
+{
+    for (int64_t i = 0; i < n; i++, k += D) {
+        float part[16] = { 0 }, sum = (float)D * 1e-6f;
+
+        for (int64_t d = 0; d + 16 <= D; d += 16) /* sixteen sums: one alone would wait for every addition */
+            for (int64_t l = 0; l < 16; l++) part[l] += k[d + l] * k[d + l];
+        for (int64_t d = D / 16 * 16; d < D; d++) part[d % 16] += k[d] * k[d];
+        for (int64_t l = 0; l < 16; l++) sum += part[l];
+        const float by = 1.0f / sqrtf(sum);
+
+        for (int64_t d = 0; d < D; d++) k[d] *= by;
+    }
+}
+
+static void gather(float *out, const struct xc_view *x, int64_t seq, int64_t col, const int32_t *row, int64_t n, int64_t D)
+{
+    for (int64_t i = 0; i < n; i++) memcpy(out + i * D, xc_seq_data(x, seq, col) + row[i] * x->cols, (size_t)D * sizeof *out);
+}
+
+/* Chunk i of the circle, in its slot. */
+static const struct slot *chunk_at(const struct reformer *r, struct work *w, int64_t seq, int64_t head, int64_t n, int64_t rounds, int64_t i)
+{
+    const int64_t all = xc_div_up(n, r->attr->chunk) * rounds, at = (i % all + all) % all;
+    struct slot *s = &w->slot[(i + r->slots) % r->slots];
+    const int32_t *row;
+
+    if (s->chunk == at) return s;
+    row = xc_lsh_chunk(w->order, n, rounds, r->attr->chunk, at, &s->n);
+    s->chunk = at;
+    gather(s->k, r->k, seq, head * r->D, row, s->n, r->D);
+    gather(s->v, r->v, seq, head * r->D, row, s->n, r->D);
+    for (int64_t j = 0; j < xc_round_up(s->n, 16); j++) s->pos[j] = j < s->n ? (float)row[j] : XC_POS_NEVER;
+    if (r->lsh.panels) unit_keys(s->k, s->n, r->D);
+    if (!r->attr->quantized) return s;
+    r->c->kern->pack_keys_s8(s->k8, s->k_scale, s->k, r->D, s->n, r->D);
+    r->c->kern->pack_values_s8(s->v8, s->v_scale, s->v, r->D, s->n, r->D);
+    return s;
+}
+
+/* Joins one chunk's answer with those of the rounds before. */
+static void join(const struct reformer *r, const struct work *w, float *out, const int32_t *row, int64_t n, bool first)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float *y = out + row[i] * r->q->cols, *all = w->all + 2 * row[i];
+        const float *o = w->out + i * r->D, max = w->stat[2 * i], sum = w->stat[2 * i + 1];
+
+        if (first) {
+            memcpy(y, o, (size_t)r->D * sizeof *y);
+            all[0] = max, all[1] = sum;
+            continue;
+        }
+        const float top = xc_max_f32(max, all[0]);
+        const float a = all[1] * (r->attr->quantized ? xc_exp2_f32(all[0] - top) : xc_exp_f32(all[0] - top));
+        const float b = sum * (r->attr->quantized ? xc_exp2_f32(max - top) : xc_exp_f32(max - top));
+        const float inv = a + b > 0.0f ? 1.0f / (a + b) : 0.0f;
+
+        for (int64_t d = 0; d < r->D; d++) y[d] = y[d] * (a * inv) + o[d] * (b * inv);
+        all[0] = top, all[1] = a + b;
+    }
+}
+
+/* Item: (sequence, head). */
+static void attend(void *arg, int64_t item, int thread)
+{
+    const struct reformer *r = arg;
+    const int64_t seq = item / r->attr->heads, head = item % r->attr->heads, n = xc_seq_rows(r->q, seq), rounds = xc_lsh_rounds(&r->lsh, n), m = r->attr->chunk, D = r->D;
+    const int64_t each = xc_div_up(n, m), before = each > 1 ? r->attr->before : 0, after = each > 1 ? r->attr->after : 0;
+    float *out = (float *)r->c->out[0]->data + (int64_t)r->q->rag->start[seq] * r->q->cols + head * D;
+    struct work w;
+
+    if (n == 0) return;
+    lay_out(r, r->memory + (size_t)thread * r->each, &w);
+    xc_lsh_order(&r->lsh, w.order, w.room, seq, head);
+    for (int64_t i = 0; i < each * rounds; i++) {
+        int64_t count, runs = 0;
+        const int32_t *row = xc_lsh_chunk(w.order, n, rounds, m, i, &count);
+        const struct slot *own = chunk_at(r, &w, seq, head, n, rounds, i);
+        struct xc_attn_runs a = { .q_pos = own->pos, .D = D, .scale = r->scale, .own = r->lsh.panels != NULL, .own_score = OWN_SCORE, .out = w.out, .ld_out = D,
+                                  .stat = w.stat, .scratch = w.scratch };
+
+        for (int64_t k = i - before; k <= i + after; k++) {
+            const struct slot *s = chunk_at(r, &w, seq, head, n, rounds, k);
+            const struct xc_key_run see = { .n = s->n, .pos = s->pos, .low = -INFINITY, .high = r->attr->causal ? 0.0f : 1e9f };
+
+            w.s8[runs] = (struct xc_key_run_s8){ .see = see, .k = s->k8, .k_scale = s->k_scale, .v = s->v8, .v_scale = s->v_scale };
+            w.f32[runs++] = (struct xc_key_run_f32){ .see = see, .k = s->k, .v = s->v, .ldk = D, .ldv = D };
+        }
+        a.n_runs = runs;
+        gather(w.q, r->q, seq, head * D, row, count, D);
+        if (r->attr->quantized) {
+            r->c->kern->quantize_rows_s8(w.q8, r->D4, w.q_scale, w.q_sum, w.q, D, NULL, count, D, 0.0f);
+            r->c->kern->attn_runs_s8(&(struct xc_attn_runs_s8){ .a = a, .run = w.s8, .q = w.q8, .ldq = r->D4, .q_scale = w.q_scale }, 0, count);
+        } else {
+            r->c->kern->attn_runs_f32(&(struct xc_attn_runs_f32){ .a = a, .run = w.f32, .q = w.q, .ldq = D }, 0, count);
+        }
+        join(r, &w, out, row, count, i < each);
+    }
+}
+
+static enum xc_status reformer_forward(const struct xc_op_ctx *c, struct xc_err *err)
+{
+    const struct xc_attr_attention *attr = c->attr;
+    struct reformer r = { .c = c, .attr = attr, .q = c->in[0], .k = c->in[1], .v = c->in[2], .D = c->in[0]->cols / attr->heads };
+    struct work w;
+
+    r.scale = xc_attention_scale(attr, r.D);
+    r.D4 = xc_round_up(r.D, 4);
+    r.D16 = xc_round_up(r.D, 16);
+    for (int32_t s = 0; s < r.q->rag->n_seq; s++) r.longest = xc_max_i64(r.longest, xc_seq_rows(r.q, s));
+    if (r.longest > LONGEST) return xc_fail(err, XC_E_RANGE, "node '%s': a sequence has %lld tokens, more than %d", c->node->name, (long long)r.longest, LONGEST);
+    XC_TRY(xc_lsh_open(&r.lsh, c, err));
+    r.slots = 1 + attr->before + attr->after;
+    r.each = lay_out(&r, NULL, &w);
+    r.memory = xc_run_scratch(c->run, r.each * (size_t)xc_pool_threads(c->pool));
+    if (!r.memory) return xc_fail_nomem(err, r.each);
+    xc_pool_run(c->pool, attend, &r, (int64_t)r.q->rag->n_seq * attr->heads);
+    return XC_OK;
+}
+
+const struct xc_attention_kind xc_attention_reformer = { .name = "reformer", .infer = reformer_infer, .macs = reformer_macs, .forward = reformer_forward };
