@@ -1,10 +1,10 @@
 /* attention, kind linformer: keys and values are mixed again, attention over the slots is differentiated tile by tile (attention_tile.h), and
- * what arrives at the slots goes back through the mixing (mix.h). */
+ * what arrives at the slots goes back through the mixing (grad_mix.h). */
 #include <string.h>
 
 #include "compress/grad/attention_tile.h"
 #include "compress/grad/grad_attention.h"
-#include "compress/grad/mix.h"
+#include "compress/grad/grad_mix.h"
 #include "runtime/graph/attention/keys.h"
 #include "runtime/graph/ops/mix.h"
 

@@ -1,7 +1,7 @@
 /* mix_rows: dx += E[:, :n]^T dy;  dE[:, :n] += dy x^T + dsum 1^T. Sequence by sequence, in order. */
 #include <string.h>
 
-#include "compress/grad/mix.h"
+#include "compress/grad/grad_mix.h"
 #include "runtime/graph/ops/gemm.h"
 
 #define BLOCK 1024 /* tokens whose panel is made at once */

@@ -65,6 +65,9 @@ static void put_tensor(struct bytes *b, const struct xc_tensor *t)
     put_i32(b, t->enc.block_cols);
 }
 
+/* The reader starts from the defaults. */
+static bool stored(const struct xc_attr_def *def, const void *attr) { return !def->rare || xc_attr_get(def, attr) != def->def; }
+
 static void put_node(struct bytes *b, const struct xc_node *node, const int32_t *number)
 {
     uint32_t n_attrs = 0;
@@ -81,11 +84,12 @@ static void put_node(struct bytes *b, const struct xc_node *node, const int32_t 
         put_u32(b, (uint32_t)ref->range.mode);
         put_f64(b, (double)ref->range.scale);
     }
-    for (const struct xc_attr_def *def = node->op->attrs; def && def->name; def++) n_attrs++;
+    for (const struct xc_attr_def *def = node->op->attrs; def && def->name; def++) n_attrs += stored(def, node->attr);
     put_u32(b, n_attrs);
     for (const struct xc_attr_def *def = node->op->attrs; def && def->name; def++) {
         const double value = xc_attr_get(def, node->attr);
 
+        if (!stored(def, node->attr)) continue;
         put_str(b, def->name);
         put_u32(b, (uint32_t)def->type);
         if (def->type == XC_ATTR_CHOICE) put_str(b, def->choices[(int)value]);

@@ -18,6 +18,7 @@ struct xc_attr_def {
     double def;                 /* default */
     const char *const *choices; /* XC_ATTR_CHOICE: NULL-terminated names, printed and stored by name */
     double min, max;            /* inclusive; checked on add and on read */
+    bool rare;                  /* printed and stored only where it is not the default */
 };
 
 /* ---- what infer sees and fills ---- */

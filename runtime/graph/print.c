@@ -39,6 +39,7 @@ void xc_node_print(FILE *out, const struct xc_graph *g, const struct xc_node *no
     for (const struct xc_attr_def *def = node->op->attrs; def && def->name; def++) {
         const double value = xc_attr_get(def, node->attr);
 
+        if (def->rare && value == def->def) continue;
         if (def->type == XC_ATTR_CHOICE) fprintf(out, " %s=%s", def->name, def->choices[(int)value]);
         else if (def->type == XC_ATTR_BOOL) fprintf(out, " %s=%s", def->name, value != 0 ? "true" : "false");
         else fprintf(out, " %s=%.9g", def->name, value);

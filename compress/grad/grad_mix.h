@@ -1,6 +1,6 @@
 /* mix: the derivative of y (k,C) = E[:, :n] x (n,C) for one sequence (runtime/graph/ops/mix.h). */
-#ifndef XC_COMPRESS_GRAD_MIX_H
-#define XC_COMPRESS_GRAD_MIX_H
+#ifndef XC_COMPRESS_GRAD_GRAD_MIX_H
+#define XC_COMPRESS_GRAD_GRAD_MIX_H
 
 #include "compress/grad/grad.h"
 
