@@ -454,7 +454,7 @@ static void test_config(void **state)
     config_refused("bert_tag", "position_embedding_type", "\"relative_key\"", "'relative_key'");
     config_refused("bert_tag", "is_decoder", "true", "is_decoder");
     config_refused("bert_tag", "add_cross_attention", "true", "add_cross_attention");
-    config_refused("bert_tag", "model_type", "\"gpt2\"", "bert, distilbert, roberta");
+    config_refused("bert_tag", "model_type", "\"gpt2\"", "bert, distilbert, longformer, roberta");
     config_refused("bert_tag", "model_type", "null", "model_type");
     config_refused("bert_tag", "architectures", "[\"BertForQuestionAnswering\"]", "'BertForQuestionAnswering'");
     config_refused("bert_tag", "architectures", "[\"BertLMHeadModel\"]", "'BertLMHeadModel'");
