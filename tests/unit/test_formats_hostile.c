@@ -463,6 +463,10 @@ static void test_config(void **state)
     config_refused("bert_tag", "id2label", "{\"0\":\"a\",\"1\":\"b\",\"3\":\"c\"}", "id2label");
     config_refused("bert_tag", "id2label", "{\"0\":\"a\",\"1\":\"b\",\"2\":7}", "id2label");
     config_refused("roberta", "pad_token_id", "27", "no position is left");
+    config_refused("longformer", "attention_window", "7", "even number");
+    config_refused("longformer", "attention_window", "[4, 4]", "2 numbers for 1 layers");
+    config_refused("longformer", "attention_window", "\"4\"", "even number");
+    config_refused("longformer", "pad_token_id", "27", "no position is left");
     config_refused("roberta", "pad_token_id", "-1", "pad_token_id");
     config_refused("distilbert", "dim", "1099511627776", "dim");
     config_refused("distilbert", "n_heads", "0", "n_heads");
