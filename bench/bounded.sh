@@ -1,5 +1,5 @@
 #!/bin/sh
-# bounded.sh BUILD DIR [LAYERS]: a made-up checkpoint larger than the memory allowed, through int8, beside cp of the same files in the same cache
+# bounded.sh BUILD DIR [LAYERS]: a made-up checkpoint larger than the memory allowed, through int8 and int4, beside cp of the same files in the same cache
 # state. LAYERS layers of hidden 4096 (14: 11.9 GB; 3: 2.9 GB). Needs twice that much room in DIR; leaves nothing there.
 set -eu
 build=$1
@@ -9,10 +9,10 @@ trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM HUP
 "$build"/bench/make_checkpoint "$dir/model" "${3:-14}"
 bytes=$(du -sb "$dir/model" | cut -f1)
-for what in "--set smooth=no --no-golden" "--set smooth=no" ""; do
+for what in "int8 --set smooth=no --no-golden" "int4 --set smooth=no --no-golden" "int8"; do
     cat "$dir"/model/*.safetensors >/dev/null
     # shellcheck disable=SC2086
-    /usr/bin/time -f "int8 $what: %e s, %M KB at most, %U + %S s of CPU" "$build"/cli/xcompress compress "$dir/model" --quantize int8 --max-memory 512MB $what -o "$dir/out.xc" --quiet
+    /usr/bin/time -f "$what: %e s, %M KB at most, %U + %S s of CPU" "$build"/cli/xcompress compress "$dir/model" --quantize $what --max-memory 512MB -o "$dir/out.xc" --quiet
     rm -f "$dir/out.xc"
 done
 cat "$dir"/model/*.safetensors >/dev/null
