@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -227,6 +228,42 @@ static void test_any_instant(void **state)
     finish(false, 0, 1000);
 }
 
+/* A disk that is full after so many bytes (a limit on the size of files stands for it): an error, the old output untouched; what was finished is of use. */
+static void test_full(void **state)
+{
+    static const uint8_t old[] = "the old file";
+    struct stat st;
+
+    (void)state;
+    assert_int_equal(stat(want, &st), 0);
+    for (int i = 0; i < 8; i++) {
+        const pid_t pid = fork();
+        const bool slow = i % 2; /* long enough for a side file */
+        size_t n;
+        uint8_t *p;
+        int status;
+
+        assert_true(pid >= 0);
+        write_file(out, old, sizeof old);
+        if (!pid) {
+            const rlim_t most = (rlim_t)(st.st_size * i / 8);
+            struct stop stop = { .at = 1 << 30 };
+            struct xc_err err = { 0 };
+
+            signal(SIGXFSZ, SIG_IGN);
+            if (setrlimit(RLIMIT_FSIZE, &(struct rlimit){ most, most })) _exit(2);
+            _exit(compress(slow ? &stop : NULL, false, false, NULL, &err) == XC_E_IO && err.msg[0] ? 0 : 1);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        p = read_file(out, &n);
+        assert_true(n == sizeof old && !memcmp(p, old, n));
+        free(p);
+    }
+    finish(false, 0, 1000);
+}
+
 /* Where it becomes the output, it has the old one's mode; through a link, the file that the link names is replaced. */
 static void test_as_output(void **state)
 {
@@ -315,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_any_instant),
         cmocka_unit_test(test_as_output),
+        cmocka_unit_test(test_full),
     };
     const char *root = getenv("XC_SOURCE_ROOT");
     struct xc_err err = { 0 };
