@@ -8,8 +8,8 @@
 #include "runtime/base/base.h"
 #include "runtime/kernels/kernels.h"
 
-enum kind { GEMM_S8, GEMM_S8_ANY, GEMM_S8_GELU, GEMM_S4, GEMM_S4_ZERO, GEMM_F32, ATTN_S8, ATTN_F32, NORM, QUANTIZE, GELU, PACK_KEYS, PACK_VALUES, N_KINDS };
-static const char *const kind_names[] = {"gemm_s8", "gemm_s8_any_weight", "gemm_s8_gelu", "gemm_s4_g64", "gemm_s4_g64_zero", "gemm_f32", "attn_s8", "attn_f32", "norm_quantize", "quantize",
+enum kind { GEMM_S8, GEMM_S8_ANY, GEMM_S8_GELU, GEMM_S4, GEMM_S4_ZERO, GEMM_F32, GEMM_BF16, ATTN_S8, ATTN_F32, NORM, QUANTIZE, GELU, PACK_KEYS, PACK_VALUES, N_KINDS };
+static const char *const kind_names[] = {"gemm_s8", "gemm_s8_any_weight", "gemm_s8_gelu", "gemm_s4_g64", "gemm_s4_g64_zero", "gemm_f32", "gemm_bf16", "attn_s8", "attn_f32", "norm_quantize", "quantize",
                                          "gelu", "pack_keys", "pack_values"};
 _Static_assert(sizeof kind_names / sizeof kind_names[0] == N_KINDS, "a name for each kind");
 
@@ -26,7 +26,7 @@ static void add(enum kind kind, int64_t R, int64_t N, int64_t K) { cases[n_cases
 
 /* Operands, large enough for every case. */
 static int8_t *x8, *w8, *k8, *v8, *q8;
-static uint16_t *halves;
+static uint16_t *halves, *x16, *w16;
 static float *xf, *wf, *yf, *scale, *k_scale, *v_scale;
 static int32_t *sums;
 static void *scratch;
@@ -79,6 +79,12 @@ static void run(const struct bench_case *c)
         k->gemm_f32(&g, 0, c->R, 0, c->N);
         break;
     }
+    case GEMM_BF16: {
+        const struct xc_gemm_bf16 g = {.x = x16, .ldx = c->K, .w = w16, .N = c->N, .K = c->K, .ep = ep};
+
+        k->gemm_bf16(&g, 0, c->R, 0, c->N);
+        break;
+    }
     case ATTN_S8:
         for (int64_t h = 0; h < c->N; h++) {
             const struct xc_attn_s8 a = {.q = q8, .ldq = c->K, .q_scale = scale, .k = k8, .k_scale = k_scale, .v = v8, .v_scale = v_scale,
@@ -117,13 +123,14 @@ int main(int argc, char **argv)
     const char *filter = argc > 2 ? argv[2] : "";
     static const int64_t shapes[][2] = {{384, 384}, {1152, 384}, {1536, 384}, {384, 1536}}, rows[] = {16, 128, 512};
     const char *isa = xc_kernels()->isa;
-    const bool zmm = strcmp(isa, "avx512vnni") == 0;
+    const bool zmm = strncmp(isa, "avx512", 6) == 0;
 
     for (int r = 0; r < 3; r++) {
         for (int s = 0; s < 4; s++) {
             add(GEMM_S8, rows[r], shapes[s][0], shapes[s][1]);
             add(GEMM_S4, rows[r], shapes[s][0], shapes[s][1]);
             add(GEMM_F32, rows[r], shapes[s][0], shapes[s][1]);
+            add(GEMM_BF16, rows[r], shapes[s][0], shapes[s][1]);
         }
         add(GEMM_S8_ANY, rows[r], 1536, 384);
         add(GEMM_S8_GELU, rows[r], 1536, 384);
@@ -148,6 +155,9 @@ int main(int argc, char **argv)
     halves = filled(1536 * 1536 / 64 * 2, 'z');
     for (int i = 0; i < 1536 * 1536 / 64; i++) halves[i] = (uint16_t)(0x2000 + i % 1024);
     xf = filled(512 * 1536 * 4, 'f'), wf = filled(1536 * 1536 * 4, 'f'), yf = filled(512 * 1536 * 4, 'f');
+    x16 = filled(512 * 1536 * 2, 'z'), w16 = filled(1536 * 1536 * 2, 'z');
+    xc_kernels()->bf16_rows(x16, 1536, xf, 1536, 512, 1536);
+    xc_kernels()->bf16_panel_rows(w16, wf, 1536, 1536, 1536);
     scale = filled(4096 * 4, 'f'), k_scale = filled(4096 * 4, 'f'), v_scale = filled(4096 * 4, 'f');
     sums = filled(4096 * 4, 'z'), scratch = filled(xc_attn_scratch_bytes(128), 'z');
 
@@ -171,6 +181,7 @@ int main(int argc, char **argv)
     }
 
     const double f32_peak = peak_named(zmm ? "f32_fma512" : "f32_fma");
+    const double bf16_peak = peak_named(strcmp(isa, "avx512bf16") == 0 ? "bf16_dot512" : zmm ? "f32_fma512" : "f32_fma");
     const double s8_peak = zmm ? peak_named("int8_vnni512") : strcmp(isa, "avxvnni") == 0 ? peak_named("int8_vnni256")
                          : strcmp(isa, "neon") == 0 ? peak_named("int8_sdot") : peak_named("int8_calm");
 
@@ -180,7 +191,7 @@ int main(int argc, char **argv)
     printf("}, \"int8_peak\": %.1f, \"f32_peak\": %.1f, \"cases\": [", s8_peak, f32_peak);
     for (int i = 0, n = 0; i < n_cases; i++) {
         const struct bench_case *c = &cases[i];
-        const double gops = c->best > 0 ? operations(c) / c->best * 1e-9 : 0, peak = c->kind == GEMM_F32 || c->kind == ATTN_F32 ? f32_peak : s8_peak;
+        const double gops = c->best > 0 ? operations(c) / c->best * 1e-9 : 0, peak = c->kind == GEMM_F32 || c->kind == ATTN_F32 ? f32_peak : c->kind == GEMM_BF16 ? bf16_peak : s8_peak;
 
         if (c->best == 0) continue;
         printf("%s\n {\"kernel\": \"%s\", ", n++ ? "," : "", kind_names[c->kind]);

@@ -58,6 +58,7 @@ struct peak {
 #define FMA(a, t) "vfmadd231ps %%ymm13, %%ymm12, %%ymm" a "\n"
 #define DOT_VEX(a, t) "%{vex%} vpdpbusd %%ymm13, %%ymm12, %%ymm" a "\n"
 #define DOT_512(a, t) "vpdpbusd %%zmm13, %%zmm12, %%zmm" a "\n"
+#define BF16_512(a, t) "vdpbf16ps %%zmm13, %%zmm12, %%zmm" a "\n"
 #define FMA_512(a, t) "vfmadd231ps %%zmm13, %%zmm12, %%zmm" a "\n"
 
 CHAIN(peak_s8, ZERO, TEN(S8))
@@ -69,6 +70,7 @@ CHAIN(peak_fma, ZERO, TEN(FMA))
 CHAIN(peak_dot_vex, ZERO, TEN(DOT_VEX))
 CHAIN(peak_dot_512, ZERO, TEN(DOT_512))
 CHAIN(peak_fma_512, ZERO, TEN(FMA_512))
+CHAIN(peak_bf16_512, ZERO, TEN(BF16_512))
 
 static struct peak peaks[] = {
     {"int8_s8", "avx2", "signed x signed: vpxor, vpmaddubsw, vpmaddwd, vpaddd", false, 10 * 32, peak_s8, 0},
@@ -80,6 +82,7 @@ static struct peak peaks[] = {
     {"int8_vnni256", "avxvnni", "vpdpbusd ymm", false, 10 * 32, peak_dot_vex, 0},
     {"int8_vnni512", "avx512vnni", "vpdpbusd zmm", false, 10 * 64, peak_dot_512, 0},
     {"f32_fma512", "avx512vnni", "vfmadd231ps zmm", true, 10 * 16, peak_fma_512, 0},
+    {"bf16_dot512", "avx512bf16", "vdpbf16ps zmm", true, 10 * 32, peak_bf16_512, 0},
 };
 #elif defined(__aarch64__)
 #define TEN(F) F("0") F("1") F("2") F("3") F("4") F("5") F("6") F("7") F("8") F("9") F("10") F("11")

@@ -11,7 +11,7 @@ struct finetune_opts {
     const char *out, *data, *dev, *metric, *log, *checkpoint;
     struct cli_list freeze, prune_ignore;
     const char *prune;
-    int task, optimizer, schedule, pooling, prune_over, export;
+    int precision, task, optimizer, schedule, pooling, prune_over, export;
     int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, prune_every, threads, seed;
     double rate, warmup, weight_decay, clip, dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end;
     bool resume, no_golden, quiet, json;
@@ -21,6 +21,7 @@ static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag
 static const char *const optimizers[] = { "adamw", "sgd", NULL };
 static const char *const exports[] = { "f32", "int8", "int4", NULL };
 static const char *const thresholds[] = { "layer", "global", NULL };
+static const char *const precisions[] = { "f32", "bf16", NULL };
 static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
 
 static const struct cli_opt table[] = {
@@ -56,6 +57,7 @@ static const struct cli_opt table[] = {
     CLI_FLOAT(struct finetune_opts, smoothing, 0, "label-smoothing", "S", 0, 0.99, "0", "share of the target that is spread over all classes"),
     CLI_FLOAT(struct finetune_opts, scale, 0, "contrast-scale", "S", 1e-3, 1e6, "20", "embed without scores: cosines are multiplied by this"),
     CLI_FLOAT(struct finetune_opts, mask, 0, "mask", "SHARE", 1e-3, 0.99, "0.15", "mlm: share of the tokens that are predicted"),
+    CLI_CHOICE(struct finetune_opts, precision, 0, "precision", precisions, "f32", "products of f32 numbers, or of numbers rounded to bf16 (weights, sums and gradients stay f32): twice as fast where the CPU has AVX512-BF16"),
     CLI_CHOICE(struct finetune_opts, export, 0, "export", exports, "f32", "the encoding that is written, and that the dev rows are measured in"),
     CLI_GROUP("Pruning while training"),
     CLI_STRING(struct finetune_opts, prune, 0, "prune", "KIND=AMOUNT", NULL, "weights of the linears inside become zero: magnitude (the smallest, for good) or movement (those that training moves towards zero; they may come back) "
@@ -103,7 +105,7 @@ static int run(void *opts, int argc, char **argv)
 {
     const struct finetune_opts *const o = opts;
     struct xc_finetune_opts f = {
-        .task = tasks[o->task], .data = o->data, .dev = o->dev, .metric = o->metric, .log = o->log, .checkpoint = o->checkpoint, .resume = o->resume,
+        .task = tasks[o->task], .data = o->data, .dev = o->dev, .metric = o->metric, .log = o->log, .checkpoint = o->checkpoint, .resume = o->resume, .bf16 = o->precision == 1,
         .pooling = (enum xc_head_pooling)o->pooling, .schedule = (enum xc_schedule)o->schedule, .rate = o->rate, .warmup = o->warmup, .dropout = o->dropout,
         .smoothing = o->smoothing, .layer_decay = o->layer_decay, .contrast_scale = o->scale, .mask_share = o->mask, .epochs = o->epochs, .batch_tokens = o->batch_tokens,
         .batch_rows = o->batch_rows, .accumulate = o->accumulate, .max_steps = o->max_steps, .eval_every = o->eval_every, .checkpoint_every = o->checkpoint_every,

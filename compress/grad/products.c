@@ -4,6 +4,7 @@
  *   dx (R,K) = dy (R,N) w (N,K)        panels: columns of w
  *   dw (N,K) += dy^T (N,R) x (R,K)     panels: columns of x; dy is transposed; BLOCK rows at a time, in ascending order
  *
+ * In bf16 (runtime/graph/run.h) the operands are rounded while they are packed, and nothing is transposed.
  * Blocks have a fixed size and no sum is split over threads: the same bits for any number of them. */
 #include <string.h>
 
@@ -74,12 +75,49 @@ static void transpose_item(void *arg, int64_t item, int thread)
     xc_grad_transpose(p->to + r0, p->ld_to, p->from + r0 * p->ld_from, p->ld_from, xc_min_i64(64, p->R - r0), p->C);
 }
 
+/* ---- in bf16: panels of dy serve as the transposed operand as they are ---- */
+#define BF16_BLOCK 1024 /* rows summed by one product: as many bytes as above */
+
+static enum xc_status bf16_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw, int64_t R, int64_t N, int64_t K,
+                              bool fresh, struct xc_err *err)
+{
+    struct xc_gemm_bf16 g = { .N = K, .K = N, .ep = { .residual = fresh ? NULL : dx, .ld_residual = ldx, .out = dx, .ld_out = ldx } };
+    uint16_t *rows, *panels;
+
+    XC_TRY(xc_bf16_panels(c->op, &panels, w, ldw, K, N, true, err));
+    XC_TRY(xc_bf16_rows(c->op, &rows, &g.ldx, dy, ldy, R, N, err));
+    g.x = rows;
+    g.w = panels;
+    xc_gemm_tiles_bf16(c->op, &g, R);
+    return XC_OK;
+}
+
+static enum xc_status bf16_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx, int64_t R, int64_t N, int64_t K,
+                              struct xc_err *err)
+{
+    for (int64_t r0 = 0; r0 < R; r0 += BF16_BLOCK) {
+        const struct xc_scratch_mark mark = xc_scratch_save(&c->op->run->node);
+        const int64_t n = xc_min_i64(BF16_BLOCK, R - r0);
+        struct xc_gemm_bf16 g = { .x_panels = true, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
+        uint16_t *of_dy, *of_x;
+
+        XC_TRY(xc_bf16_panels(c->op, &of_dy, dy + r0 * ldy, ldy, N, n, true, err));
+        XC_TRY(xc_bf16_panels(c->op, &of_x, x + r0 * ldx, ldx, K, n, true, err));
+        g.x = of_dy;
+        g.w = of_x;
+        xc_gemm_tiles_bf16(c->op, &g, N);
+        xc_scratch_restore(&c->op->run->node, mark);
+    }
+    return XC_OK;
+}
+
 enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw,
                                   int64_t R, int64_t N, int64_t K, bool fresh, struct xc_err *err)
 {
     struct copy p = { .from = w, .ld_from = ldw, .R = N, .C = K };
     struct xc_gemm_f32 g = { .x = dy, .ldx = ldy, .N = K, .K = N, .ep = { .residual = fresh ? NULL : dx, .ld_residual = ldx, .out = dx, .ld_out = ldx } };
 
+    if (c->op->run->bf16) return bf16_dx(c, dx, ldx, dy, ldy, w, ldw, R, N, K, fresh, err);
     XC_TRY(xc_grad_scratch(c, &p.to, (size_t)xc_grad_panel_floats(K, N) * sizeof *p.to, err));
     xc_pool_run(c->op->pool, panel_item, &p, xc_div_up(K, 16));
     g.w = p.to;
@@ -93,6 +131,7 @@ enum xc_status xc_grad_product_dw(const struct xc_grad_ctx *c, float *dw, int64_
     const int64_t most = xc_min_i64(R, BLOCK), ldt = xc_round_up(most, 16) + 16; /* not a power of two: rows would share cache sets */
     float *t, *panels;
 
+    if (c->op->run->bf16) return bf16_dw(c, dw, ldw, dy, ldy, x, ldx, R, N, K, err);
     XC_TRY(xc_grad_scratch(c, &t, (size_t)(N * ldt) * sizeof *t, err));
     XC_TRY(xc_grad_scratch(c, &panels, (size_t)xc_grad_panel_floats(K, most) * sizeof *panels, err));
     for (int64_t r0 = 0; r0 < R; r0 += BLOCK) {

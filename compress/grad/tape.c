@@ -148,7 +148,9 @@ static enum xc_status fill(struct xc_tape *t, const struct xc_tape_opts *opts, s
     if (opts->trained) memcpy(t->trained, opts->trained, (tensors - 1) * sizeof *t->trained);
     XC_TRY(find_wants(t, err));
     XC_TRY(plan(t, err));
-    return xc_run_new(&t->run, t->g->model, opts->kern, opts->pool, err);
+    XC_TRY(xc_run_new(&t->run, t->g->model, opts->kern, opts->pool, err));
+    t->run->bf16 = opts->bf16;
+    return XC_OK;
 }
 
 enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const struct xc_tape_opts *opts, struct xc_err *err)

@@ -17,6 +17,7 @@ struct xc_tape_opts {
     const struct xc_kernels *kern;/* NULL = the best */
     const bool *trained;          /* per tensor of the model: has a gradient */
     bool straight_through;        /* integer linears and attention may be there: backward takes the rounding of their inputs and weights for the identity */
+    bool bf16;                    /* products of operands rounded to bf16; weights, sums and gradients stay f32 */
     bool inputs;                  /* gradients of the graph's f32 inputs too */
 };
 

@@ -36,6 +36,7 @@ struct xc_finetune_opts {
     const char *checkpoint;    /* NULL = the output's name and ".train" */
     bool resume;
     enum xc_head_pooling pooling;
+    bool bf16;                 /* products of operands rounded to bf16 */
     struct xc_optimizer_opts optimizer;
     enum xc_schedule schedule;
     double rate, warmup;       /* warmup: share of all steps */

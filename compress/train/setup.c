@@ -253,7 +253,7 @@ static void layer_rates(struct xc_training *t)
 
 static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
 {
-    struct xc_tape_opts tape = { .pool = t->opts->pool };
+    struct xc_tape_opts tape = { .pool = t->opts->pool, .bf16 = t->opts->bf16 };
 
     XC_TRY(xc_new_array(&t->trained, t->model->n_tensors, sizeof *t->trained, err));
     for (int32_t n = 0; n < t->graph->n_nodes; n++)
@@ -362,6 +362,7 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     t->facts = root;
     bad |= json_object_set_new(root, "schedule", json_string(schedules[o->schedule])) != 0;
     bad |= json_object_set_new(root, "optimizer", json_string(o->optimizer.kind == XC_OPT_ADAMW ? "adamw" : "sgd")) != 0;
+    if (o->bf16) bad |= json_object_set_new(root, "precision", json_string("bf16")) != 0;
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
     if (o->export) bad |= json_object_set_new(root, "export", json_string(o->export)) != 0;
     if (o->sparsify.prune) bad |= json_object_set_new(root, "prune", describe_pruning(&o->sparsify)) != 0;

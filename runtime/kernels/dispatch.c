@@ -29,6 +29,7 @@ static const struct level {
     {"avx2", xc_kernels_init__avx2, XC_CPU_AVX2, 0},
     {"avxvnni", xc_kernels_init__avxvnni, XC_CPU_AVX2 | XC_CPU_VNNI, 1},
     {"avx512vnni", xc_kernels_init__avx512vnni, XC_CPU_AVX2 | XC_CPU_AVX512 | XC_CPU_VNNI, 1},
+    {"avx512bf16", xc_kernels_init__avx512bf16, XC_CPU_AVX2 | XC_CPU_AVX512 | XC_CPU_VNNI | XC_CPU_BF16, 3},
 #elif defined(__aarch64__)
     {"neon", xc_kernels_init__neon, XC_CPU_DOTPROD, 0},
 #endif
@@ -36,11 +37,11 @@ static const struct level {
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
 /* Words are known on every machine, so that one CI file serves all. */
-static const char *const level_words[] = {"scalar", "avx2", "avxvnni", "avx512vnni", "neon"};
+static const char *const level_words[] = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512bf16", "neon"};
 static const struct {
     const char *word;
     unsigned feature;
-} feature_words[] = {{"avx2", XC_CPU_AVX2}, {"vnni", XC_CPU_VNNI}, {"avx512", XC_CPU_AVX512}, {"dotprod", XC_CPU_DOTPROD}};
+} feature_words[] = {{"avx2", XC_CPU_AVX2}, {"vnni", XC_CPU_VNNI}, {"avx512", XC_CPU_AVX512}, {"dotprod", XC_CPU_DOTPROD}, {"bf16", XC_CPU_BF16}};
 
 /* Features of this CPU for one level: the levels differ in which cpuid bit "vnni" is. */
 static unsigned detect(const char *level)
@@ -64,7 +65,8 @@ static unsigned detect(const char *level)
     }
     if (ymm && fma_f16c_avx && (leaf7_b & 1u << 5)) found |= XC_CPU_AVX2;
     if (zmm && (leaf7_b & 1u << 16) && (leaf7_b & 1u << 17) && (leaf7_b & 1u << 30) && (leaf7_b & 1u << 31)) found |= XC_CPU_AVX512;
-    if (strcmp(level, "avx512vnni") == 0 ? (leaf7_c & 1u << 11) != 0 : (leaf71_a & 1u << 4) != 0) found |= XC_CPU_VNNI;
+    if (strncmp(level, "avx512", 6) == 0 ? (leaf7_c & 1u << 11) != 0 : (leaf71_a & 1u << 4) != 0) found |= XC_CPU_VNNI;
+    if (zmm && (leaf71_a & 1u << 5)) found |= XC_CPU_BF16;
 #elif defined(__aarch64__)
     (void)level;
 #if defined(__linux__)
@@ -107,8 +109,8 @@ enum xc_status xc_kernels_parse(const char *spec, struct xc_err *err)
 
         for (size_t i = 0; i < XC_ARRAY_LEN(level_words); i++) known = known || word_is(word, len, level_words[i]);
         if (!known)
-            return xc_fail(err, XC_E_ARG, "unknown word '%.*s' in XC_CPU: expected scalar, avx2, avxvnni, avx512vnni, neon, -avx2, "
-                           "-vnni, -avx512 or -dotprod", (int)(len < 40 ? len : 40), word);
+            return xc_fail(err, XC_E_ARG, "unknown word '%.*s' in XC_CPU: expected scalar, avx2, avxvnni, avx512vnni, avx512bf16, neon, "
+                           "-avx2, -vnni, -avx512, -bf16 or -dotprod", (int)(len < 40 ? len : 40), word);
     }
     return XC_OK;
 }
@@ -169,7 +171,7 @@ const char *const *xc_kernels_levels(void)
     static const char *const names[] = {
         "scalar",
 #if defined(__x86_64__)
-        "avx2", "avxvnni", "avx512vnni",
+        "avx2", "avxvnni", "avx512vnni", "avx512bf16",
 #elif defined(__aarch64__)
         "neon",
 #endif

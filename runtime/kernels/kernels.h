@@ -1,7 +1,7 @@
 /* kernels: pure functions on pointers and sizes. No tensors, no allocation, no threads, no errors.
  *
  * One table of function pointers is filled with the scalar versions and overlaid ISA by ISA, once (xc_kernels()). Callers
- * never test CPU flags. XC_CPU=scalar|avx2|avxvnni|avx512vnni|neon limits the overlay; "XC_CPU=avx512vnni,-vnni" masks.
+ * never test CPU flags. XC_CPU=scalar|avx2|avxvnni|avx512vnni|avx512bf16|neon limits the overlay; "XC_CPU=avx512vnni,-vnni" masks.
  *
  * Numerics (version 1). Every ISA gives the same bits as scalar/:
  *   - integer products are exact, so their order does not matter;
@@ -116,6 +116,19 @@ struct xc_gemm_f32 {
     const float *x; /* (R, ldx) */
     int64_t ldx;
     const float *w; /* panel16 */
+    int64_t N, K;
+    struct xc_epilogue ep;
+};
+
+/* Training: the product of operands rounded to bf16 (nearest even; below 2^-126 they become zero), summed in f32. Inputs go in pairs:
+ *   acc = fma(x[k], w[k], fma(x[k+1], w[k+1], acc)),  k even, ascending; K is padded to even with a zero
+ * then the f32 epilogue. An instruction may take sums below 2^-126 for zero: there, and only there, ISAs may differ.
+ * With x_panels, x is packed like w, its rows being outputs, and row0 is a multiple of 16. */
+struct xc_gemm_bf16 {
+    const uint16_t *x; /* (R, ldx), or [R/16][K/2][16][2] */
+    int64_t ldx;       /* even */
+    bool x_panels;
+    const uint16_t *w; /* [N/16][K/2][16][2] */
     int64_t N, K;
     struct xc_epilogue ep;
 };
@@ -259,6 +272,11 @@ struct xc_kernels {
     xc_gemm_s8_fn *gemm_s8, *gemm_nm_s8, *gemm_block_s8;
     void (*gemm_s4)(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    void (*gemm_bf16)(const struct xc_gemm_bf16 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+    /* Its operands: rows (columns C..round_up(C,2) become zero); panels whose outputs are the rows of m (N,K), and the columns of m (K,N). */
+    void (*bf16_rows)(uint16_t *y, int64_t ldy, const float *x, int64_t ldx, int64_t R, int64_t C);
+    void (*bf16_panel_rows)(uint16_t *w, const float *m, int64_t ldm, int64_t N, int64_t K);
+    void (*bf16_panel_cols)(uint16_t *w, const float *m, int64_t ldm, int64_t K, int64_t N);
     void (*attn_s8)(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
     void (*attn_f32)(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
     void (*attn_runs_s8)(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1);
@@ -323,6 +341,7 @@ const char *const *xc_kernels_levels(void);
 /* Packing (portable, not performance critical; weights at compression time). src row-major (N, K). dst sizes from the *_bytes. */
 size_t xc_panel_s8_bytes(int64_t N, int64_t K);  /* 0 on overflow */
 size_t xc_panel_f32_bytes(int64_t N, int64_t K);
+size_t xc_panel_bf16_bytes(int64_t N, int64_t K);
 void xc_pack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
 void xc_unpack_panel_s8(int8_t *dst, const int8_t *src, int64_t N, int64_t K);
 void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K); /* (N padded to 16): each output's sum, for xc_epilogue */

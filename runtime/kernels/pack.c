@@ -18,6 +18,7 @@ static size_t panel_bytes(int64_t N, int64_t K, size_t k_multiple, size_t elemen
 
 size_t xc_panel_s8_bytes(int64_t N, int64_t K) { return panel_bytes(N, K, 4, 1); }
 size_t xc_panel_f32_bytes(int64_t N, int64_t K) { return panel_bytes(N, K, 1, sizeof(float)); }
+size_t xc_panel_bf16_bytes(int64_t N, int64_t K) { return panel_bytes(N, K, 2, sizeof(uint16_t)); }
 
 /* Where weight (n, k) lies in [N/16][K/4][16][4]. */
 static int64_t at_s8(int64_t n, int64_t k, int64_t K4) { return n / 16 * 16 * K4 + k / 4 * 64 + n % 16 * 4 + k % 4; }
@@ -82,8 +83,10 @@ void xc_panel_s4_sums(float *sum, const struct xc_gemm_s4 *g)
 
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)
 {
-    for (int64_t n = 0; n < xc_round_up(N, 16); n++)
-        for (int64_t k = 0; k < K; k++) dst[(n / 16 * K + k) * 16 + n % 16] = n < N ? src[n * K + k] : 0.0f;
+    for (int64_t n0 = 0; n0 < N; n0 += 16, dst += 16 * K, src += 16 * K)
+        for (int64_t k0 = 0; k0 < K; k0 += 16) /* sixteen by sixteen: both sides stay in the first-level cache */
+            for (int64_t n = 0; n < 16; n++)
+                for (int64_t k = k0; k < xc_min_i64(k0 + 16, K); k++) dst[k * 16 + n] = n0 + n < N ? src[n * K + k] : 0.0f;
 }
 
 void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)

@@ -36,6 +36,16 @@ cmp -s a.xc b.xc || fail "3 threads train otherwise"
 run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o c.xc --seed 5
 cmp -s a.xc c.xc && fail "the seed changes nothing"
 
+# ---- products in bf16: another training, the same bytes for any number of threads ----
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o h.xc --precision bf16 --threads 1 --json
+expect_code 0
+[ "$(json '["dev"]["best"] > 0.6')" = True ] || fail "it did not learn in bf16"
+cmp -s a.xc h.xc && fail "--precision changes nothing"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o h3.xc --precision bf16 --threads 3
+cmp -s h.xc h3.xc || fail "3 threads train otherwise in bf16"
+
 # ---- killed and resumed: the same bytes ----
 for try in 1 2 3 4 5; do
     # shellcheck disable=SC2086

@@ -54,12 +54,14 @@ struct job {
     int32_t *label;
     float *score, *d;
     double *each;
+    bool bf16;
+    struct xc_pool *pool; /* NULL = threads */
 };
 
 static void prepare(struct job *j)
 {
     bool *all = calloc((size_t)j->m->n_tensors, sizeof *all);
-    struct xc_tape_opts tape = { .pool = threads, .trained = all };
+    struct xc_tape_opts tape = { .pool = j->pool ? j->pool : threads, .trained = all, .bf16 = j->bf16 };
 
     j->opts = (struct xc_optimizer_opts){ .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1 };
     j->g = xc_model_find_graph(j->m, "encode");
@@ -75,7 +77,7 @@ static void prepare(struct job *j)
 
 static void finish(struct job *j)
 {
-    xc_tape_free(&j->tape);
+    if (j->tape) xc_tape_free(&j->tape);
     xc_params_release(&j->params);
     xc_model_free(&j->m);
     free(j->start);
@@ -143,9 +145,13 @@ static void open_case(struct job *j, const struct grad_case *c)
     const bool pairs = !strcmp(c->loss, "cosine") || !strcmp(c->loss, "contrast");
     char path[1024], rest[128];
     int32_t head[4];
+    struct xc_pool *const pool = j->pool;
+    const bool bf16 = j->bf16;
     FILE *f;
 
     memset(j, 0, sizeof *j);
+    j->pool = pool;
+    j->bf16 = bf16;
     path_of(path, sizeof path, c->dir);
     OK(xc_model_load(&j->m, path, NULL, &err));
     snprintf(rest, sizeof rest, "%s/%s.bin", c->dir, c->head);
@@ -203,7 +209,7 @@ static void test_gradients(void **state)
 {
     (void)state;
     for (size_t c = 0; c < XC_ARRAY_LEN(grad_cases); c++) {
-        struct job j;
+        struct job j = { 0 };
         double loss;
 
         open_case(&j, &grad_cases[c]);
@@ -229,12 +235,48 @@ static void check_curve(struct job *j, const char *kind, double rate, const doub
 
 static void test_tiny_curve(void **state)
 {
-    struct job j;
+    struct job j = { 0 };
 
     (void)state;
     open_case(&j, &grad_cases[0]);
     check_curve(&j, "classes", 2e-3, tiny_curve, "tiny BERT");
     finish(&j);
+}
+
+/* Products in bf16: eight bits of every operand, so losses and gradients near PyTorch's, and the same bits for any number of threads. */
+static void test_bf16(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < XC_ARRAY_LEN(grad_cases); c++) {
+        struct job two = { .bf16 = true }, one = { .bf16 = true };
+        double loss, off = 0, all = 0;
+
+        OK(xc_pool_new(&one.pool, 1, &err));
+        open_case(&two, &grad_cases[c]);
+        open_case(&one, &grad_cases[c]);
+        loss = forward_backward(&two, grad_cases[c].loss);
+        if (!(fabs(loss - grad_cases[c].value) <= 2e-2 * fabs(grad_cases[c].value))) fail_msg("%s, %s: loss %.9g, PyTorch has %.9g", grad_cases[c].dir, grad_cases[c].loss, loss, grad_cases[c].value);
+        if (!strcmp(grad_cases[c].loss, "classes")) assert_true(loss != grad_cases[c].value && fabs(loss - grad_cases[c].value) > 1e-7); /* it is not the f32 product */
+        for (size_t v = 0; v < XC_ARRAY_LEN(grad_vectors); v++) {
+            const struct grad_vector *want = &grad_vectors[v];
+            double norm = 0;
+
+            if (want->model != (int)c) continue;
+            for (int32_t i = 0; i < two.params.n; i++) {
+                if (strcmp(two.m->tensors[two.params.param[i].tensor]->name, want->tensor) != 0) continue;
+                for (int64_t k = 0; k < two.params.param[i].n; k++) norm += pow((double)two.params.grad[two.params.param[i].at + k], 2);
+            }
+            off += pow(sqrt(norm) - want->norm, 2);
+            all += pow(want->norm, 2);
+        }
+        if (!(sqrt(off) <= 3e-2 * sqrt(all))) fail_msg("%s, %s: gradients are off by %.3g of their norm", grad_cases[c].dir, grad_cases[c].loss, sqrt(off / all));
+        assert_true(forward_backward(&one, grad_cases[c].loss) == loss);
+        assert_memory_equal(one.params.grad, two.params.grad, (size_t)one.params.total * sizeof(float));
+        xc_tape_free(&one.tape);
+        xc_pool_free(&one.pool);
+        finish(&one);
+        finish(&two);
+    }
 }
 
 #ifdef MINILM_CURVE
@@ -286,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_tiny_curve),
+        cmocka_unit_test(test_bf16),
 #ifdef MINILM_CURVE
         cmocka_unit_test(test_minilm_curve),
 #endif

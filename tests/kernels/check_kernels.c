@@ -451,6 +451,49 @@ static void check_gemm_f32(const struct xc_kernels *k)
             }
 }
 
+/* Products of bf16 pairs, and the packing of their operands from odd shapes and odd numbers. */
+static void check_gemm_bf16(const struct xc_kernels *k)
+{
+    static const int64_t Ns[] = {1, 16, 17, 48, 80, 312}, Ks[] = {1, 2, 26, 77, 384, 1201}, Rs[] = {1, 2, 3, 5, 8, 9, 13, 17, 33};
+    static const float odd_values[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-40f, -1e-40f, 3.4e38f, -3.4e38f, 1.00390625f, 1.01171875f, 1.17549435e-38f};
+
+    for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
+        for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++)
+            for (int variant = 0; variant < 4; variant++) {
+                const int64_t N = Ns[in], K = Ks[ik], R = Rs[rnd() % XC_ARRAY_LEN(Rs)], K2 = xc_round_up(K, 2), ld = N + (int64_t)(rnd() % 5), ldx = K2 + 2;
+                const int64_t row0 = variant == 1 ? R / 16 * 16 : 0, col0 = variant == 2 && N > 16 ? 16 : 0;
+                const size_t w_bytes = xc_panel_bf16_bytes(N, K), x_bytes = variant % 2 ? xc_panel_bf16_bytes(R, K) : (size_t)(R * ldx) * 2;
+                float *x = floats(R * K, RANDOM), *w = floats(N * K, RANDOM), *bias = rnd() % 4 ? floats(xc_round_up(N, 16), RANDOM) : NULL;
+                float *residual = rnd() % 2 ? floats(R * N, RANDOM) : NULL;
+                struct out packed[2][2], y[2];
+                char name[160];
+
+                if (variant == 3)
+                    for (int64_t i = 0; i < (int64_t)XC_ARRAY_LEN(odd_values) && i < N * K; i++) w[(i * 37) % (N * K)] = odd_values[i];
+                for (int s = 0; s < 2; s++) {
+                    const struct xc_kernels *const K_ = s ? k : ref;
+                    struct xc_gemm_bf16 g = {.ldx = ldx, .x_panels = variant % 2 != 0, .N = N, .K = K, .ep = {.bias = bias, .act = variant == 2 ? XC_ACT_GELU : XC_ACT_NONE, .ld_out = ld}};
+
+                    packed[s][0] = output(w_bytes);
+                    packed[s][1] = output(x_bytes);
+                    y[s] = output((size_t)(R * ld) * 4);
+                    if (variant / 2) K_->bf16_panel_rows(data(packed[s][0]), w, K, N, K);
+                    else K_->bf16_panel_cols(data(packed[s][0]), w, N, K, N); /* w is (K,N) */
+                    if (variant % 2) K_->bf16_panel_rows(data(packed[s][1]), x, K, R, K);
+                    else K_->bf16_rows(data(packed[s][1]), ldx, x, K, R, K);
+                    g.w = data(packed[0][0]);
+                    g.x = data(packed[0][1]);
+                    g.ep.residual = residual;
+                    g.ep.ld_residual = N;
+                    g.ep.out = data(y[s]);
+                    if (variant != 3) K_->gemm_bf16(&g, row0, R, col0, N); /* a NaN's payload is the instruction's own */
+                }
+                snprintf(name, sizeof name, "bf16 operands, gemm_bf16 R %d N %d K %d variant %d", (int)R, (int)N, (int)K, variant);
+                check(same(packed[0][0], packed[1][0]) && same(packed[0][1], packed[1][1]) && same(y[0], y[1]), k->isa, name);
+                free_blocks();
+            }
+}
+
 /* ---- attention ---- */
 
 struct attn_case {
@@ -825,6 +868,7 @@ static void check_level(const struct xc_kernels *k)
     check_gemm_sparse(k);
     check_gemm_s4(k);
     check_gemm_f32(k);
+    check_gemm_bf16(k);
     check_attn(k);
     check_attn_runs(k);
     check_norm(k);
@@ -920,6 +964,21 @@ static void check_oracle_gemm(void)
         ref->gemm_f32(&f, 0, R, 0, N);
         oracle_gemm_f32(want, &f, R);
         bounded(worst(y, N, want, R, N), 2e-4, "gemm_f32"); /* sums of 333 products of up to 16 */
+
+        /* the same, of operands that bf16 holds: the product in f32 of what was rounded */
+        uint16_t *x16 = block((size_t)(R * 334) * 2), *w16 = block(xc_panel_bf16_bytes(N, K));
+        float *rounded = block((size_t)(R * K) * 4), *rounded_w = block((size_t)(N * K) * 4);
+        const struct xc_gemm_bf16 b = {.x = x16, .ldx = 334, .w = w16, .N = N, .K = K, .ep = g.ep};
+
+        ref->bf16_rows(x16, 334, f.x, K, R, K);
+        ref->bf16_panel_rows(w16, wf, K, N, K);
+        for (int64_t i = 0; i < R * K; i++) rounded[i] = xc_bf16_to_f32(xc_f32_to_bf16(f.x[i]));
+        for (int64_t i = 0; i < N * K; i++) rounded_w[i] = xc_bf16_to_f32(xc_f32_to_bf16(wf[i]));
+        xc_pack_panel_f32(panel_f, rounded_w, N, K);
+        f.x = rounded;
+        oracle_gemm_f32(want, &f, R);
+        ref->gemm_bf16(&b, 0, R, 0, N);
+        bounded(worst(y, N, want, R, N), 2e-4, "gemm_bf16");
         free_blocks();
     }
 }

@@ -10,6 +10,7 @@
 #include "runtime/graph/op.h"
 #include "runtime/graph/ops/gemm.h"
 #include "runtime/graph/ops/parallel.h"
+#include "runtime/graph/run.h"
 
 static enum xc_status linear_infer(struct xc_infer *c, struct xc_err *err)
 {
@@ -43,10 +44,11 @@ static void linear_cost(const struct xc_graph *g, const struct xc_node *node, co
 
 struct tiles {
     const struct xc_kernels *kern;
-    const struct xc_gemm_s8 *s8; /* one of the three, s8 with its kernel */
+    const struct xc_gemm_s8 *s8; /* one of the four, s8 with its kernel */
     xc_gemm_s8_fn *s8_fn;
     const struct xc_gemm_s4 *s4;
     const struct xc_gemm_f32 *f32;
+    const struct xc_gemm_bf16 *bf16;
     int64_t R, N, across;        /* tiles side by side */
 };
 
@@ -59,6 +61,7 @@ static void run_tile(void *arg, int64_t item, int thread)
     (void)thread;
     if (t->s8) t->s8_fn(t->s8, row0, row1, col0, col1);
     else if (t->s4) t->kern->gemm_s4(t->s4, row0, row1, col0, col1);
+    else if (t->bf16) t->kern->gemm_bf16(t->bf16, row0, row1, col0, col1);
     else t->kern->gemm_f32(t->f32, row0, row1, col0, col1);
 }
 
@@ -70,6 +73,23 @@ static void run_tiles(const struct xc_op_ctx *c, struct tiles t)
 }
 
 void xc_gemm_tiles_f32(const struct xc_op_ctx *c, const struct xc_gemm_f32 *g, int64_t R) { run_tiles(c, (struct tiles){ .f32 = g, .R = R, .N = g->N }); }
+
+void xc_gemm_tiles_bf16(const struct xc_op_ctx *c, const struct xc_gemm_bf16 *g, int64_t R) { run_tiles(c, (struct tiles){ .bf16 = g, .R = R, .N = g->N }); }
+
+/* ---- f32 weights to panels, by the pool ---- */
+struct pack_f32 {
+    float *to;
+    const float *from;
+    int64_t N, K;
+};
+
+static void pack_f32_panel(void *arg, int64_t item, int thread)
+{
+    const struct pack_f32 *p = arg;
+
+    (void)thread;
+    xc_pack_panel_f32(p->to + item * 16 * p->K, p->from + item * 16 * p->K, xc_min_i64(16, p->N - item * 16), p->K);
+}
 
 /* ---- int8: which kernel ---- */
 static bool held_as(const struct xc_tensor *t, enum xc_structure s) { return t->enc.layout == XC_LAYOUT_PANEL16 && t->enc.structure == s; }
@@ -204,7 +224,9 @@ enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, 
     if (b) XC_TRY(padded(c, &ep.bias, b, NULL, N, err));
     if (w->enc.format == XC_FMT_S8 && range->mode != XC_RANGE_NONE) return gemm_s8_run(c, &ep, x, R, w, range, err);
     if (xc_grouped_gemm(&w->enc) && range->mode != XC_RANGE_NONE) return gemm_s4_run(c, &ep, x, R, w, range, err);
+    if (c->run->bf16 && w->enc.format == XC_FMT_F32 && w->enc.layout == XC_LAYOUT_ROWS) return xc_gemm_bf16_run(c, &ep, x, R, g.w, N, K, err);
     if (w->enc.format != XC_FMT_F32 || w->enc.layout != XC_LAYOUT_PANEL16) {
+        struct pack_f32 pack = { .N = N, .K = K };
         float *packed = xc_run_scratch(c->run, xc_panel_f32_bytes(N, K)), *rows = NULL;
 
         if (!packed) return xc_fail_nomem(err, xc_panel_f32_bytes(N, K));
@@ -213,7 +235,9 @@ enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, 
             if (!rows) return xc_fail_nomem(err, (size_t)(N * K) * sizeof *rows);
             XC_TRY(xc_tensor_to_f32(w, rows, err));
         }
-        xc_pack_panel_f32(packed, rows ? rows : g.w, N, K);
+        pack.to = packed;
+        pack.from = rows ? rows : g.w;
+        xc_pool_run(c->pool, pack_f32_panel, &pack, xc_div_up(N, 16));
         g.w = packed;
     }
     g.ep = ep;

@@ -5,6 +5,7 @@
 void xc_kernels_init__avx2(struct xc_kernels *k)
 {
     xc_init_rows__avx2(k);
+    xc_init_bf16__avx2(k);
     k->gemm_s8 = xc_gemm_s8__avx2;
     k->gemm_nm_s8 = xc_gemm_nm_s8__avx2;
     k->gemm_block_s8 = xc_gemm_block_s8__avx2;

@@ -5,6 +5,7 @@
 #include "runtime/kernels/kernels.h"
 
 void xc_init_rows__avx2(struct xc_kernels *k);
+void xc_init_bf16__avx2(struct xc_kernels *k);
 void xc_gemm_s8__avx2(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_s4__avx2(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_attn_s8__avx2(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);

@@ -135,6 +135,18 @@ LANES_INLINE v16f v_from_bf16(const uint16_t *p)
     return (v16f){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16)),
                   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 8))), 16))};
 }
+/* Pairs of bf16, the even one in the low half of a dword: the even ones, the odd ones. */
+LANES_INLINE v16f v_pair_even(const uint32_t *p)
+{
+    return (v16f){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)p), 16)),
+                  _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)(p + 8)), 16))};
+}
+LANES_INLINE v16f v_pair_odd(const uint32_t *p)
+{
+    const __m256i high = _mm256_set1_epi32(-65536);
+    return (v16f){_mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)p), high)),
+                  _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)(p + 8)), high))};
+}
 
 /* ---- bytes, for the integer GEMMs ---- */
 LANES_INLINE __m256i bytes32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }

@@ -83,5 +83,7 @@ LANES_INLINE v16f v_from_bf16(const uint16_t *p)
 {
     return v_bits(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
+LANES_INLINE v16f v_pair_even(const uint32_t *p) { return v_bits(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
+LANES_INLINE v16f v_pair_odd(const uint32_t *p) { return v_bits(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(-65536))); }
 
 #endif

@@ -5,6 +5,7 @@
 void xc_kernels_init__neon(struct xc_kernels *k)
 {
     xc_init_rows__neon(k);
+    xc_init_bf16__neon(k);
     k->gemm_s8 = xc_gemm_s8__neon;
     k->gemm_nm_s8 = xc_gemm_nm_s8__neon;
     k->gemm_block_s8 = xc_gemm_block_s8__neon;

@@ -147,6 +147,16 @@ LANES_INLINE float32x4_t four_f16(const uint16_t *p) { return vcvt_f32_f16(vrein
 LANES_INLINE v16f v_from_f16(const uint16_t *p) { return (v16f){four_f16(p), four_f16(p + 4), four_f16(p + 8), four_f16(p + 12)}; }
 LANES_INLINE float32x4_t four_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
 LANES_INLINE v16f v_from_bf16(const uint16_t *p) { return (v16f){four_bf16(p), four_bf16(p + 4), four_bf16(p + 8), four_bf16(p + 12)}; }
+#define OP(f) vreinterpretq_f32_u32(vshlq_n_u32(vld1q_u32(p + EVERY_##f), 16))
+#define EVERY_a 0
+#define EVERY_b 4
+#define EVERY_c 8
+#define EVERY_d 12
+LANES_INLINE v16f v_pair_even(const uint32_t *p) { return (v16f)FOUR(OP); }
+#undef OP
+#define OP(f) vreinterpretq_f32_u32(vandq_u32(vld1q_u32(p + EVERY_##f), vdupq_n_u32(0xffff0000u)))
+LANES_INLINE v16f v_pair_odd(const uint32_t *p) { return (v16f)FOUR(OP); }
+#undef OP
 
 #undef FOUR
 #endif

@@ -4,8 +4,8 @@
 #include "runtime/kernels/scalar/math.h"
 #include "runtime/kernels/scalar/scalar.h"
 
-/* The part of the epilogue that both precisions share: y has its bias. */
-static void finish(const struct xc_epilogue *ep, float y, int64_t r, int64_t n)
+/* The part of the epilogue that all formats share: y has its bias. */
+void xc_finish__scalar(const struct xc_epilogue *ep, float y, int64_t r, int64_t n)
 {
     y = xc_act_one__scalar(y, ep->act);
     if (ep->residual) y += ep->residual[r * ep->ld_residual + n];
@@ -18,7 +18,7 @@ static void finish_s8(const struct xc_gemm_s8 *g, int32_t acc, int64_t r, int64_
     float t = (float)acc * g->ep.row_scale[r];
 
     if (g->ep.row_mid) t = fmaf(g->ep.row_mid[r], (float)g->ep.col_sum[n], t);
-    finish(&g->ep, fmaf(t, g->ep.col_scale[n], g->ep.bias ? g->ep.bias[n] : 0.0f), r, n);
+    xc_finish__scalar(&g->ep, fmaf(t, g->ep.col_scale[n], g->ep.bias ? g->ep.bias[n] : 0.0f), r, n);
 }
 
 /* Integer sums are exact in any order, so one output after the other: its inputs are laid side by side once for many rows. */
@@ -120,7 +120,7 @@ void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, 
             for (int64_t l = 0; l < 16 && n0 + l < col1; l++) {
                 const float y = fmaf(acc[l], g->ep.row_scale[r], g->ep.bias ? g->ep.bias[n0 + l] : 0.0f);
 
-                finish(&g->ep, g->ep.row_mid ? fmaf(g->ep.row_mid[r], g->w_sum[n0 + l], y) : y, r, n0 + l);
+                xc_finish__scalar(&g->ep, g->ep.row_mid ? fmaf(g->ep.row_mid[r], g->w_sum[n0 + l], y) : y, r, n0 + l);
             }
         }
 }
@@ -137,7 +137,7 @@ void xc_gemm_f32__scalar(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1
             for (int64_t k = 0; k < g->K; k++, w += 16)
                 for (int64_t l = 0; l < 16; l++) acc[l] = fmaf(x[k], w[l], acc[l]);
             for (int64_t l = 0; l < 16 && n0 + l < col1; l++)
-                finish(&g->ep, acc[l] + (g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
+                xc_finish__scalar(&g->ep, acc[l] + (g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
         }
     }
 }

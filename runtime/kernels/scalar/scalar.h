@@ -9,6 +9,10 @@ void xc_gemm_nm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row
 void xc_gemm_block_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_f32__scalar(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+void xc_gemm_bf16__scalar(const struct xc_gemm_bf16 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+void xc_bf16_rows__scalar(uint16_t *y, int64_t ldy, const float *x, int64_t ldx, int64_t R, int64_t C);
+void xc_bf16_panel_rows__scalar(uint16_t *w, const float *m, int64_t ldm, int64_t N, int64_t K);
+void xc_bf16_panel_cols__scalar(uint16_t *w, const float *m, int64_t ldm, int64_t K, int64_t N);
 void xc_attn_s8__scalar(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
 void xc_attn_f32__scalar(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
 void xc_attn_runs_s8__scalar(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1);
@@ -34,6 +38,7 @@ void xc_bf16_to_f32__scalar(float *y, const uint16_t *x, int64_t n);
 
 /* One element, shared by the files of this folder. */
 float xc_act_one__scalar(float x, enum xc_act act);
+void xc_finish__scalar(const struct xc_epilogue *ep, float y, int64_t r, int64_t n); /* y has its bias */
 
 /* Fills the whole table. */
 void xc_kernels_init__scalar(struct xc_kernels *k);
