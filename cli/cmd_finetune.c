@@ -13,7 +13,8 @@ struct finetune_opts {
     const char *prune;
     int precision, task, optimizer, schedule, pooling, prune_over, export;
     int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, prune_every, threads, seed;
-    double rate, warmup, weight_decay, clip, dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end;
+    double rate, warmup, weight_decay, clip, dropout, attention_dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end;
+    uint64_t max_memory;
     bool resume, no_golden, quiet, json;
 };
 
@@ -54,6 +55,7 @@ static const struct cli_opt table[] = {
     CLI_GROUP("Model and loss"),
     CLI_CHOICE(struct finetune_opts, pooling, 0, "pooling", xc_head_poolings, "auto", "what a new head reads: the mean, the [CLS] state, the maximum, or BERT's pooler"),
     CLI_FLOAT(struct finetune_opts, dropout, 0, "dropout", "P", 0, 0.99, "0.1", "of embeddings, of what joins a residual sum, and before the head"),
+    CLI_FLOAT(struct finetune_opts, attention_dropout, 0, "attention-dropout", "P", 0, 0.99, "0.1", "of attention probabilities"),
     CLI_FLOAT(struct finetune_opts, smoothing, 0, "label-smoothing", "S", 0, 0.99, "0", "share of the target that is spread over all classes"),
     CLI_FLOAT(struct finetune_opts, scale, 0, "contrast-scale", "S", 1e-3, 1e6, "20", "embed without scores: cosines are multiplied by this"),
     CLI_FLOAT(struct finetune_opts, mask, 0, "mask", "SHARE", 1e-3, 0.99, "0.15", "mlm: share of the tokens that are predicted"),
@@ -67,6 +69,7 @@ static const struct cli_opt table[] = {
     CLI_INT(struct finetune_opts, prune_every, 0, "prune-every", "N", 0, 1000000000, "0", "choose them anew every N updates; 0 for a hundredth of all"),
     CLI_CHOICE(struct finetune_opts, prune_over, 0, "prune-threshold", thresholds, "layer", "the share holds for each layer, or over all of them"),
     CLI_LIST(struct finetune_opts, prune_ignore, 0, "prune-ignore", "WORD", "do not prune tensors whose name begins so, or matches re:PATTERN; may be repeated"),
+    CLI_SIZE(struct finetune_opts, max_memory, 0, "max-memory", "0", "memory to train in, such as 1GB: what does not fit is computed again in the backward pass, to the same bits; 0 for no limit"),
     CLI_GROUP("Files"),
     CLI_STRING(struct finetune_opts, log, 0, "log", "FILE", NULL, "a JSON line for every update and measurement"),
     CLI_STRING(struct finetune_opts, checkpoint, 0, "checkpoint", "FILE", NULL, "state to go on from; the output's name and .train when not given, removed at the end"),
@@ -87,6 +90,7 @@ static int print_json(const struct xc_finetune_result *r, const struct finetune_
     if (!bad && r->metric[0])
         bad |= json_object_set_new(doc, "dev", json_pack("{s:s, s:o, s:o, s:I, s:o}", "metric", r->metric, "first", xc_json_new_number(r->first), "best", xc_json_new_number(r->best),
                                                          "best_step", (json_int_t)r->best_step, "last", xc_json_new_number(r->last))) != 0;
+    if (!bad) bad |= json_object_set_new(doc, "recomputed", json_boolean(r->recomputed)) != 0 || json_object_set_new(doc, "planned_bytes", xc_json_new_number(r->planned_bytes)) != 0;
     if (!bad && o->prune) bad |= json_object_set_new(doc, "sparsity", xc_json_new_number(r->sparsity)) != 0;
     if (bad) xc_json_free(&doc);
     return cli_print_json(doc);
@@ -106,7 +110,7 @@ static int run(void *opts, int argc, char **argv)
     const struct finetune_opts *const o = opts;
     struct xc_finetune_opts f = {
         .task = tasks[o->task], .data = o->data, .dev = o->dev, .metric = o->metric, .log = o->log, .checkpoint = o->checkpoint, .resume = o->resume, .bf16 = o->precision == 1,
-        .pooling = (enum xc_head_pooling)o->pooling, .schedule = (enum xc_schedule)o->schedule, .rate = o->rate, .warmup = o->warmup, .dropout = o->dropout,
+        .pooling = (enum xc_head_pooling)o->pooling, .schedule = (enum xc_schedule)o->schedule, .rate = o->rate, .warmup = o->warmup, .dropout = o->dropout, .attention_dropout = o->attention_dropout, .max_memory = o->max_memory,
         .smoothing = o->smoothing, .layer_decay = o->layer_decay, .contrast_scale = o->scale, .mask_share = o->mask, .epochs = o->epochs, .batch_tokens = o->batch_tokens,
         .batch_rows = o->batch_rows, .accumulate = o->accumulate, .max_steps = o->max_steps, .eval_every = o->eval_every, .checkpoint_every = o->checkpoint_every,
         .patience = o->patience, .max_tokens = (int32_t)o->max_tokens, .freeze = o->freeze.items, .n_freeze = o->freeze.n, .seed = (uint64_t)o->seed, .no_golden = o->no_golden,

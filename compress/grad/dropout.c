@@ -54,3 +54,16 @@ void xc_dropout_apply(float *x, const uint8_t *mask, int64_t n, double p, struct
 
     xc_pool_run(pool, apply, &j, xc_div_up(n, BLOCK));
 }
+
+void xc_dropout_factors(float *factor, int64_t n, const struct xc_dropout_probs *d, uint64_t row)
+{
+    const uint32_t below = threshold(d->p);
+    const float keep = (float)(65536.0 / (65536.0 - (double)below));
+
+    for (int64_t i = 0; i < n; i += 8) {
+        uint32_t word[4];
+
+        xc_philox(word, d->seed, d->stream, row << 24 | (uint64_t)(i / 8));
+        for (int64_t k = 0; k < 8 && i + k < n; k++) factor[i + k] = (word[k / 2] >> (k % 2 * 16) & 0xffff) >= below ? keep : 0.0f;
+    }
+}

@@ -9,4 +9,13 @@
 void xc_dropout_draw(uint8_t *mask, int64_t n, double p, uint64_t seed, uint64_t stream, struct xc_pool *pool);
 void xc_dropout_apply(float *x, const uint8_t *mask, int64_t n, double p, struct xc_pool *pool);
 
+/* Of attention probabilities: which are dropped follows from the place of their row, so that nothing of the size N x N is kept. */
+struct xc_dropout_probs {
+    double p;
+    uint64_t seed, stream;
+};
+
+/* factor (n): 0 or 1/(1-p), for the keys of one row of probabilities. */
+void xc_dropout_factors(float *factor, int64_t n, const struct xc_dropout_probs *d, uint64_t row);
+
 #endif

@@ -6,6 +6,7 @@
 #ifndef XC_COMPRESS_GRAD_GRAD_H
 #define XC_COMPRESS_GRAD_GRAD_H
 
+#include "compress/grad/dropout.h"
 #include "runtime/graph/run.h"
 
 struct xc_grad_ctx {
@@ -15,11 +16,14 @@ struct xc_grad_ctx {
     bool fresh[XC_MAX_IN];
     float *d_tensor[XC_MAX_IN];     /* (rows, cols) of input tensor i; NULL = frozen */
     bool straight_through;          /* rounding to integers counts as the identity */
+    const struct xc_dropout_probs *drop; /* what forward_dropped was given; NULL = plain forward */
 };
 
 struct xc_grad {
     const char *op;
     enum xc_status (*backward)(const struct xc_grad_ctx *c, struct xc_err *err); /* NULL = no gradient passes (whole numbers) */
+    /* Forward with some of the probabilities inside dropped; NULL = the op has none. */
+    enum xc_status (*forward_dropped)(const struct xc_op_ctx *c, const struct xc_dropout_probs *drop, struct xc_err *err);
 };
 
 const struct xc_grad *xc_grad_find(const char *op); /* NULL */

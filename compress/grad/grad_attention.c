@@ -9,15 +9,38 @@ extern const struct xc_grad_attention xc_grad_attention_dense, xc_grad_attention
 static const struct xc_grad_attention *const kinds[] = { &xc_grad_attention_dense, &xc_grad_attention_linformer, &xc_grad_attention_longformer, &xc_grad_attention_reformer,
                                                            &xc_grad_attention_synthesizer };
 
+static const struct xc_grad_attention *find(const struct xc_op_ctx *c)
+{
+    const struct xc_attr_attention *attr = c->attr;
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(kinds); i++)
+        if (!strcmp(kinds[i]->kind, xc_attention_kinds[attr->kind]->name)) return kinds[i];
+    return NULL;
+}
+
+/* int8 attention, and kinds that cannot, drop no probabilities. */
+static bool drops(const struct xc_op_ctx *c)
+{
+    const struct xc_grad_attention *kind = find(c);
+
+    return kind && kind->forward_dropped && !((const struct xc_attr_attention *)c->attr)->quantized;
+}
+
 static enum xc_status attention_backward(const struct xc_grad_ctx *c, struct xc_err *err)
 {
     const struct xc_attr_attention *attr = c->op->attr;
-    const char *kind = xc_attention_kinds[attr->kind]->name;
+    const struct xc_grad_attention *kind = find(c->op);
+    struct xc_grad_ctx plain = *c;
 
     if (attr->quantized && !c->straight_through) return xc_fail(err, XC_E_UNSUPPORTED, "node '%s': int8 attention has no derivative; train before quantizing", c->op->node->name);
-    for (size_t i = 0; i < XC_ARRAY_LEN(kinds); i++)
-        if (!strcmp(kinds[i]->kind, kind)) return kinds[i]->backward(c, err);
-    return xc_fail(err, XC_E_UNSUPPORTED, "node '%s': attention kind '%s' has no derivative in this version", c->op->node->name, kind);
+    if (!kind) return xc_fail(err, XC_E_UNSUPPORTED, "node '%s': attention kind '%s' has no derivative in this version", c->op->node->name, xc_attention_kinds[attr->kind]->name);
+    if (!drops(c->op)) plain.drop = NULL;
+    return kind->backward(&plain, err);
 }
 
-const struct xc_grad xc_grad_attention = { .op = "attention", .backward = attention_backward };
+static enum xc_status attention_dropped(const struct xc_op_ctx *c, const struct xc_dropout_probs *drop, struct xc_err *err)
+{
+    return drops(c) ? find(c)->forward_dropped(c, drop, err) : c->node->op->forward(c, err);
+}
+
+const struct xc_grad xc_grad_attention = { .op = "attention", .backward = attention_backward, .forward_dropped = attention_dropped };

@@ -7,6 +7,7 @@
 struct xc_grad_attention {
     const char *kind;
     enum xc_status (*backward)(const struct xc_grad_ctx *c, struct xc_err *err);
+    enum xc_status (*forward_dropped)(const struct xc_op_ctx *c, const struct xc_dropout_probs *drop, struct xc_err *err);
 };
 
 #endif

@@ -18,6 +18,10 @@ struct xc_tape_opts {
     const bool *trained;          /* per tensor of the model: has a gradient */
     bool straight_through;        /* integer linears and attention may be there: backward takes the rounding of their inputs and weights for the identity */
     bool bf16;                    /* products of operands rounded to bf16; weights, sums and gradients stay f32 */
+    /* 0: every value is kept for the backward pass. n: only those that cross the ends of segments, each n stretches between places that one value
+     * crosses (in BERT: half a layer); the others are computed again, to the same bits, segment by segment. */
+    int32_t segment;
+    int64_t rows, sequences;      /* of the largest batch, if known: memory for it is taken once, in one piece */
     bool inputs;                  /* gradients of the graph's f32 inputs too */
 };
 
@@ -30,6 +34,12 @@ void xc_tape_bind(struct xc_tape *tape, int32_t tensor, float *gradient);
 
 /* Values of this graph are dropped with probability p in training, survivors scaled by 1/(1-p). p 0 = never. */
 void xc_tape_dropout(struct xc_tape *tape, int32_t value, double p);
+
+/* The probabilities of every attention, which are dropped by tile and stored nowhere. */
+void xc_tape_dropout_attention(struct xc_tape *tape, double p);
+
+/* Bytes of values, gradients of values and scratch for a batch of so many rows, by plan. */
+double xc_tape_bytes(const struct xc_tape *tape, int64_t rows, int64_t sequences);
 
 /* Which values a BERT-shaped graph drops: embeddings after their norm, what joins a residual sum, and what a head's last linear reads. */
 void xc_tape_dropout_usual(struct xc_tape *tape, double p);
@@ -49,6 +59,6 @@ enum xc_status xc_tape_backward(struct xc_tape *tape, float *const *d_out, struc
 const float *xc_tape_input_gradient(const struct xc_tape *tape, int32_t value);
 
 /* The first node, in order, whose output has a number that is not finite; NULL = none. */
-const char *xc_tape_first_bad(const struct xc_tape *tape);
+const char *xc_tape_first_bad(struct xc_tape *tape);
 
 #endif

@@ -320,6 +320,8 @@ static void fill_result(struct xc_finetune_result *r, const struct xc_training *
     r->best_step = t->state.best_step;
     r->last = t->last;
     r->new_head = t->new_head;
+    r->recomputed = t->recomputed;
+    r->planned_bytes = t->planned_bytes;
     r->stopped_early = t->state.step < t->total_steps;
 }
 

@@ -40,7 +40,7 @@ struct xc_finetune_opts {
     struct xc_optimizer_opts optimizer;
     enum xc_schedule schedule;
     double rate, warmup;       /* warmup: share of all steps */
-    double dropout, smoothing, layer_decay;
+    double dropout, attention_dropout, smoothing, layer_decay;
     double contrast_scale, mask_share;
     int64_t epochs, batch_tokens, batch_rows, accumulate;
     int64_t max_steps;         /* 0 = no limit; the schedule is made for it */
@@ -52,6 +52,7 @@ struct xc_finetune_opts {
     struct xc_sparsify_opts sparsify;
     const char *export;        /* NULL = f32; "int8", "int4": what is written, and what dev rows are measured on */
     uint64_t seed;
+    uint64_t max_memory;       /* bytes; values are computed again in the backward pass where they would not fit; 0 = no limit */
     bool no_golden;
     struct xc_pool *pool;
     const struct xc_progress *progress;
@@ -63,7 +64,8 @@ struct xc_finetune_result {
     double sparsity;           /* share of zeros among the weights that opts->sparsify speaks of; 0 without it */
     char metric[32];           /* "" = no dev rows */
     double first, best, last;  /* metric before the first step, of the weights kept, at the end */
-    bool new_head, stopped_early;
+    bool new_head, stopped_early, recomputed;
+    double planned_bytes;      /* weights, their gradients and states, values, scratch */
 };
 
 /* Reads the model at `from` and writes the trained one to `to`, f32. */

@@ -251,6 +251,79 @@ static void layer_rates(struct xc_training *t)
     }
 }
 
+static enum xc_status new_tape(struct xc_training *t, const struct xc_tape_opts *opts, struct xc_err *err)
+{
+    XC_TRY(xc_tape_new(&t->tape, t->graph, opts, err));
+    xc_tape_dropout_attention(t->tape, t->opts->attention_dropout);
+    if (t->opts->dropout > 0) xc_tape_dropout_usual(t->tape, t->opts->dropout);
+    return XC_OK;
+}
+
+/* What does not follow from the batch: weights (dev rows are measured by a session, which packs them once more), their gradients and states, tokens. */
+static double fixed_bytes(const struct xc_training *t)
+{
+    const struct xc_finetune_opts *o = t->opts;
+    const int copies = 2 + (o->optimizer.kind == XC_OPT_ADAMW) + (o->optimizer.ema > 0) + (o->dev != NULL);
+    double weights = 0;
+
+    for (int32_t i = 0; i < t->model->n_tensors; i++) weights += 4.0 * (double)xc_tensor_count(t->model->tensors[i]);
+    return weights * (o->dev ? 2 : 1) + 4.0 * copies * (double)t->params.total + 9.0 * (double)t->set.start[t->set.n * t->set.per_row];
+}
+
+/* The largest batch: rows packed up to a number of tokens, or one long row. */
+static void largest_batch(const struct xc_training *t, int64_t *tokens, int64_t *sequences)
+{
+    const struct xc_dataset *d = &t->set;
+    int64_t longest = 1, shortest = INT64_MAX, rows;
+
+    for (int64_t r = 0; r < d->n; r++) {
+        const int64_t n = d->start[(r + 1) * d->per_row] - d->start[r * d->per_row];
+
+        longest = xc_max_i64(longest, n);
+        shortest = xc_min_i64(shortest, xc_max_i64(n, 1));
+    }
+    *tokens = xc_max_i64(longest, xc_min_i64(t->opts->batch_tokens, d->start[d->n * d->per_row]));
+    rows = xc_min_i64(d->n, *tokens / shortest);
+    if (t->opts->batch_rows) {
+        rows = xc_min_i64(rows, t->opts->batch_rows);
+        *tokens = xc_min_i64(*tokens, xc_max_i64(longest, rows * longest));
+    }
+    *sequences = rows * d->per_row;
+}
+
+/* Everything is kept where that fits, else as much is computed again as needs the least memory. */
+static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *opts, struct xc_err *err)
+{
+    static const int32_t segments[] = { 0, 1, 2, 3, 4, 6, 8 };
+    const double fixed = fixed_bytes(t), limit = (double)t->opts->max_memory;
+    double least = INFINITY;
+    int64_t tokens, sequences;
+
+    largest_batch(t, &tokens, &sequences);
+    for (size_t i = 0; i < XC_ARRAY_LEN(segments) && (i == 0 || limit > 0); i++) {
+        const struct xc_tape_opts plain = { .trained = opts->trained, .pool = opts->pool, .segment = segments[i] };
+        double bytes;
+
+        XC_TRY(new_tape(t, &plain, err));
+        bytes = fixed + xc_tape_bytes(t->tape, tokens, sequences);
+        xc_tape_free(&t->tape);
+        if (bytes < least) {
+            least = bytes;
+            opts->segment = segments[i];
+        }
+        if (i == 0 && least <= limit) break;
+    }
+    t->planned_bytes = least;
+    t->recomputed = opts->segment > 0;
+    if (limit <= 0) return XC_OK;
+    if (least > limit)
+        return xc_fail(err, XC_E_RANGE, "training needs %.0f MB for a batch of %lld tokens, more than --max-memory: lower --batch-tokens (or --max-tokens), or give more", ceil(least / 1e6),
+                       (long long)tokens);
+    opts->rows = tokens;
+    opts->sequences = sequences;
+    return XC_OK;
+}
+
 static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
 {
     struct xc_tape_opts tape = { .pool = t->opts->pool, .bf16 = t->opts->bf16 };
@@ -268,9 +341,9 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     tape.straight_through = t->integers != NULL;
     XC_TRY(xc_new_array(&t->outs, t->graph->n_outputs, sizeof *t->outs, err));
     XC_TRY(xc_new_array(&t->d_outs, t->graph->n_outputs, sizeof *t->d_outs, err));
-    XC_TRY(xc_tape_new(&t->tape, t->graph, &tape, err));
+    XC_TRY(plan_memory(t, &tape, err));
+    XC_TRY(new_tape(t, &tape, err));
     for (int32_t i = 0; i < t->params.n; i++) xc_tape_bind(t->tape, t->params.param[i].tensor, t->params.grad + t->params.param[i].at);
-    if (t->opts->dropout > 0) xc_tape_dropout_usual(t->tape, t->opts->dropout);
     if (!t->opts->dev) return XC_OK;
     t->best = xc_calloc((size_t)t->params.total, sizeof *t->best); /* none is kept before the share of zeros is reached */
     return t->best ? XC_OK : xc_fail_nomem(err, (size_t)t->params.total * sizeof *t->best);
@@ -370,7 +443,7 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     if (dev && o->metric) bad |= json_object_set_new(root, "metric", json_string(o->metric)) != 0;
     {
         const struct { const char *name; double x; } numbers[] = {
-            { "lr", o->rate }, { "warmup", o->warmup }, { "dropout", o->dropout }, { "label_smoothing", o->smoothing }, { "layer_decay", o->layer_decay },
+            { "lr", o->rate }, { "warmup", o->warmup }, { "dropout", o->dropout }, { "attention_dropout", o->attention_dropout }, { "label_smoothing", o->smoothing }, { "layer_decay", o->layer_decay },
             { "beta1", o->optimizer.beta1 }, { "beta2", o->optimizer.beta2 }, { "eps", o->optimizer.eps }, { "weight_decay", o->optimizer.weight_decay },
             { "clip", o->optimizer.clip }, { "ema", o->optimizer.ema }, { "contrast_scale", o->contrast_scale }, { "mask_share", o->mask_share },
         };
@@ -439,7 +512,7 @@ static enum xc_status check_opts(const struct xc_training *t, struct xc_err *err
     const struct xc_finetune_opts *o = t->opts;
 
     if (o->epochs < 1 || o->batch_tokens < 1 || o->accumulate < 1 || o->batch_rows < 0) return xc_fail(err, XC_E_ARG, "epochs, batch tokens and accumulated batches are at least 1");
-    if (!(o->dropout >= 0 && o->dropout < 1) || !(o->smoothing >= 0 && o->smoothing < 1)) return xc_fail(err, XC_E_ARG, "dropout and label smoothing lie in 0 to below 1");
+    if (!(o->dropout >= 0 && o->dropout < 1) || !(o->attention_dropout >= 0 && o->attention_dropout < 1) || !(o->smoothing >= 0 && o->smoothing < 1)) return xc_fail(err, XC_E_ARG, "dropout and label smoothing lie in 0 to below 1");
     return XC_OK;
 }
 

@@ -72,6 +72,8 @@ struct xc_training {
     json_t *facts;                /* what the manifest says of this training */
     char metric[32];
     bool lower_is_better, new_head;
+    bool recomputed;
+    double planned_bytes;
     double first, last, loss, smooth, tail_loss, started;
 };
 

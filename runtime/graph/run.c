@@ -332,7 +332,7 @@ static enum xc_status run_node(struct xc_run *run, const struct xc_graph *g, con
         if (!view->data) return xc_fail_nomem(err, bytes);
         c.out[i] = view;
     }
-    status = node->op->forward(&c, err);
+    status = run->instead ? run->instead(run->instead_arg, &c, err) : node->op->forward(&c, err);
     if (status == XC_OK && run->observe) run->observe(run->observe_arg, &c);
     xc_scratch_restore(&run->node, mark);
     return status;

@@ -48,6 +48,9 @@ struct xc_run {
     int32_t *start;                /* the offsets of all spaces, back to back */
     size_t cap_spaces, cap_views, cap_start;
     bool bf16; /* products of f32 weights have operands rounded to bf16 (gemm_bf16): training */
+    /* Runs a node instead of its op's forward; NULL = that. */
+    enum xc_status (*instead)(void *arg, const struct xc_op_ctx *c, struct xc_err *err);
+    void *instead_arg;
     /* Seen after each node of xc_run_graph and xc_run_node: calibration, debugging. May be NULL. */
     void (*observe)(void *arg, const struct xc_op_ctx *c);
     void *observe_arg;

@@ -46,6 +46,23 @@ cmp -s a.xc h.xc && fail "--precision changes nothing"
 run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o h3.xc --precision bf16 --threads 3
 cmp -s h.xc h3.xc || fail "3 threads train otherwise in bf16"
 
+# ---- less memory: values are computed again in the backward pass, to the same bytes ----
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o m.xc --max-memory 100MB --json
+expect_code 0
+[ "$(json '["recomputed"] == False and v["planned_bytes"] < 1e8')" = True ] || fail "nothing needs to be computed again in 100 MB"
+bytes=$(json '["planned_bytes"]')
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train --dev dev.tsv -o m2.xc --max-memory "$(python3 -c "print(int($bytes) - 1000)")" --json
+expect_code 0
+[ "$(json "[\"recomputed\"] == True and v[\"planned_bytes\"] < $bytes - 1000")" = True ] || fail "nothing is computed again"
+cmp -s a.xc m.xc || fail "--max-memory changes the result"
+cmp -s a.xc m2.xc || fail "computing again changes the result"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune "$tiny" $train -o x.xc --max-memory 100KB
+expect_failure 'lower --batch-tokens'
+err_has 'more than --max-memory'
+
 # ---- killed and resumed: the same bytes ----
 for try in 1 2 3 4 5; do
     # shellcheck disable=SC2086

@@ -36,6 +36,7 @@ struct fix {
     struct xc_view in[MAX_IN];
     int n_in;
     double limit, step; /* of the relative error; of the differences */
+    double drop;        /* of attention probabilities, the same ones in every pass */
 };
 
 static void begin(struct fix *f)
@@ -113,7 +114,7 @@ static double loss(struct xc_tape *t, struct fix *f, const float *weight)
     struct xc_view out;
     double sum = 0;
 
-    OK(xc_tape_forward(t, f->in, spaces, 2, false, 0, 0, &out, &err));
+    OK(xc_tape_forward(t, f->in, spaces, 2, f->drop > 0, 0, 0, &out, &err));
     for (int64_t i = 0; i < out.rows * out.cols; i++) sum += (double)weight[i] * (double)((const float *)out.data)[i];
     return sum;
 }
@@ -135,12 +136,13 @@ static void gradients(struct grads *out, struct fix *f, const float *weight, str
     float *d = NULL;
 
     OK(xc_tape_new(&t, f->g, &opts, &err));
+    xc_tape_dropout_attention(t, f->drop);
     for (int32_t i = 0; i < f->m->n_tensors; i++) xc_tape_bind(t, i, out->tensor[i] = calloc((size_t)xc_tensor_count(f->m->tensors[i]), sizeof(float)));
     for (int run = 0; run < 2; run++) {
         int64_t before = 0;
 
         if (run == 1) before = xc_alloc_count();
-        OK(xc_tape_forward(t, f->in, spaces, 2, false, 0, 0, &y, &err));
+        OK(xc_tape_forward(t, f->in, spaces, 2, f->drop > 0, 0, 0, &y, &err));
         if (!d) d = malloc((size_t)(y.rows * y.cols) * sizeof *d);
         memcpy(d, weight, (size_t)(y.rows * y.cols) * sizeof *d);
         for (int32_t i = 0; i < f->m->n_tensors; i++) memset(out->tensor[i], 0, (size_t)xc_tensor_count(f->m->tensors[i]) * sizeof(float));
@@ -324,17 +326,19 @@ static void test_attention(void **state)
     struct fix f;
 
     (void)state;
-    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+    for (size_t both = 0; both < 2 * XC_ARRAY_LEN(cases); both++) {
+        const size_t i = both / 2;
         const int heads = cases[i].heads, kv = cases[i].kv ? cases[i].kv : heads, D = cases[i].D;
         const struct xc_attr_attention attr = { .heads = heads, .kv_heads = cases[i].kv, .causal = cases[i].causal, .scale = i == 2 ? 0.3f : 0 };
         char what[80];
 
         begin(&f);
+        f.drop = both % 2 ? 0.3 : 0;
         const int32_t keys = cases[i].cross ? f.memory : f.tokens;
         const int32_t q = input(&f, "q", f.tokens, heads * D), k = input(&f, "k", keys, kv * D), v = input(&f, "v", keys, kv * D);
         const struct xc_ref in[] = { xc_val(q), xc_val(k), xc_val(v), cases[i].bias ? xc_ten(tensor(&f, "bias", 2, DIMS(cases[i].bias, 2 * 90 - 1), 0, 1)) : xc_none() };
 
-        snprintf(what, sizeof what, "attention, case %d", (int)i);
+        snprintf(what, sizeof what, "attention, case %d, dropout %g", (int)i, f.drop);
         check(&f, node(&f, "attention", "n", in, cases[i].bias ? 4 : 3, &attr), what);
     }
     begin(&f); /* queries, keys and values are one */
@@ -565,6 +569,20 @@ static void test_dropout(void **state)
     assert_true(fabs(sum / N - 1) < 0.006);
     xc_dropout_draw(mask[1], N, 0.1, 5, 7, NULL);
     assert_memory_not_equal(mask[0], mask[1], N / 8);
+    sum = 0;
+    for (uint64_t row = 0; row < 3000; row++) { /* one row of probabilities after the other */
+        const struct xc_dropout_probs drop = { .p = 0.25, .seed = 5, .stream = 9 };
+        float again[33];
+
+        xc_dropout_factors(x, 33, &drop, row);
+        xc_dropout_factors(again, 33, &drop, row);
+        assert_memory_equal(x, again, sizeof again);
+        for (int i = 0; i < 33; i++) {
+            assert_true(x[i] == 0.0f || fabsf(x[i] - 1 / 0.75f) < 1e-6f);
+            sum += (double)x[i];
+        }
+    }
+    assert_true(fabs(sum / (33.0 * 3000) - 1) < 0.01);
     free(mask[0]);
     free(mask[1]);
     free(x);
