@@ -278,10 +278,10 @@ static void pack_blocks(int8_t *panel, uint32_t *first, const int8_t *w, int64_t
 
 static void check_gemm_sparse(const struct xc_kernels *k)
 {
-    static const int64_t Ns[] = {1, 16, 17, 80, 312}, Ks[] = {1, 4, 9, 26, 77, 384, 1536, 3000, 7000}, Rs[] = {0, 1, 2, 3, 4, 5, 7, 12, 13, 35};
+    static const int64_t Ns[] = {1, 16, 17, 80, 312, 4128}, Ks[] = {1, 4, 9, 26, 77, 384, 1536, 3000, 7000}, Rs[] = {0, 1, 2, 3, 4, 5, 7, 12, 13, 19, 35, 61};
 
     for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
-        for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++)
+        for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks) && Ns[in] * Ks[ik] <= 312 * 7000; ik++)
             for (int variant = 0; variant < 16; variant++) {
                 const int64_t N = Ns[in], K = Ks[ik], R = Rs[rnd() % XC_ARRAY_LEN(Rs)], N16 = xc_round_up(N, 16), K16 = xc_round_up(K, 16);
                 const int64_t ldx = xc_round_up(K, 4) + 4 * (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
@@ -315,6 +315,17 @@ static void check_gemm_sparse(const struct xc_kernels *k)
                 g.ep.col_scale = floats(N16, RANDOM);
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
                 g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
+                if (rnd() % 3 == 0) {
+                    int32_t *col_sum = block((size_t)N16 * sizeof *col_sum);
+
+                    g.ep.row_mid = floats(R, RANDOM);
+                    g.ep.col_sum = col_sum;
+                    xc_panel_s8_sums(col_sum, dense, N, K);
+                }
+                if (rnd() % 3 == 0) {
+                    g.ep.ld_residual = N + 1;
+                    g.ep.residual = floats(R * (N + 1), RANDOM);
+                }
                 g.ep.ld_out = ld;
                 g.ep.out = data(a);
                 g.w = dense;
