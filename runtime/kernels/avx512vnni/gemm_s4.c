@@ -1,16 +1,231 @@
-/* gemm_s4 with AVX-512 VNNI: a nibble is the unsigned operand of vpdpbusd as it is. 8 rows x 16 outputs. */
+/* gemm_s4 with AVX-512 VNNI: a nibble is the unsigned operand of vpdpbusd as it is, x the signed one, broadcast from memory.
+ *
+ * A tile is 24 rows x 16 outputs: 24 sums in registers, whose weight is unpacked once for all rows; they start from -zero times the sum of the
+ * group's x. The floats lie in memory, since each is touched once a group: a conversion and a fused multiply-add for each 4 * group products. The
+ * latter shares its units with vpdpbusd, so that groups of 64 can reach 16/17 of the peak. */
 #include "runtime/kernels/avx512vnni/isa.h"
 #include "runtime/kernels/avx512vnni/lanes.h"
+#include "runtime/kernels/avx512vnni/tile.h"
+#include "runtime/kernels/lanes/epilogue.h"
 
-#define S4_ROWS 8
-#define S4_OFFSET 8
+#define ROWS_MAX 24
+#define GROUPS (PART / XC_S4_GROUP_STEP) /* of a part */
 
-LANES_INLINE v16i s4_low(const uint8_t *p) { return _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(15)); }
-LANES_INLINE v16i s4_high(const uint8_t *p) { return _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(p), 4), _mm512_set1_epi8(15)); }
-LANES_INLINE v16i s4_dot(v16i acc, v16i w, int32_t x) { return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x)); }
-#include "runtime/kernels/lanes/gemm_s4.h"
+struct tile {
+    const struct xc_gemm_s4 *g;
+    int64_t r0, rows, c0, n;                      /* rows, columns */
+    int64_t inputs;                               /* of this part */
+    _Alignas(64) float c[ROWS_MAX * 16];
+    _Alignas(64) int32_t sum[GROUPS * ROWS_MAX];  /* (groups, rows): sums of x, times -8 without zero points, else times -1 */
+    _Alignas(64) uint8_t x[ROWS_MAX * ROW_STRIDE];
+};
+
+/* Inputs [k0, k0 + n), zeros up to the next multiple of 64, and their sums. */
+static void copy_part(struct tile *t, int64_t k0, int64_t n)
+{
+    const struct xc_gemm_s4 *g = t->g;
+    const __m256i ones = _mm256_set1_epi8(1);
+    const int32_t by = g->zero ? -1 : -XC_S4_ZERO;
+
+    t->inputs = n;
+    copy_rows(t->x, g->x + t->r0 * g->ldx + k0, g->ldx, t->rows, n, 0);
+    for (int64_t r = 0; r < t->rows; r++)
+        for (int64_t k = 0, i = 0; k < n; i++) {
+            const int64_t end = xc_min_i64(k + g->group, n);
+            __m256i s = _mm256_setzero_si256();
+
+            for (; k < end; k += 32) s = _mm256_dpbusd_epi32(s, ones, _mm256_loadu_si256((const __m256i *)(t->x + r * ROW_STRIDE + k)));
+
+            __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+
+            q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+            t->sum[i * ROWS_MAX + r] = by * _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+        }
+}
+
+_Static_assert(XC_S4_GROUP_MAX * 127 <= INT16_MAX, "a group's sum must fit the 16 bits that vpmaddwd reads");
+
+/* What gcc 12 needs to keep 24 sums in registers: products that are in place, and sums that do not remember what they were loaded from. */
+#ifdef __AVX512VNNI__
+typedef int32_t __attribute__((may_alias, aligned(1))) quad;
+#define DOT(acc, u, at) __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(u), "m"(*(const quad *)(const void *)(at)));
+#define KEEP(i) __asm__("" : "+v"(a##i));
+#define UNROLLED 64 /* inputs of a group without a loop, whose end is mispredicted (10 % with 16 rows) */
+#else /* emulated */
+#define DOT(acc, u, at)                                   \
+    {                                                     \
+        int32_t four;                                     \
+        memcpy(&four, at, 4);                             \
+        acc = _mm512_dpbusd_epi32(acc, u, i_set1(four));  \
+    }
+#define KEEP(i)
+#define UNROLLED -1 /* compiles for minutes */
+#endif
+
+LANES_INLINE v16i low(v16i both) { return _mm512_and_si512(both, _mm512_set1_epi8(15)); }
+LANES_INLINE v16i high(v16i both) { return _mm512_and_si512(_mm512_srli_epi16(both, 4), _mm512_set1_epi8(15)); }
+LANES_INLINE v16i zeros(const uint8_t *zero) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)zero)); } /* high halves are 0 */
+
+#define START(i) v16i a##i = mr <= i ? i_zero() : affine ? _mm512_madd_epi16(z, i_set1(sum[i])) : i_set1(sum[i]);
+#define LOW(i) if (mr > i) DOT(a##i, u, x + i * ROW_STRIDE)
+#define HIGH(i) if (mr > i) DOT(a##i, u, x + i * ROW_STRIDE + 4)
+
+/* One group, of `inputs` inputs. A function of its own: in a loop over groups gcc 12 takes the floats into registers, which are too few. */
+LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int64_t inputs,
+                           int mr, bool affine)
+{
+    const v16i z = affine ? zeros(zero) : i_zero();
+    const v16f s = v_from_f16(scale);
+
+    EACH_ROW(START)
+    EACH_ROW(KEEP)
+#define EIGHT(ROWS)                                       \
+    {                                                     \
+        const v16i both = _mm512_loadu_si512(w);          \
+        {                                                 \
+            const v16i u = low(both);                     \
+                                                          \
+            ROWS(LOW)                                     \
+        }                                                 \
+        const v16i u = high(both);                        \
+                                                          \
+        ROWS(HIGH)                                        \
+        w += 64, x += 8;                                  \
+    }
+    if (inputs == UNROLLED) {
+        EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW)
+    } else {
+        for (; inputs > 0; inputs -= 8) EIGHT(EACH_ROW)
+    }
+#define FINISH(i) if (mr > i) v_store(c + 16 * i, v_fma(v_from_i(a##i), s, v_load(c + 16 * i)));
+    EACH_ROW(FINISH)
+#undef FINISH
+}
+
+/* All groups of a part, for FEW rows: floats in registers, and four chains of sums for each. */
+LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int mr, bool affine)
+{
+    const int64_t group = t->g->group;
+    const int32_t *sum = t->sum;
+    const uint8_t *x = t->x;
+
+#define FEW_ROWS(X) X(0) X(1) X(2)
+#define FLOATS(i) v16f c##i = v_load(t->c + 16 * (mr > i ? i : 0));
+    FEW_ROWS(FLOATS)
+    for (int64_t left = t->inputs; left > 0; left -= group, scale += 16, sum += ROWS_MAX) {
+        const v16i z = affine ? zeros(zero) : i_zero();
+        int64_t eights = xc_div_up(xc_min_i64(group, left), 8);
+
+        if (affine) zero += 16;
+        FEW_ROWS(START)
+#define CHAINS(i) v16i d##i = i_zero(), e##i = i_zero(), f##i = i_zero();
+        FEW_ROWS(CHAINS)
+#define SIXTEEN(i)                                       \
+    if (mr > i) {                                        \
+        DOT(a##i, u0, x + i * ROW_STRIDE)                \
+        DOT(d##i, u1, x + i * ROW_STRIDE + 4)            \
+        DOT(e##i, u2, x + i * ROW_STRIDE + 8)            \
+        DOT(f##i, u3, x + i * ROW_STRIDE + 12)           \
+    }
+#define TWICE                                                                                        \
+    {                                                                                                \
+        const v16i first = _mm512_loadu_si512(w), second = _mm512_loadu_si512(w + 64);               \
+        const v16i u0 = low(first), u1 = high(first), u2 = low(second), u3 = high(second);           \
+                                                                                                     \
+        FEW_ROWS(SIXTEEN)                                                                            \
+        w += 128, x += 16;                                                                           \
+    }
+        if (8 * eights == UNROLLED) {
+            TWICE TWICE TWICE TWICE
+            eights = 0;
+        }
+        for (; eights > 1; eights -= 2) TWICE
+        if (eights > 0) EIGHT(FEW_ROWS)
+        const v16f s = v_from_f16(scale);
+
+#define FINISH(i) if (mr > i) c##i = v_fma(v_from_i(i_add(i_add(a##i, d##i), i_add(e##i, f##i))), s, c##i);
+        FEW_ROWS(FINISH)
+    }
+#define STORE(i) if (mr > i) v_store(t->c + 16 * i, c##i);
+    FEW_ROWS(STORE)
+#undef FEW_ROWS
+#undef FLOATS
+#undef CHAINS
+#undef SIXTEEN
+#undef TWICE
+#undef FINISH
+#undef STORE
+}
+
+#define GROUP_ARGS float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int64_t inputs
+typedef void group_fn(GROUP_ARGS);
+#define GROUP(count)                                                                                            \
+    static void group_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, inputs, count, false); }        \
+    static void group_zero_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, inputs, count, true); }
+GROUP(4) GROUP(8) GROUP(12) GROUP(16) GROUP(20) GROUP(24)
+#undef GROUP
+static group_fn *const group_fns[2][ROWS_MAX / 4] = {{group_4, group_8, group_12, group_16, group_20, group_24},
+                                                     {group_zero_4, group_zero_8, group_zero_12, group_zero_16, group_zero_20, group_zero_24}};
+
+/* All groups of a part. */
+static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero)
+{
+    const int64_t group = t->g->group;
+    const int32_t *sum = t->sum;
+
+    switch (t->rows * 2 + (zero != NULL)) {
+    case 2: s4_few(t, w, scale, NULL, 1, false); return;
+    case 3: s4_few(t, w, scale, zero, 1, true); return;
+    case 4: s4_few(t, w, scale, NULL, 2, false); return;
+    case 5: s4_few(t, w, scale, zero, 2, true); return;
+    case 6: s4_few(t, w, scale, NULL, 3, false); return;
+    case 7: s4_few(t, w, scale, zero, 3, true); return;
+    default: break;
+    }
+    group_fn *const fn = group_fns[zero != NULL][xc_div_up(t->rows, 4) - 1];
+
+    for (int64_t k = 0; k < t->inputs; k += group, w += group * 8, scale += 16, sum += ROWS_MAX) {
+        fn(t->c, t->x + k, sum, w, scale, zero, xc_min_i64(group, t->inputs - k));
+        if (zero) zero += 16;
+    }
+}
+
+static void finish_tile(const struct tile *t)
+{
+    const struct xc_epilogue *ep = &t->g->ep;
+    const int64_t r1 = t->r0 + t->rows, c0 = t->c0;
+    const float *c = t->c;
+
+    if (t->n == 16 && !ep->row_mid && !ep->residual) { /* what ep_store_s4 does, its questions asked once */
+        const v16f bias = ep->bias ? v_load(ep->bias + c0) : v_zero();
+
+        for (int64_t r = t->r0; r < r1; r++, c += 16) v_store(ep->out + r * ep->ld_out + c0, v_fma(v_load(c), v_set1(ep->row_scale[r]), bias));
+    } else {
+        for (int64_t r = t->r0; r < r1; r++, c += 16) ep_store_s4(ep, t->g->w_sum, v_load(c), r, c0, t->n);
+    }
+    if (ep->act != XC_ACT_NONE)
+        for (int64_t r = t->r0; r < r1; r++) ep_finish(ep, r, c0, t->n);
+}
 
 void xc_gemm_s4__avx512vnni(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
 {
-    lanes_gemm_s4(g, row0, row1, col0, col1);
+    const int64_t K8 = xc_round_up(g->K, 8), groups = xc_div_up(g->K, g->group), part = PART / g->group * g->group;
+    struct tile t;
+
+    t.g = g;
+    for (t.r0 = row0; t.r0 < row1; t.r0 += t.rows) {
+        t.rows = next_rows(row1 - t.r0, ROWS_MAX);
+        for (t.c0 = col0; t.c0 < col1; t.c0 += 16) {
+            t.n = xc_min_i64(16, col1 - t.c0);
+            fetch_outputs(&g->ep, t.r0, t.rows, t.c0);
+            memset(t.c, 0, (size_t)(t.rows <= FEW ? t.rows : xc_round_up(t.rows, 4)) * 16 * sizeof *t.c);
+            for (int64_t k0 = 0; k0 < g->K; k0 += part) {
+                const int64_t at = (t.c0 / 16 * groups + k0 / g->group) * 16;
+
+                if (part < g->K || t.c0 == col0) copy_part(&t, k0, xc_min_i64(part, g->K - k0));
+                s4_run(&t, g->w + t.c0 / 2 * K8 + k0 * 8, g->scale + at, g->zero ? g->zero + at : NULL);
+            }
+            finish_tile(&t);
+        }
+    }
 }

@@ -1,33 +1,19 @@
 /* gemm_nm_s8 and gemm_block_s8 with AVX-512 VNNI.
  *
  * The weight is the signed operand of vpdpbusd and x, with 128 added, the unsigned one: 128 times the sum of an output's weights comes off its sums.
- * Rows of x are copied to the stack, ROW_STRIDE apart, so that one pointer and fixed displacements reach all rows of a tile.
  *
  * N:M. A dword holds four slots of an output: vpbroadcastq brings a row's eight inputs, vpshufb takes from them what each slot asks for, vpdpbusd
  * multiplies: eight inputs of 16 outputs, where dense needs two vpdpbusd. On Zen 4 the three take 1.33 cycles (a broadcast of 16 bytes, x and -x as
  * avx2/ has them, would cost a shuffle of its own: 2.0). So signs go to the weight, once for the 24 rows of a tile, and early: what the next group
  * needs is made ready among the products of this one (5 %). 1.48 cycles in all, measured.
  *
- * Blocks. 28 rows x 16 outputs; a block is one load and 28 times vpbroadcastd and vpdpbusd: 1.07 cycles each.
- *
- * The lines a tile will write are fetched before its products start: a third of the epilogue's time was waiting for them. */
+ * Blocks. 28 rows x 16 outputs; a block is one load and 28 times vpbroadcastd and vpdpbusd: 1.07 cycles each. */
 #include "runtime/kernels/avx512vnni/isa.h"
 #include "runtime/kernels/avx512vnni/lanes.h"
+#include "runtime/kernels/avx512vnni/tile.h"
 #include "runtime/kernels/lanes/epilogue.h"
-#include "runtime/base/base.h"
 
-#define PART 4096       /* inputs copied at a time */
-#define ROW_STRIDE 4232 /* rows lie in different sets and banks of L1 */
 #define NM_ROWS 24
-#define BLOCK_ROWS 28
-
-#define FIRST_ROWS(X) X(0) X(1) X(2) X(3)
-#define LAST_ROWS(X) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27)
-#define EACH_ROW(X) FIRST_ROWS(X) LAST_ROWS(X)
-#define EACH_COUNT(X) X(1) X(2) X(3) X(4) X(8) X(12) X(16) X(20) X(24) X(28)
-#define FEW 3           /* rows that need two chains of sums each to keep the multipliers busy */
-
-_Static_assert(PART % 64 == 0 && ROW_STRIDE >= PART, "a part must fit its row");
 
 /* A tile of rows on its way through the columns. */
 struct tile {
@@ -35,41 +21,20 @@ struct tile {
     int64_t r0, rows, c0, n;                 /* rows, columns */
     bool first;                              /* part of the inputs: else sums go on from c */
     v16i offset;                             /* of these columns */
-    _Alignas(64) int32_t c[BLOCK_ROWS * 16]; /* sums, offsets in them */
-    _Alignas(64) uint8_t x[BLOCK_ROWS * ROW_STRIDE];
+    _Alignas(64) int32_t c[TILE_ROWS * 16]; /* sums, offsets in them */
+    _Alignas(64) uint8_t x[TILE_ROWS * ROW_STRIDE];
 };
-
-/* Rows of the next tile: as even as multiples of four allow. */
-static int64_t next_rows(int64_t left, int64_t most)
-{
-    return xc_min_i64(left, xc_round_up(xc_div_up(left, xc_div_up(left, most)), 4));
-}
-
-/* Inputs [k0, k0 + n) with 128 added, and 128 for those that are missing up to the next multiple of 64. */
-static void pack_part(struct tile *t, int64_t k0, int64_t n)
-{
-    const v16i by = _mm512_set1_epi8(-128);
-
-    for (int64_t r = 0; r < t->rows; r++) {
-        const int8_t *x = t->g->x + (t->r0 + r) * t->g->ldx + k0;
-        uint8_t *to = t->x + r * ROW_STRIDE;
-
-        for (int64_t k = 0; k < n; k += 64) {
-            int8_t tail[64] = {0};
-
-            if (n - k < 64) memcpy(tail, x + k, (size_t)(n - k));
-            _mm512_storeu_si512(to + k, _mm512_xor_si512(_mm512_loadu_si512(n - k < 64 ? tail : x + k), by));
-        }
-    }
-}
 
 static void next_columns(struct tile *t, int64_t col1)
 {
-    const struct xc_epilogue *ep = &t->g->ep;
-
     t->n = xc_min_i64(16, col1 - t->c0);
     t->offset = i_zero();
-    for (int64_t r = 0; r < t->rows; r++) __builtin_prefetch(ep->out + (t->r0 + r) * ep->ld_out + t->c0, 1);
+    fetch_outputs(&t->g->ep, t->r0, t->rows, t->c0);
+}
+
+static void copy_part(struct tile *t, int64_t k0, int64_t n)
+{
+    copy_rows(t->x, t->g->x + t->r0 * t->g->ldx + k0, t->g->ldx, t->rows, n, -128);
 }
 
 static void finish_tile(const struct tile *t)
@@ -169,7 +134,7 @@ void xc_gemm_nm_s8__avx512vnni(const struct xc_gemm_s8 *g, int64_t row0, int64_t
             next_columns(&t, col1);
             for (int64_t k0 = 0; k0 < K16; k0 += PART) {
                 t.first = k0 == 0;
-                if (PART < K16 || t.c0 == col0) pack_part(&t, k0, xc_min_i64(PART, g->K - k0));
+                if (PART < K16 || t.c0 == col0) copy_part(&t, k0, xc_min_i64(PART, g->K - k0));
                 nm_run(&t, w + k0 * 8, index + k0 * 4, xc_min_i64(PART, K16 - k0) / 16);
             }
             finish_tile(&t);
@@ -235,7 +200,7 @@ void xc_gemm_block_s8__avx512vnni(const struct xc_gemm_s8 *g, int64_t row0, int6
 
     t.g = g;
     for (t.r0 = row0; t.r0 < row1; t.r0 += t.rows) {
-        t.rows = next_rows(row1 - t.r0, BLOCK_ROWS);
+        t.rows = next_rows(row1 - t.r0, TILE_ROWS);
         for (t.c0 = col0; t.c0 < col1; t.c0 += 16) {
             const uint16_t *quad = quads + first[t.c0 / 16], *const end = quads + first[t.c0 / 16 + 1];
 
@@ -244,7 +209,7 @@ void xc_gemm_block_s8__avx512vnni(const struct xc_gemm_s8 *g, int64_t row0, int6
                 const uint16_t *stop = g->K <= PART ? end : quad;
 
                 t.first = k0 == 0;
-                if (PART < g->K || t.c0 == col0) pack_part(&t, k0, xc_min_i64(PART, g->K - k0));
+                if (PART < g->K || t.c0 == col0) copy_part(&t, k0, xc_min_i64(PART, g->K - k0));
                 while (stop < end && 4 * *stop < k0 + PART) stop++;
                 block_run(&t, g->w + 64 * (quad - quads), quad, k0 / 4, stop - quad);
                 quad = stop;

@@ -25,9 +25,12 @@
 #define _mm512_cvtps_epi32 shim_cvtps_epi32
 #define _mm512_cvtepi32_ps shim_cvtepi32_ps
 #define _mm512_cvtepi8_epi32 shim_cvtepi8_epi32
+#define _mm512_cvtepu8_epi32 shim_cvtepu8_epi32
 #define _mm512_cvtepu16_epi32 shim_cvtepu16_epi32
 #define _mm512_cvtph_ps shim_cvtph_ps
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
 
 /* A register as its two halves. */
 union shim512 {
@@ -79,6 +82,15 @@ static inline __attribute__((unused)) __m512i shim_cvtepi8_epi32(__m128i x)
 
     r.i2[0] = _mm256_cvtepi8_epi32(x);
     r.i2[1] = _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8));
+    return r.i;
+}
+
+static inline __attribute__((unused)) __m512i shim_cvtepu8_epi32(__m128i x)
+{
+    union shim512 r;
+
+    r.i2[0] = _mm256_cvtepu8_epi32(x);
+    r.i2[1] = _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8));
     return r.i;
 }
 
