@@ -9,7 +9,8 @@
 #include "compress/int8.h"
 
 #define SLOTS 4          /* kept of each eight inputs, at most */
-#define BLOCK_CROSSOVER 0.40 /* share of zero blocks from which gemm_block_s8 is faster than gemm_s8: bench/sparse, 0.29 to 0.36 by shape, and a margin */
+#define BLOCK_CROSSOVER 0.40 /* share of zero blocks from which gemm_block_s8 is faster than gemm_s8 on every machine: bench/sparse, 0.29 to 0.38 by shape with
+                              * AVX2 (0.10 to 0.12 with AVX-512 VNNI), and a margin: a file does not know where it will run */
 
 /* ---- choice ---- */
 void xc_sparse_choose(struct xc_encoding *want, const struct xc_encoding *now, int64_t rows, int64_t cols, enum xc_sparse_wish wish, char *why, size_t n)
@@ -27,7 +28,7 @@ void xc_sparse_choose(struct xc_encoding *want, const struct xc_encoding *now, i
         sparse.m = now->m;
         if (xc_encoding_check(&sparse, rows, cols, NULL) != XC_OK) return;
         *want = sparse;
-        snprintf(why, n, "%d:%d kept: 1.3 to 1.5 times as fast as dense", now->n, now->m);
+        snprintf(why, n, "%d:%d kept: 1.2 to 1.5 times as fast as dense", now->n, now->m);
         return;
     }
     if (now->structure != XC_STRUCT_BLOCK || now->block_rows % 16 || now->block_cols % 4) return;

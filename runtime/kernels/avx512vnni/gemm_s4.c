@@ -56,7 +56,7 @@ typedef int32_t __attribute__((may_alias, aligned(1))) quad;
     {                                                     \
         int32_t four;                                     \
         memcpy(&four, at, 4);                             \
-        acc = _mm512_dpbusd_epi32(acc, u, i_set1(four));  \
+        acc = tile_dot(acc, u, i_set1(four));             \
     }
 #define KEEP(i)
 #define UNROLLED -1 /* compiles for minutes */

@@ -58,7 +58,7 @@ static void finish_tile(const struct tile *t)
 /* Chain b is for every other step of FEW rows. */
 #define DECLARE(i) v16i a##i = mr > i && !t->first ? i_load(t->c + 16 * i) : i_zero(), b##i = i_zero();
 #define STORE(i) if (mr > i) i_store(t->c + 16 * i, mr <= FEW ? i_add(a##i, b##i) : a##i);
-#define OFFSET(sum, weight) sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), weight);
+#define OFFSET(sum, weight) sum = tile_dot(sum, _mm512_set1_epi8(-128), weight);
 #define OFFSET_ODD(weight) if (mr <= FEW) OFFSET(offset_odd, weight) else OFFSET(offset, weight)
 
 /* ---- N:M ---- */
@@ -83,14 +83,14 @@ LANES_INLINE void nm_tile(struct tile *t, const int8_t *w, const uint8_t *index,
     if (mr > i) {                                                                                                         \
         int64_t eight;                                                                                                    \
         memcpy(&eight, x + i * ROW_STRIDE, 8);                                                                            \
-        a##i = _mm512_dpbusd_epi32(a##i, _mm512_shuffle_epi8(_mm512_set1_epi64(eight), at), weight);                      \
+        a##i = tile_dot(a##i, tile_look(_mm512_set1_epi64(eight), at), weight);                      \
     }
 #define STEP_ODD(i)                                                                                                       \
     if (mr > i) {                                                                                                         \
         int64_t eight;                                                                                                    \
         memcpy(&eight, x + 8 + i * ROW_STRIDE, 8);                                                                        \
-        if (mr <= FEW) b##i = _mm512_dpbusd_epi32(b##i, _mm512_shuffle_epi8(_mm512_set1_epi64(eight), at_odd), odd);      \
-        else a##i = _mm512_dpbusd_epi32(a##i, _mm512_shuffle_epi8(_mm512_set1_epi64(eight), at_odd), odd);                \
+        if (mr <= FEW) b##i = tile_dot(b##i, tile_look(_mm512_set1_epi64(eight), at_odd), odd);      \
+        else a##i = tile_dot(a##i, tile_look(_mm512_set1_epi64(eight), at_odd), odd);                \
     }
     for (; pairs > 0; pairs--, x += 16) {
         OFFSET(offset, weight)
@@ -153,7 +153,7 @@ LANES_INLINE void block_tile(struct tile *t, const int8_t *w, const uint16_t *qu
     if (mr > i) {                                                              \
         int32_t four;                                                          \
         memcpy(&four, x + i * ROW_STRIDE, 4);                                  \
-        acc = _mm512_dpbusd_epi32(acc, _mm512_set1_epi32(four), weight);       \
+        acc = tile_dot(acc, _mm512_set1_epi32(four), weight);       \
     }
 #define STEP(i) DOT(a##i, i, x)
 #define STEP_ODD(i) DOT(b##i, i, x)

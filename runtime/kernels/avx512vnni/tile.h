@@ -18,6 +18,15 @@ _Static_assert(PART % 64 == 0 && ROW_STRIDE >= PART, "a part must fit its row");
 #define EACH_ROW(X) FIRST_ROWS(X) LAST_ROWS(X)
 #define EACH_COUNT(X) X(1) X(2) X(3) X(4) X(8) X(12) X(16) X(20) X(24) X(28)
 
+/* Emulated (tests/kernels/simde), products and look-ups are calls: hundreds of them inlined compile for minutes. */
+#ifdef __AVX512VNNI__
+#define TILE_CALL LANES_INLINE
+#else
+#define TILE_CALL static __attribute__((noinline, unused))
+#endif
+TILE_CALL v16i tile_dot(v16i acc, v16i u, v16i s) { return _mm512_dpbusd_epi32(acc, u, s); }
+TILE_CALL v16i tile_look(v16i table, v16i at) { return _mm512_shuffle_epi8(table, at); }
+
 /* Rows of the next tile: as even as multiples of four allow. */
 static inline int64_t next_rows(int64_t left, int64_t most)
 {
