@@ -21,7 +21,7 @@
 #define MOST 400 /* tokens of a batch */
 
 static const int lengths[N_SEQ] = { 1, 17, 2, 5, 26, 3, 1, 16, 9, 24, 13 };
-static const char *const checkpoints[] = { "bert", "bert_classify", "bert_tag", "bert_mlm", "bert_f16_k312", "bert_st_max", "distilbert", "roberta" };
+static const char *const checkpoints[] = { "bert", "bert_classify", "bert_tag", "bert_mlm", "bert_f16_k312", "bert_st_max", "distilbert", "roberta", "longformer_classify" };
 
 static void ok(enum xc_status status, const struct xc_err *err)
 {
