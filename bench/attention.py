@@ -7,6 +7,7 @@ import json
 import sys
 import time
 
+sys.path.pop(0)  # tokenize.py beside this file is not the library's
 import torch
 
 
