@@ -100,12 +100,14 @@ static int print_json(const struct xc_compress_result *r, const struct compress_
     for (int64_t i = 0; i < r->n_layers; i++) bad |= json_array_append_new(layers, layer_json(&r->layers[i])) != 0;
     doc = json_pack("{s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "plan", o->plan, "input_bytes", (json_int_t)r->input_bytes, "output_bytes", (json_int_t)r->output_bytes, "parameters",
                     (json_int_t)r->parameters, "bits_per_weight", xc_json_new_number(r->bits_per_weight), "seconds", xc_json_new_number(r->seconds), "peak_rss_mb",
-                    xc_json_new_number((double)usage.ru_maxrss / 1024), "layers", layers);
+                    xc_json_new_number((double)usage.ru_maxrss * 1024 / 1e6), "layers", layers);
     if (!bad && o->out && !o->plan) bad |= json_object_set_new(doc, "output", xc_json_new_text(o->out, strlen(o->out))) != 0;
     if (!bad) bad |= json_object_set_new(doc, "resumed", json_integer((json_int_t)r->resumed)) != 0;
     if (!bad && r->small_bytes) bad |= json_object_set_new(doc, "small_bytes", json_integer((json_int_t)r->small_bytes)) != 0;
     if (!bad && o->calibrate)
         bad |= json_object_set_new(doc, "calibration", json_pack("{s:I, s:I}", "texts", (json_int_t)r->calibration_texts, "tokens", (json_int_t)r->calibration_tokens)) != 0;
+    if (!bad && o->plan)
+        bad |= json_object_set_new(doc, "predicted", json_pack("{s:o, s:o}", "seconds", xc_json_new_number(r->predicted_seconds), "peak_rss_mb", xc_json_new_number((double)r->predicted_peak / 1e6))) != 0;
     if (!bad && o->plan && r->estimated) bad |= json_object_set_new(doc, "estimated", json_true()) != 0;
     if (!bad && r->n_sensitivity) bad |= json_object_set_new(doc, "sensitivity", sensitivity_json(r)) != 0;
     if (!bad && r->n_sensitivity)
@@ -192,6 +194,7 @@ static void print_result(const struct xc_compress_result *r, const struct compre
     if (o->plan) {
         if (r->estimated) printf("an estimate: the recipe chooses by what it will measure on the way\n");
         printf("the file: %s%llu bytes with --store fast, from %llu; %.2f bits a weight\n", r->estimated ? "about " : "", (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes, r->bits_per_weight);
+        printf("it would take about %.2g s on this machine and %.0f MB of memory at most\n", r->predicted_seconds, (double)r->predicted_peak / 1e6);
         if (r->small_bytes) printf("with --store small about %llu bytes\n", (unsigned long long)r->small_bytes);
         return;
     }

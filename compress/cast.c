@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/forecast.h"
 #include "compress/quantize.h"
 #include "runtime/base/half.h"
 
@@ -141,4 +142,12 @@ static enum xc_status cast_apply(struct xc_work *w, struct xc_err *err)
     return XC_OK;
 }
 
-const struct xc_pass xc_pass_cast = { .name = "cast", .summary = "weights as f32, f16 or bf16", .options = options, .plan = cast_plan, .apply = cast_apply };
+static void cast_forecast(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)
+{
+    (void)was;
+    for (int32_t t = 0; t < w->model->n_tensors; t++) f->toil[XC_TOIL_CAST] += (double)xc_tensor_count(w->model->tensors[t]);
+    xc_forecast_holds(f, xc_forecast_encoded_bytes(w->model, w->want) + 4 * xc_forecast_largest(w->model));
+}
+
+const struct xc_pass xc_pass_cast = { .name = "cast", .summary = "weights as f32, f16 or bf16", .options = options, .plan = cast_plan, .apply = cast_apply,
+                                      .forecast = cast_forecast };

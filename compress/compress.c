@@ -4,21 +4,24 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <xxhash.h>
 
 #include "compress/calibrate.h"
+#include "compress/forecast.h"
 #include "compress/limits.h"
 #include "compress/manifest.h"
+#include "compress/measure.h"
 #include "compress/pass.h"
 #include "compress/predict.h"
 #include "compress/report.h"
+#include "compress/sample_texts.h"
 #include "compress/sensitivity.h"
 #include "compress/side.h"
 #include "formats/formats.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/container/container.h"
 #include "runtime/session/golden.h"
+#include "runtime/session/session.h"
 
 struct job {
     const struct xc_model *source;   /* the caller's */
@@ -33,20 +36,14 @@ struct job {
     struct xc_ranges ranges;
     const char *from;                /* NULL = the model was given in memory */
     json_t *sources, *calibration;
+    struct xc_forecast *forecast;    /* of a plan that was asked for; else NULL */
+    double begin, base_memory;       /* of a plan: when it began; bytes of the process with the model open */
     struct xc_sense *sense;          /* what a pass measured the model by */
     bool check;                      /* this run only looks for mistakes */
     struct xc_side *side;            /* NULL: finished tensors stay in memory */
     int32_t stage;
     uint64_t max_memory;
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static struct xc_work work_of(struct job *j, const struct xc_recipe_pass *spec)
 {
@@ -84,7 +81,7 @@ static enum xc_status follow(struct job *j, const struct xc_encoding *old_want, 
 static enum xc_status prepare_pass(struct job *j, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err)
 {
     const struct xc_prepare p = { .model = j->model, .spec = spec, .opts = j->opts, .texts = j->texts.n ? &j->texts : NULL, .plan_only = plan_only, .check = j->check,
-                                  .changed = spec != j->recipe->passes, .want = j->want, .n_want = j->model->n_tensors, .result = j->result, .sense = &j->sense, .estimated = &j->result->estimated,
+                                  .changed = spec != j->recipe->passes, .want = j->want, .n_want = j->model->n_tensors, .result = j->result, .sense = &j->sense, .forecast = j->forecast, .estimated = &j->result->estimated,
                                   .size = size_with, .size_arg = j };
     struct xc_encoding *old_want = j->want;
     enum xc_status status;
@@ -125,6 +122,18 @@ static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
     return status;
 }
 
+/* The same, of a plan. */
+static void forecast_outputs(const struct job *j)
+{
+    struct xc_forecast *f = j->forecast;
+    const int64_t tokens = j->texts.n > 1024 ? f->tokens * 1024 / j->texts.n : f->tokens;
+
+    xc_forecast_walk(f, j->model, NULL, tokens);
+    xc_forecast_walk(f, j->model, j->want, tokens);
+    f->toil[XC_TOIL_COMPARE] += (double)tokens * xc_forecast_outputs(j->model);
+    xc_forecast_holds(f, xc_forecast_f32_bytes(j->model) + xc_forecast_encoded_bytes(j->model, j->want) + xc_forecast_values_bytes(j->model, tokens));
+}
+
 static enum xc_status apply_pass(struct job *j, const struct xc_recipe_pass *spec, const struct xc_encoding *was, struct xc_err *err)
 {
     const int32_t n = j->model->n_tensors;
@@ -163,6 +172,11 @@ static enum xc_status run_part(struct job *j, const struct xc_recipe_pass *spec,
         status = plan_pass(j, spec, err);
     }
     if (status == XC_OK && !plan_only) status = apply_pass(j, spec, was, err);
+    if (status == XC_OK && j->forecast && spec->pass->forecast) {
+        const struct xc_work w = work_of(j, spec);
+
+        spec->pass->forecast(&w, was, j->forecast);
+    }
     xc_free(was);
     return status;
 }
@@ -181,6 +195,7 @@ static enum xc_status run_pass(struct job *j, const struct xc_recipe_pass *pass,
         j->stage++;
     }
     if (status == XC_OK && j->before) status = measure_outputs(j, err);
+    if (status == XC_OK && j->forecast && j->texts.n && pass->pass->apply != xc_pass_nothing) forecast_outputs(j);
     xc_model_free(&j->before);
     return status == XC_OK ? XC_OK : xc_recipe_fail_at(pass, NULL, status, err);
 }
@@ -321,14 +336,85 @@ static enum xc_status prepare(struct job *j, const char *from, struct xc_err *er
     return XC_OK;
 }
 
+/* ---- forecast ---- */
+/* Lengths of the texts, by the model's own tokenizer; of the sample texts when there are none. */
+static enum xc_status count_tokens(int64_t *tokens, struct xc_model *m, const char *const *text, const size_t *length, int64_t n, const struct xc_compress_opts *opts, struct xc_err *err)
+{
+    const struct xc_session_opts lazy = { .pool = opts->pool, .lazy = true };
+    struct xc_session *session = NULL;
+    struct xc_tokens_view view;
+    enum xc_status status;
+
+    *tokens = 0;
+    XC_TRY(xc_session_new(&session, m, &lazy, err));
+    status = session->info.has_tokenizer ? xc_session_tokenize(session, text, length, n, true, &view, err) : XC_OK;
+    if (status == XC_OK && session->info.has_tokenizer) *tokens = view.start[view.n];
+    xc_session_free(&session);
+    return status;
+}
+
+static enum xc_status forecast_begin(struct job *j, struct xc_forecast *f, struct xc_err *err)
+{
+    size_t length[64];
+    int64_t n = 0;
+
+    for (; n < 64 && xc_sample_texts[n]; n++) length[n] = strlen(xc_sample_texts[n]);
+    *f = (struct xc_forecast){ .texts = j->texts.n };
+    j->base_memory = xc_peak_rss();
+    if (!xc_model_find_graph(j->model, "encode")) return XC_OK;
+    if (j->texts.n) return count_tokens(&f->tokens, j->model, (const char *const *)j->texts.text, j->texts.length, j->texts.n, j->opts, err);
+    return count_tokens(&f->own_tokens, j->model, xc_sample_texts, length, n, j->opts, err);
+}
+
+/* What comes after the passes: golden samples, the file. */
+static enum xc_status forecast_end(struct job *j, struct xc_err *err)
+{
+    struct xc_forecast *f = j->forecast;
+    const double encoded = xc_forecast_encoded_bytes(j->model, j->want), spent = xc_seconds() - j->begin, plain = 4 * xc_forecast_macs(j->model, j->want, false);
+    double work;
+
+    if (!j->opts->no_golden) {
+        const double tokens = 1362; /* golden.c; one by one, through the plan */
+
+        f->toil[XC_TOIL_LAY] += plain / 4;
+        f->toil[XC_TOIL_F32] += 0.75 * plain / 4 * tokens; /* fused */
+        f->toil[XC_TOIL_QUANT] += xc_forecast_macs(j->model, j->want, true) * tokens;
+    }
+    xc_forecast_holds(f, encoded + plain + xc_forecast_values_bytes(j->model, 128));
+    f->toil[XC_TOIL_WRITE] += (double)j->result->output_bytes;
+    if (j->opts->small) f->toil[XC_TOIL_PACK] += encoded;
+    XC_TRY(xc_forecast_seconds(&work, f, j->source, j->opts->pool, err));
+    j->result->predicted_seconds = spent + work;
+    j->result->predicted_peak = (uint64_t)fmax(j->base_memory + f->peak, j->result->n_sensitivity ? xc_peak_rss() : 0);
+    return XC_OK;
+}
+
+static enum xc_status plan(struct job *j, const char *from, struct xc_err *err)
+{
+    struct xc_forecast f;
+
+    j->begin = xc_seconds();
+    XC_TRY(prepare(j, from, err));
+    XC_TRY(forecast_begin(j, &f, err));
+    j->forecast = &f;
+    const double passes = xc_seconds();
+
+    XC_TRY(run_passes(j, true, err));
+    if (!j->result->n_sensitivity) j->begin -= xc_seconds() - passes; /* the work begins with a plan */
+    XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
+    XC_TRY(manifest(j, j->model, j->result, true, err));
+    XC_TRY(predict(j, j->model, j->want, NULL, &j->result->output_bytes, &j->result->small_bytes, err));
+    return forecast_end(j, err);
+}
+
 static enum xc_status run(struct job *j, const char *from, const char *to, bool plan_only, struct xc_err *err)
 {
+    if (plan_only) return plan(j, from, err);
     XC_TRY(prepare(j, from, err));
-    if (!plan_only) XC_TRY(dry_run(j, from ? to : NULL, err));
-    XC_TRY(plan_only ? run_passes(j, true, err) : work(j, err));
+    XC_TRY(dry_run(j, from ? to : NULL, err));
+    XC_TRY(work(j, err));
     XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
-    XC_TRY(manifest(j, j->model, j->result, plan_only, err));
-    return plan_only ? predict(j, j->model, j->want, NULL, &j->result->output_bytes, &j->result->small_bytes, err) : XC_OK;
+    return manifest(j, j->model, j->result, false, err);
 }
 
 /* Work that is worth going on with: it ended for a reason from outside. */
@@ -338,7 +424,7 @@ static bool interrupted(enum xc_status status) { return status == XC_E_CANCELLED
 static enum xc_status compress_model(struct xc_model **out, struct xc_side **side, const struct xc_model *model, const char *from, const char *to, bool plan_only,
                                      const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err)
 {
-    const double begin = seconds();
+    const double begin = xc_seconds();
     struct xc_compress_opts effective = *opts;
     struct job j = { .source = model, .opts = &effective, .result = result, .max_memory = opts->max_memory ? opts->max_memory : xc_memory_default() };
     enum xc_status status;
@@ -353,7 +439,7 @@ static enum xc_status compress_model(struct xc_model **out, struct xc_side **sid
         if (side) *side = j.side;
         j.side = NULL;
     }
-    result->seconds = seconds() - begin;
+    result->seconds = xc_seconds() - begin;
     if (status != XC_OK) xc_compress_result_release(result);
     xc_side_close(&j.side, interrupted(status));
     xc_model_free(&j.model);
@@ -411,7 +497,8 @@ static enum xc_status save(const struct xc_model *made, const char *to, struct x
 
 enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err)
 {
-    const double begin = seconds();
+    const double begin = xc_seconds();
+    double loaded;
     const struct xc_load_opts load = { .head = opts->head, .max_tokens = opts->max_tokens };
     struct xc_model *source = NULL, *made = NULL;
     struct xc_side *side = NULL;
@@ -420,7 +507,9 @@ enum xc_status xc_compress_file(const char *from, const char *to, const struct x
     *result = (struct xc_compress_result){ 0 };
     if (to) XC_TRY(check_output(from, to, err));
     XC_TRY(xc_model_load(&source, from, &load, err));
+    loaded = xc_seconds();
     status = compress_model(&made, &side, source, from, to, !to, opts, result, err);
+    if (status == XC_OK && !to) result->predicted_seconds += loaded - begin;
     if (status == XC_OK && to) {
         status = save(made, to, side, opts, &result->output_bytes, err);
         if (status != XC_OK) xc_compress_result_release(result);
@@ -428,6 +517,6 @@ enum xc_status xc_compress_file(const char *from, const char *to, const struct x
     xc_side_close(&side, interrupted(status));
     xc_model_free(&source);
     xc_model_free(&made);
-    result->seconds = seconds() - begin;
+    result->seconds = xc_seconds() - begin;
     return status;
 }

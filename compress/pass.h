@@ -18,6 +18,7 @@ struct xc_ranges; /* calibrate.h */
 struct xc_texts;
 struct xc_side;
 struct xc_sense; /* sensitivity.h */
+struct xc_forecast; /* forecast.h */
 
 /* What prepare() works on. */
 struct xc_prepare {
@@ -34,6 +35,7 @@ struct xc_prepare {
     int32_t n_want;
     struct xc_compress_result *result;
     struct xc_sense **sense;        /* the job's */
+    struct xc_forecast *forecast;   /* of a plan, for what prepare() would do; else NULL */
     bool *estimated;                /* set: this plan's sizes are a guess */
     /* Bytes of the file once the tensors of m have encodings want. packed (by tensor; -1 = from samples; NULL: none) is what they pack to. */
     enum xc_status (*size)(void *arg, uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, const double *packed, struct xc_err *err);
@@ -84,6 +86,8 @@ struct xc_pass {
     bool (*needs_ranges)(const struct xc_recipe_pass *spec);
     enum xc_status (*plan)(struct xc_work *w, struct xc_err *err);
     enum xc_status (*apply)(struct xc_work *w, struct xc_err *err);
+    /* Adds the work and the memory of apply() to a plan's forecast, after plan(); was: want before it. NULL = next to nothing. */
+    void (*forecast)(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f);
 };
 
 /* plan() and apply() of a pass that does all its work in prepare(): what follows sees another model. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/forecast.h"
 #include "compress/hessian.h"
 #include "compress/pass.h"
 #include "runtime/base/half.h"
@@ -456,5 +457,27 @@ static enum xc_status prune_apply(struct xc_work *w, struct xc_err *err)
     return status;
 }
 
+static void prune_forecast(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)
+{
+    const bool texts = !xc_recipe_is(w->spec, "saliency", "magnitude"), obs = xc_recipe_is(w->spec, "saliency", "obs");
+    double hessians = 0, numbers = 0, walks;
+
+    for (int32_t t = 0; t < w->model->n_tensors; t++) {
+        const double C = (double)xc_tensor_cols(w->model->tensors[t]), count = (double)xc_tensor_count(w->model->tensors[t]);
+
+        if (!memcmp(&was[t], &w->want[t], sizeof *was)) continue;
+        numbers += count;
+        f->toil[XC_TOIL_READ] += 2 * count;
+        if (!obs) continue;
+        hessians += 4 * C * C;
+        f->toil[XC_TOIL_GRAM] += (double)f->tokens * C * C;
+        f->toil[XC_TOIL_FACTOR] += C * C * C;
+        f->toil[XC_TOIL_OBS] += count * C;
+    }
+    walks = !texts ? 0 : obs ? ceil(hessians / fmin(fmax(hessians / GROUPS, GROUP_LEAST), GROUP_MOST)) : 1;
+    for (int i = 0; i < (int)walks; i++) xc_forecast_walk(f, w->model, NULL, f->tokens);
+    xc_forecast_holds(f, 4 * numbers + (texts ? 2 * xc_forecast_f32_bytes(w->model) + hessians / fmax(walks, 1) + xc_forecast_values_bytes(w->model, f->tokens) : 0));
+}
+
 const struct xc_pass xc_pass_prune = { .name = "prune", .summary = "zeros in the weights of linears: unstructured, N:M or blocks, by magnitude, Wanda or second order", .options = options,
-                                       .plan = prune_plan, .apply = prune_apply };
+                                       .plan = prune_plan, .apply = prune_apply, .forecast = prune_forecast };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "compress/calibrate.h"
+#include "compress/forecast.h"
 #include "compress/int8.h"
 #include "compress/quantize.h"
 #include "compress/quantize_walk.h"
@@ -397,5 +398,57 @@ static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
     return status == XC_OK && xc_recipe_is(w->spec, "format", "mixed") ? xc_mixed_finish(w, err) : status;
 }
 
+/* ---- forecast ---- */
+/* The walk of quantize_walk.c: moments of what linears read, each value's once; with a fit both models run, and each weight is fitted. */
+static void forecast_walk(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)
+{
+    const struct xc_graph *g = xc_model_find_graph(w->model, "encode");
+    const bool gptq = xc_recipe_is(w->spec, "method", "gptq"), fit = xc_recipe_is(w->spec, "fit", "yes");
+    double most = 0;
+    int32_t last = -1;
+
+    for (int32_t n = 0; g && n < g->n_nodes; n++) {
+        const struct xc_node *node = &g->nodes[n];
+        const int32_t t = is_op(node, "linear") && node->in[1].kind == XC_REF_TENSOR ? node->in[1].id : -1;
+
+        if (t < 0 || !xc_is_grouped(&w->want[t]) || !memcmp(&was[t], &w->want[t], sizeof *was)) continue;
+        const double K = (double)xc_tensor_cols(w->model->tensors[t]), N = (double)xc_tensor_rows(w->model->tensors[t]);
+
+        if (gptq) f->toil[XC_TOIL_FACTOR] += K * K * K;
+        if (fit) f->toil[XC_TOIL_FACTOR] += 0.5 * K * K * K + 4 * K * K * N;
+        if (fit) f->toil[XC_TOIL_GRAM] += 2 * (double)f->tokens * K * N;
+        if (node->in[0].id != last) f->toil[XC_TOIL_GRAM] += (double)f->tokens * K * K;
+        last = node->in[0].id;
+        most = fmax(most, 4 * (2 * K * K + 3 * K * N) + 16 * K * (K + N));
+    }
+    if (last < 0) return;
+    xc_forecast_walk(f, w->model, w->want, f->tokens);
+    for (int i = 0; fit && i < 2; i++) xc_forecast_walk(f, w->model, NULL, f->tokens); /* on to a stop, and from there to what its linears gave */
+    xc_forecast_holds(f, xc_forecast_f32_bytes(w->model) + most + xc_forecast_values_bytes(w->model, f->tokens));
+}
+
+static void quantize_forecast(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)
+{
+    const bool nearest = xc_recipe_is(w->spec, "method", "nearest"), gptq = xc_recipe_is(w->spec, "method", "gptq");
+
+    for (int32_t t = 0; t < w->model->n_tensors; t++) {
+        const struct xc_encoding *e = &w->want[t];
+        const double count = (double)xc_tensor_count(w->model->tensors[t]), K = (double)xc_tensor_cols(w->model->tensors[t]);
+
+        if (!memcmp(&was[t], e, sizeof *was)) continue;
+        f->toil[XC_TOIL_READ] += count;
+        if (e->format == XC_FMT_S8) f->toil[e->sum16 ? XC_TOIL_INT8 : XC_TOIL_INT8_ROWS] += count;
+        else if (!xc_is_grouped(e)) f->toil[XC_TOIL_CAST] += count;
+        else if (gptq && e->layout == XC_LAYOUT_PANEL16) f->toil[XC_TOIL_GPTQ] += count * K;
+        else f->toil[nearest ? XC_TOIL_NEAREST : XC_TOIL_SEARCH] += count * (e->format == XC_FMT_S4 ? 1 : 2); /* fewer levels: either sign is tried */
+    }
+    if (f->tokens && !nearest) forecast_walk(w, was, f);
+    if (needs_ranges(w->spec)) {
+        f->toil[XC_TOIL_RANGES] += (double)f->tokens * xc_forecast_inputs(w->model);
+        xc_forecast_walk(f, w->model, NULL, f->tokens);
+    }
+    xc_forecast_holds(f, xc_forecast_encoded_bytes(w->model, w->want) + 4.0 * (double)WINDOW);
+}
+
 const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "weights of 8, 4, 3 and 2 bits, int8 activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,
-                                          .plan = quantize_plan, .apply = quantize_apply };
+                                          .plan = quantize_plan, .apply = quantize_apply, .forecast = quantize_forecast };

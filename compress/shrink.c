@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/forecast.h"
 #include "compress/hessian.h"
 #include "compress/shrink.h"
 #include "compress/surgery.h"
@@ -443,9 +444,40 @@ static enum xc_status with_texts(struct shrink *s, struct xc_err *err)
     return XC_OK;
 }
 
+/* Moments and an order for each place, its sizes on a part of the texts, and a fit behind each cut: what with_texts() and fit_all() do. */
+static void forecast(const struct shrink *s, struct xc_forecast *f)
+{
+    const struct xc_model *m = s->p->model;
+    const int64_t part = xc_min_i64(f->tokens, MEASURE_TOKENS);
+    const bool error = is(s, "saliency", "error"), fit = is(s, "update", "yes");
+    double squares = 0;
+
+    for (int64_t k = 0; k < s->n; k++) {
+        const struct place *p = &s->place[k];
+        const double n = (double)(p->site->units * p->site->width), left = (double)(p->keep * p->site->width), outputs = (double)p->site->outputs;
+
+        squares += n * n;
+        if (error) {
+            f->toil[XC_TOIL_GRAM] += (double)f->tokens * n * n;
+            f->toil[XC_TOIL_FACTOR] += 3 * n * n * n / xc_pool_threads(s->p->opts->pool);
+        }
+        if (fit) {
+            f->toil[XC_TOIL_GRAM] += (double)f->tokens * left * (left + 2 * outputs);
+            f->toil[XC_TOIL_FACTOR] += left * left * left;
+        }
+    }
+    if (error) xc_forecast_walk(f, m, NULL, f->tokens);
+    else if (!is(s, "saliency", "magnitude")) xc_forecast_walk(f, m, NULL, 3 * f->tokens); /* forward, and twice that backward */
+    for (int64_t k = 0; error && xc_shrink_flops(s) < 1 && k < s->n * MAX_LEVELS / 2; k++) xc_forecast_walk(f, m, NULL, part); /* from its place to the end: half, in the mean */
+    for (int k = 0; fit && k < 2; k++) xc_forecast_walk(f, m, NULL, f->tokens);
+    xc_forecast_holds(f, 2 * xc_forecast_f32_bytes(m) + 2 * xc_forecast_values_bytes(m, f->tokens) + 12 * squares);
+}
+
 static enum xc_status cut(struct shrink *s, struct xc_err *err)
 {
     const bool plan_only = s->p->plan_only, fit = is(s, "update", "yes") && !plan_only;
+
+    if (plan_only && s->p->forecast) forecast(s, s->p->forecast);
 
     if (plan_only && xc_shrink_flops(s) < 1 && !is(s, "saliency", "magnitude")) *s->p->estimated = true; /* equal shares stand in for what texts will tell */
     if ((!is(s, "saliency", "magnitude") || is(s, "update", "yes")) && !plan_only) XC_TRY(with_texts(s, err));

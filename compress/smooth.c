@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "compress/calibrate.h"
+#include "compress/forecast.h"
 #include "compress/pass.h"
 #include "compress/sample_texts.h"
 #include "compress/smooth_factors.h"
@@ -306,6 +307,22 @@ static enum xc_status fill_all(struct points *points, struct xc_model *m, const 
     return status == XC_OK ? w.status : status;
 }
 
+/* All weights are read, each once; factors are searched for on those behind a scale. */
+static void forecast(struct xc_forecast *f, const struct xc_model *m, const struct points *points)
+{
+    const int64_t tokens = xc_min_i64(f->tokens ? f->tokens : f->own_tokens, MOST_TOKENS);
+
+    for (size_t i = 0; i < points->n; i++)
+        for (int k = 0; k <= points->at[i].n_readers; k++) {
+            const struct xc_tensor *t = m->tensors[points->at[i].weight[k < points->at[i].n_readers ? k : 0]];
+
+            f->toil[XC_TOIL_SMOOTH] += (double)(k < points->at[i].n_readers ? xc_tensor_rows(t) : tokens) * (double)xc_tensor_cols(t);
+        }
+    for (int32_t t = 0; t < m->n_tensors; t++) f->toil[XC_TOIL_READ] += (double)xc_tensor_count(m->tensors[t]);
+    xc_forecast_walk(f, m, NULL, tokens);
+    xc_forecast_holds(f, 4 * xc_forecast_largest(m) + 4.0 * (double)tokens * 6 * (double)xc_forecast_inputs(m) / (3 * (double)points->n));
+}
+
 enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err)
 {
     struct xc_model *m = p->model;
@@ -316,6 +333,7 @@ enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err)
     /* a text model of one graph, which takes ids */
     if (m->n_graphs != 1 || !g || g->n_inputs < 1 || g->n_inputs > 2 || strcmp(g->values[g->inputs[0]].name, "ids")) return XC_OK;
     status = insert_scales(&points, m, g, err);
+    if (status == XC_OK && p->plan_only && p->forecast && points.n) forecast(p->forecast, m, &points);
     if (status == XC_OK && !p->plan_only && points.n) status = fill_all(&points, m, p, err);
     points_release(&points);
     return status;

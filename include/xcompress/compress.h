@@ -121,6 +121,8 @@ struct xc_compress_result {
     double attention_drop;  /* of int8 attention alone */
     double predicted_drop, measured_drop; /* of all choices: the sum, and what the whole model shows; -1 = not measured (a plan) */
     bool estimated;         /* of a plan: sizes are a guess, since passes choose shapes or encodings by what they will measure */
+    double predicted_seconds;  /* of a plan: how long the work would take here, and the most memory it would hold at once; else 0 */
+    uint64_t predicted_peak;
     double seconds;
 };
 XC_API void xc_compress_result_release(struct xc_compress_result *result);
