@@ -145,7 +145,13 @@ static enum xc_status cast_apply(struct xc_work *w, struct xc_err *err)
 static void cast_forecast(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)
 {
     (void)was;
-    for (int32_t t = 0; t < w->model->n_tensors; t++) f->toil[XC_TOIL_CAST] += (double)xc_tensor_count(w->model->tensors[t]);
+    for (int32_t t = 0; t < w->model->n_tensors; t++) {
+        const double count = (double)xc_tensor_count(w->model->tensors[t]);
+
+        f->toil[XC_TOIL_READ] += count;
+        f->toil[XC_TOIL_CAST] += count;
+        f->toil[XC_TOIL_TOUCH] += 8 * count;
+    }
     xc_forecast_holds(f, xc_forecast_encoded_bytes(w->model, w->want) + 4 * xc_forecast_largest(w->model));
 }
 

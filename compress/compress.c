@@ -359,7 +359,7 @@ static enum xc_status forecast_begin(struct job *j, struct xc_forecast *f, struc
     int64_t n = 0;
 
     for (; n < 64 && xc_sample_texts[n]; n++) length[n] = strlen(xc_sample_texts[n]);
-    *f = (struct xc_forecast){ .texts = j->texts.n };
+    *f = (struct xc_forecast){ .texts = j->texts.n, .max_memory = (double)j->max_memory };
     j->base_memory = xc_peak_rss();
     if (!xc_model_find_graph(j->model, "encode")) return XC_OK;
     if (j->texts.n) return count_tokens(&f->tokens, j->model, (const char *const *)j->texts.text, j->texts.length, j->texts.n, j->opts, err);
@@ -378,12 +378,15 @@ static enum xc_status forecast_end(struct job *j, struct xc_err *err)
 
         f->toil[XC_TOIL_LAY] += plain / 4;
         f->toil[XC_TOIL_F32] += 0.75 * plain / 4 * tokens; /* fused */
+        f->toil[XC_TOIL_TOUCH] += 2 * plain;
         f->toil[XC_TOIL_QUANT] += xc_forecast_macs(j->model, j->want, true) * tokens;
     }
-    xc_forecast_holds(f, encoded + plain + xc_forecast_values_bytes(j->model, 128));
+    if (encoded <= (double)j->max_memory / 2) xc_forecast_holds(f, encoded + plain + xc_forecast_values_bytes(j->model, 128));
+    else if (!j->opts->no_golden) xc_forecast_holds(f, xc_forecast_kept_bytes(f, j->model, j->want) + xc_forecast_lazy_bytes(j->model, 512));
     f->toil[XC_TOIL_WRITE] += (double)j->result->output_bytes;
     if (j->opts->small) f->toil[XC_TOIL_PACK] += encoded;
     XC_TRY(xc_forecast_seconds(&work, f, j->source, j->opts->pool, err));
+    if (work > 1) work += encoded / XC_FORECAST_SIDE_RATE; /* finished tensors go to disk once a run lasts */
     j->result->predicted_seconds = spent + work;
     j->result->predicted_peak = (uint64_t)fmax(j->base_memory + f->peak, j->result->n_sensitivity ? xc_peak_rss() : 0);
     return XC_OK;

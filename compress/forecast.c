@@ -33,6 +33,11 @@ double xc_forecast_encoded_bytes(const struct xc_model *m, const struct xc_encod
     return bytes;
 }
 
+double xc_forecast_kept_bytes(const struct xc_forecast *f, const struct xc_model *m, const struct xc_encoding *want)
+{
+    return fmin(xc_forecast_encoded_bytes(m, want), f->max_memory / 4);
+}
+
 double xc_forecast_largest(const struct xc_model *m)
 {
     double most = 0;
@@ -56,6 +61,17 @@ double xc_forecast_values_bytes(const struct xc_model *m, int64_t tokens)
     for (int32_t n = 0; g && n < g->n_nodes; n++)
         if (is_linear(&g->nodes[n])) largest = fmax(largest, (double)xc_tensor_count(m->tensors[g->nodes[n].in[1].id]));
     return 4 * (numbers + largest);
+}
+
+/* About four of the widest. */
+double xc_forecast_lazy_bytes(const struct xc_model *m, int64_t tokens)
+{
+    const struct xc_graph *g = encode_of(m);
+    int32_t widest = 0;
+
+    for (int32_t v = 0; g && v < g->n_values; v++)
+        if (per_token(g, v) && g->values[v].cols > widest) widest = g->values[v].cols;
+    return 16.0 * widest * (double)tokens;
 }
 
 double xc_forecast_macs(const struct xc_model *m, const struct xc_encoding *want, bool quantized)

@@ -10,6 +10,10 @@
 #include "runtime/graph/graph.h"
 #include "xcompress/compress.h"
 
+/* Bytes a second, assumed: a file written and on disk; the side file, which nobody waits for. A disk of a cloud machine. */
+#define XC_FORECAST_WRITE_RATE 700e6
+#define XC_FORECAST_SIDE_RATE 1400e6
+
 enum xc_toil {
     XC_TOIL_READ = 0,  /* numbers read from the source as f32 */
     XC_TOIL_LAY,       /* numbers of f32 weights laid in panels: once a batch and linear */
@@ -38,6 +42,7 @@ struct xc_forecast {
     double peak;                    /* bytes of the largest phase so far, beside the program itself */
     int64_t texts, tokens;          /* of the calibration; 0 = none */
     int64_t own_tokens;             /* of the sample texts */
+    double max_memory;              /* as the work may take; finished tensors beyond a quarter of it go to disk */
 };
 
 /* Counts a phase that holds so many bytes at once. */
@@ -49,7 +54,9 @@ void xc_forecast_walk(struct xc_forecast *f, const struct xc_model *m, const str
 /* Bytes: of all weights as f32; as they will be encoded; of the values that a walk of a batch of tokens keeps, and its scratch. */
 double xc_forecast_f32_bytes(const struct xc_model *m);
 double xc_forecast_encoded_bytes(const struct xc_model *m, const struct xc_encoding *want);
+double xc_forecast_kept_bytes(const struct xc_forecast *f, const struct xc_model *m, const struct xc_encoding *want); /* of those, what stays in memory */
 double xc_forecast_values_bytes(const struct xc_model *m, int64_t tokens);
+double xc_forecast_lazy_bytes(const struct xc_model *m, int64_t tokens); /* of the values that live at a time when each is let go after its last use */
 double xc_forecast_largest(const struct xc_model *m); /* numbers of the largest tensor */
 
 /* Multiply-adds of linears, and what they read, for a token. */

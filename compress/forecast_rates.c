@@ -20,7 +20,6 @@
 
 #define NUMBERS ((int64_t)3 << 19) /* of the slice's weights, at least where there are so many */
 #define MACS 4e9                   /* of a run that is timed: fewer rows beyond that */
-#define WRITE_RATE 700e6           /* bytes a second, with fsync: a disk of a cloud machine */
 enum { ROWS_FEW = 64, ROWS_MOST = 1024, SIDE = 384 /* of made-up matrices */ };
 
 struct rates {
@@ -324,7 +323,7 @@ static enum xc_status time_matrices(struct rates *r, struct xc_err *err)
 static enum xc_status measure(struct rates *r, struct xc_err *err)
 {
     find_slice(r);
-    r->rate[XC_TOIL_WRITE] = 1 / WRITE_RATE;
+    r->rate[XC_TOIL_WRITE] = 1 / XC_FORECAST_WRITE_RATE;
     if (r->first < r->last) {
         XC_TRY(time_read(r, err));
         if (wanted(r, XC_TOIL_F32) || wanted(r, XC_TOIL_LAY)) XC_TRY(time_walks(r, XC_TOIL_F32, XC_TOIL_LAY, err));

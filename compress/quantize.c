@@ -447,7 +447,8 @@ static void quantize_forecast(const struct xc_work *w, const struct xc_encoding 
         f->toil[XC_TOIL_RANGES] += (double)f->tokens * xc_forecast_inputs(w->model);
         xc_forecast_walk(f, w->model, NULL, f->tokens);
     }
-    xc_forecast_holds(f, xc_forecast_encoded_bytes(w->model, w->want) + 4.0 * (double)WINDOW);
+    f->toil[XC_TOIL_TOUCH] += xc_forecast_encoded_bytes(w->model, w->want);
+    xc_forecast_holds(f, fmax(xc_forecast_kept_bytes(f, w->model, w->want), xc_forecast_largest(w->model)) + 4.0 * (double)WINDOW);
 }
 
 const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "weights of 8, 4, 3 and 2 bits, int8 activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,

@@ -307,20 +307,26 @@ static enum xc_status fill_all(struct points *points, struct xc_model *m, const 
     return status == XC_OK ? w.status : status;
 }
 
-/* All weights are read, each once; factors are searched for on those behind a scale. */
+/* All weights are read, each once; factors are searched for on those behind a scale, which are in memory together while one of them is laid in panels. */
 static void forecast(struct xc_forecast *f, const struct xc_model *m, const struct points *points)
 {
     const int64_t tokens = xc_min_i64(f->tokens ? f->tokens : f->own_tokens, MOST_TOKENS);
+    double most = xc_forecast_largest(m);
 
-    for (size_t i = 0; i < points->n; i++)
-        for (int k = 0; k <= points->at[i].n_readers; k++) {
-            const struct xc_tensor *t = m->tensors[points->at[i].weight[k < points->at[i].n_readers ? k : 0]];
+    for (size_t i = 0; i < points->n; i++) {
+        const struct point *p = &points->at[i];
+        double readers = 0, largest = 0;
 
-            f->toil[XC_TOIL_SMOOTH] += (double)(k < points->at[i].n_readers ? xc_tensor_rows(t) : tokens) * (double)xc_tensor_cols(t);
+        for (int k = 0; k < p->n_readers; k++) {
+            readers += (double)xc_tensor_count(m->tensors[p->weight[k]]);
+            largest = fmax(largest, (double)xc_tensor_count(m->tensors[p->weight[k]]));
         }
+        most = fmax(most, readers + largest);
+        f->toil[XC_TOIL_SMOOTH] += readers + (double)tokens * (double)xc_tensor_cols(m->tensors[p->weight[0]]);
+    }
     for (int32_t t = 0; t < m->n_tensors; t++) f->toil[XC_TOIL_READ] += (double)xc_tensor_count(m->tensors[t]);
     xc_forecast_walk(f, m, NULL, tokens);
-    xc_forecast_holds(f, 4 * xc_forecast_largest(m) + 4.0 * (double)tokens * 6 * (double)xc_forecast_inputs(m) / (3 * (double)points->n));
+    xc_forecast_holds(f, 4 * most + xc_forecast_lazy_bytes(m, tokens));
 }
 
 enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err)

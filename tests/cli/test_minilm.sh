@@ -32,3 +32,25 @@ memory: {max_rss: 200MB}
 YAML
 run "$XC_BIN" check m8.xc --budget b.yaml -q
 expect_code 0
+
+# ---- a plan's forecast: memory within a third; time is another machine's business, but not by an order of magnitude ----
+for format in int8 int4; do
+    run "$XC_BIN" compress "$XC_MINILM" --quantize $format --plan --json -q
+    expect_json
+    cp out plan
+    run "$XC_BIN" compress "$XC_MINILM" --quantize $format -o f.xc --json -q
+    echo "$format: $(python3 -c 'import json; p, d = json.load(open("plan"))["predicted"], json.load(open("out")); print(p["seconds"], d["seconds"], p["peak_rss_mb"], d["peak_rss_mb"])') (seconds and MB, foreseen and taken)"
+    python3 -c 'import json; p, d = json.load(open("plan"))["predicted"], json.load(open("out")); assert 0.1 < p["seconds"] / d["seconds"] < 10 and 0.67 < p["peak_rss_mb"] / d["peak_rss_mb"] < 1.5' || fail "the forecast is far off"
+done
+
+# ---- mixed precision beats uniform int4 at the same bytes, by the profile of the one and the measured drop of the other (accuracy: bench/mixed.sh) ----
+bytes=$(wc -c <f.xc)
+run "$XC_BIN" compress "$XC_MINILM" --target-bytes "$bytes" --set candidates=int8,int4/g32,int4/g64,int3/g64 -o mixed.xc -q --json
+expect_code 0
+[ "$(wc -c <mixed.xc)" -le "$bytes" ] || fail "larger than asked for"
+python3 -c '
+import json
+r = json.load(open("out"))
+uniform = r["drop"]["attention"] + sum(c["cost"] for s in r["sensitivity"] for c in s["choices"] if c["encoding"] == "int4/g64")
+print("drop: int4 in groups of 64", uniform, "mixed", r["drop"])
+assert r["drop"]["measured"] < 0.8 * uniform and 0.8 < r["drop"]["measured"] / r["drop"]["predicted"] < 1.25' || fail "mixed precision gains too little, or drops do not add up"
