@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/forecast.h"
 #include "compress/replay.h"
 #include "compress/surgery.h"
 #include "compress/pass.h"
@@ -190,6 +191,18 @@ static bool spread(int32_t i, int32_t n, int32_t keep)
     return false;
 }
 
+/* Each round tries the model without each layer that is left. */
+static void forecast(const struct layers *s, int32_t keep)
+{
+    struct xc_forecast *f = s->p->forecast;
+    const int64_t part = xc_min_i64(f->tokens, MEASURE_TOKENS);
+    int32_t tries = 1;
+
+    for (int32_t left = s->n; left > keep; left--) tries += left;
+    for (int32_t i = 0; i < tries; i++) xc_forecast_walk(f, s->p->model, NULL, part);
+    xc_forecast_holds(f, xc_forecast_f32_bytes(s->p->model) + xc_forecast_values_bytes(s->p->model, f->tokens));
+}
+
 static enum xc_status choose(struct layers *s, struct xc_err *err)
 {
     const int32_t keep = (int32_t)xc_recipe_number(s->p->spec, "keep");
@@ -205,6 +218,7 @@ static enum xc_status choose(struct layers *s, struct xc_err *err)
         else if (xc_recipe_is(s->p->spec, "by", "even")) s->layer[i].drop = !spread(i, s->n, keep);
         else if (s->p->plan_only || xc_recipe_is(s->p->spec, "by", "last")) s->layer[i].drop = i >= keep;
     }
+    if (keep && keep < s->n && xc_recipe_is(s->p->spec, "by", "error") && s->p->forecast) forecast(s, keep);
     if (keep && keep < s->n && xc_recipe_is(s->p->spec, "by", "error") && !s->p->plan_only) return choose_by_error(s, keep, err);
     return XC_OK;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/forecast.h"
 #include "compress/hessian.h"
 #include "compress/pass.h"
 #include "compress/surgery.h"
@@ -122,6 +123,23 @@ static enum xc_status split_table(float *a, float *b, const float *w, int64_t n,
     return status;
 }
 
+/* The singular values of a weight, or the moments and eigenvectors of a table, in units of the forecast: LAPACK's operations, and factors measured on MiniLM. */
+static void forecast(struct xc_forecast *f, double n, double k, bool table, bool texts)
+{
+    const double q = fmin(n, k);
+
+    f->toil[XC_TOIL_READ] += n * k;
+    if (table) {
+        f->toil[XC_TOIL_COMPARE] += 0.4 * n * k * k;
+        f->toil[XC_TOIL_FACTOR] += 10 * k * k * k;
+        xc_forecast_holds(f, 8 * n * k);
+        return;
+    }
+    f->toil[XC_TOIL_FACTOR] += 1.5 * fmax(n, k) * q * q + 5 * q * q * q + k * k * k;
+    if (texts) f->toil[XC_TOIL_GRAM] += (double)f->tokens * k * k;
+    xc_forecast_holds(f, 8 * (2 * n * k + 2 * k * k + n * q));
+}
+
 /* ---- graph ---- */
 /* Node n: linear x W^T + c becomes (x B^T) A^T + c; gather T[i] becomes A[i] B^T. The old tensor becomes A; B is new, in a new linear. */
 static enum xc_status split_node(struct low_rank *s, int32_t n, struct xc_err *err)
@@ -137,6 +155,7 @@ static enum xc_status split_node(struct low_rank *s, int32_t n, struct xc_err *e
     int32_t id, out;
     enum xc_status status = XC_OK;
 
+    if (plan_only && s->p->forecast) forecast(s->p->forecast, (double)N, (double)K, table, s->p->texts != NULL);
     if (!plan_only) {
         XC_TRY(xc_surgery_numbers(&w, t, err));
         a = xc_alloc_aligned((size_t)(N * r) * sizeof *a);
@@ -193,6 +212,13 @@ static enum xc_status run(struct low_rank *s, const struct xc_scope *scope, uint
     }
     if (!any) return xc_fail(err, XC_E_UNSUPPORTED, "pass 'low_rank' finds nothing that would be smaller as two: it treats float weights of two axes, used once, before quantization");
     if (s->p->texts && !s->p->plan_only) XC_TRY(xc_hessians_make(&s->h, s->p->model, want, s->p->texts, s->p->opts, err));
+    if (s->p->texts && s->p->forecast) {
+        double moments = 0;
+
+        for (int32_t v = 0; v < s->g->n_values; v++) moments += want[v] ? 4.0 * s->g->values[v].cols * s->g->values[v].cols : 0;
+        xc_forecast_walk(s->p->forecast, s->p->model, NULL, s->p->forecast->tokens);
+        xc_forecast_holds(s->p->forecast, xc_forecast_f32_bytes(s->p->model) + moments + xc_forecast_values_bytes(s->p->model, s->p->forecast->tokens));
+    }
     xc_blas_init();
     for (int32_t n = s->g->n_nodes - 1; n >= 0; n--) /* from the end: numbers of nodes before stay */
         if (chosen[n]) XC_TRY(split_node(s, n, err));

@@ -128,7 +128,7 @@ struct xc_compress_result {
 XC_API void xc_compress_result_release(struct xc_compress_result *result);
 
 /* Compresses the model at `from` (any format) into the file `to`, which is replaced as a whole or left as it was. `to` NULL = plan
- * only: no weight is read. While it runs, finished tensors are kept in the file "to.resume", from which the same call goes on after it was
+ * only: weights are read as samples at most, to foresee sizes and times; but format mixed measures the model, to choose as the work would. While it runs, finished tensors are kept in the file "to.resume", from which the same call goes on after it was
  * interrupted (killed, cancelled, out of memory or disk); after success and after other errors it is gone. */
 XC_API enum xc_status xc_compress_file(const char *from, const char *to, const struct xc_compress_opts *opts, struct xc_compress_result *result,
                                        struct xc_err *err);
