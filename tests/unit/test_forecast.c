@@ -89,7 +89,7 @@ static void test_plans(void **state)
     static const char *const recipes[] = {
         "passes: [cast: {format: f16}]", "passes: [quantize]", "passes: [quantize: {activations: static}]", "passes: [quantize: {format: int4, method: gptq}]", "passes: [quantize: {format: int3, method: nearest}]",
         "passes: [prune: {saliency: obs}, quantize]", "passes: [shrink: {speedup: 1.5}, quantize]", "passes: [drop_layers: {keep: 1}, quantize]",
-        "passes: [low_rank: {flops: 0.7}]", "passes: [low_rank: {rank: 8, targets: [embeddings.word_embeddings]}]", "passes: [quantize: {format: mixed, target_bits: 5}]",
+        "passes: [low_rank: {rank: 8, targets: [linear]}]", "passes: [low_rank: {rank: 8, targets: [embeddings.word_embeddings]}]", "passes: [quantize: {format: mixed, target_bits: 5}]",
     };
 
     (void)state;
