@@ -415,7 +415,7 @@ static void forecast_walk(const struct xc_work *w, const struct xc_encoding *was
         const double K = (double)xc_tensor_cols(w->model->tensors[t]), N = (double)xc_tensor_rows(w->model->tensors[t]);
 
         if (gptq) f->toil[XC_TOIL_FACTOR] += K * K * K;
-        if (fit) f->toil[XC_TOIL_FACTOR] += 0.5 * K * K * K + 4 * K * K * N;
+        if (fit) f->toil[XC_TOIL_FACTOR] += 0.3 * K * K * K + 1.5 * K * K * N;
         if (fit) f->toil[XC_TOIL_GRAM] += 2 * (double)f->tokens * K * N;
         if (node->in[0].id != last) f->toil[XC_TOIL_GRAM] += (double)f->tokens * K * K;
         last = node->in[0].id;
