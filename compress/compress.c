@@ -386,7 +386,6 @@ static enum xc_status forecast_end(struct job *j, struct xc_err *err)
     f->toil[XC_TOIL_WRITE] += (double)j->result->output_bytes;
     if (j->opts->small) f->toil[XC_TOIL_PACK] += encoded;
     XC_TRY(xc_forecast_seconds(&work, f, j->source, j->opts->pool, err));
-    if (work > 1) work += encoded / XC_FORECAST_SIDE_RATE; /* finished tensors go to disk once a run lasts */
     j->result->predicted_seconds = spent + work;
     j->result->predicted_peak = (uint64_t)fmax(j->base_memory + f->peak, j->result->n_sensitivity ? xc_peak_rss() : 0);
     return XC_OK;

@@ -10,9 +10,8 @@
 #include "runtime/graph/graph.h"
 #include "xcompress/compress.h"
 
-/* Bytes a second, assumed: a file written and on disk; the side file, which nobody waits for. A disk of a cloud machine. */
+/* Bytes a second, assumed: a file written and on disk. A disk of a cloud machine. */
 #define XC_FORECAST_WRITE_RATE 700e6
-#define XC_FORECAST_SIDE_RATE 1400e6
 
 enum xc_toil {
     XC_TOIL_READ = 0,  /* numbers read from the source as f32 */

@@ -17,6 +17,7 @@
 #include "compress/sparse.h"
 
 #define SMALL_TABLE 16 /* rows; token types: a few kilobytes that every token adds, so their error would be everywhere */
+#define WINDOWS (16.0 * (1 << 20)) /* bytes of f32 that are treated at a time, about */
 
 static const struct xc_pass_option options[] = {
     { .name = "format", .help = "number format of weights; ternary is int2 of which only -1, 0, 1 are used; mixed chooses for each weight", .def = "int8",
@@ -448,7 +449,7 @@ static void quantize_forecast(const struct xc_work *w, const struct xc_encoding 
         xc_forecast_walk(f, w->model, NULL, f->tokens);
     }
     f->toil[XC_TOIL_TOUCH] += xc_forecast_encoded_bytes(w->model, w->want);
-    xc_forecast_holds(f, fmax(xc_forecast_kept_bytes(f, w->model, w->want), xc_forecast_largest(w->model)) + 4.0 * (double)WINDOW);
+    xc_forecast_holds(f, fmax(xc_forecast_kept_bytes(f, w->model, w->want), xc_forecast_largest(w->model)) + WINDOWS);
 }
 
 const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "weights of 8, 4, 3 and 2 bits, int8 activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,
