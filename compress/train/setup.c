@@ -301,10 +301,11 @@ static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *op
 
     largest_batch(t, &tokens, &sequences);
     for (size_t i = 0; i < XC_ARRAY_LEN(segments) && (i == 0 || limit > 0); i++) {
-        const struct xc_tape_opts plain = { .trained = opts->trained, .pool = opts->pool, .segment = segments[i] };
+        struct xc_tape_opts one = *opts;
         double bytes;
 
-        XC_TRY(new_tape(t, &plain, err));
+        one.segment = segments[i];
+        XC_TRY(new_tape(t, &one, err));
         bytes = fixed + xc_tape_bytes(t->tape, tokens, sequences);
         xc_tape_free(&t->tape);
         if (bytes < least) {

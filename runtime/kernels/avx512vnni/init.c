@@ -1,11 +1,10 @@
-/* init: what the avx512vnni level overlays: everything. */
+/* init: what the avx512vnni level overlays: everything but products of bf16 (no faster here than in f32). */
 #include "runtime/kernels/avx512vnni/isa.h"
 #include "runtime/kernels/levels.h"
 
 void xc_kernels_init__avx512vnni(struct xc_kernels *k)
 {
     xc_init_rows__avx512vnni(k);
-    xc_init_bf16__avx512vnni(k);
     k->gemm_s8 = xc_gemm_s8__avx512vnni;
     k->gemm_nm_s8 = xc_gemm_nm_s8__avx512vnni;
     k->gemm_block_s8 = xc_gemm_block_s8__avx512vnni;

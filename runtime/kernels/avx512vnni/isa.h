@@ -5,7 +5,6 @@
 #include "runtime/kernels/kernels.h"
 
 void xc_init_rows__avx512vnni(struct xc_kernels *k);
-void xc_init_bf16__avx512vnni(struct xc_kernels *k);
 void xc_gemm_s8__avx512vnni(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_nm_s8__avx512vnni(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_block_s8__avx512vnni(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
