@@ -38,24 +38,6 @@ LANES_INLINE float runs_scale(int32_t *s, const struct xc_attn_runs_s8 *a, const
     return v_hmax(top);
 }
 
-/* Those scores to probabilities p (keys, zero beyond count); returns their sum. */
-LANES_INLINE int32_t runs_probabilities(uint8_t *p, const int32_t *s, float max, int64_t count, int64_t keys)
-{
-    const float *f = (const float *)(const void *)s;
-    const v16f max16 = v_set1(max);
-    v16i sum = i_zero();
-    int64_t j = 0;
-
-    for (; j < count; j += 16) {
-        const v16i e = v_p7(v_sub(v_load(f + j), max16));
-
-        sum = i_add(sum, e);
-        i_store_s8((int8_t *)p + j, e);
-    }
-    if (j < keys) memset(p + j, 0, (size_t)(keys - j));
-    return i_sum(sum);
-}
-
 /* One block: keys j0 to j0 + keys - 1 of a run, j0 a multiple of 16 and all in one block of XC_KEY_BLOCK, for rows r0 on of the tile at i0. */
 static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, struct runs_rows *at, const struct runs_memory *m, int64_t i0, int64_t r0,
                           int64_t rows, int64_t j0, int64_t keys)
@@ -67,7 +49,7 @@ static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_r
 
     s8_scores(m->s, m->xp + r0 * 2 * D4, at->init + r0, run->k + j0 * D4, D4, xc_div_up(keys, 16), rows);
     for (int64_t r = 0; r < rows; r++) block_max[r] = runs_scale(m->s + r * XC_KEY_BLOCK, a, run, i0 + r0 + r, j0, keys);
-    for (int64_t r = 0; r < rows; r++) p_sum[r] = runs_probabilities(m->p + r * XC_KEY_BLOCK, m->s + r * XC_KEY_BLOCK, block_max[r], keys, quads * 4);
+    for (int64_t r = 0; r < rows; r++) p_sum[r] = s8_probabilities(m->p + r * XC_KEY_BLOCK, m->s + r * XC_KEY_BLOCK, block_max[r], keys, quads * 4);
     for (int64_t r = 0; r < rows; r++) {
         const float new_max = xc_max_f32(block_max[r], max[r]);
 
