@@ -6,7 +6,7 @@
 #include "runtime/graph/graph.h"
 
 struct xc_load_opts {
-    const char *head;    /* NULL = what the checkpoint says; "embed", "classify", "tag", "mlm", "encode" (hidden states alone) */
+    const char *head;    /* NULL = what the checkpoint says; "embed", "classify", "tag", "mlm", "lm", "encode" (hidden states alone) */
     int32_t max_tokens;  /* 0 = what the checkpoint says */
     bool load_tensors;   /* bring all bytes in now; false = on demand from the source */
     bool all_tensors;    /* keep weights that no graph uses (an unused pooler), for convert; false = they are named in meta "unused_tensors" */
@@ -40,6 +40,7 @@ struct xc_arch {
     const char *class_name; /* of transformers, without the head: "Bert" */
     int64_t pad_id;         /* pad_token_id where config.json has none */
     enum xc_status (*build)(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err);
+    void (*file_shape)(struct xc_tensor *t); /* gives t, a copy to be written, the axes that it has in the family's files; NULL = its own */
 };
 
 #endif

@@ -32,7 +32,7 @@ const struct xc_arch *xc_hf_arch(const char *model_type)
 
 static enum xc_status find_arch(const struct xc_arch **arch, const char **type, const json_t *config, struct xc_err *err)
 {
-    char known[128] = "";
+    char known[256] = "";
 
     XC_TRY(xc_json_str(type, config, "model_type", err));
     *arch = xc_hf_arch(*type);
@@ -50,9 +50,9 @@ static enum xc_status find_arch(const struct xc_arch **arch, const char **type, 
 static enum xc_status choose_head(const char **head, const struct xc_hf_config *cfg, const struct xc_arch *arch, const char *wanted, struct xc_err *err)
 {
     static const struct { const char *suffix, *head; } classes[] = {
-        { "ForSequenceClassification", "classify" }, { "ForTokenClassification", "tag" }, { "ForMaskedLM", "mlm" }, { "ForPreTraining", "mlm" }, { "Model", "embed" },
+        { "ForSequenceClassification", "classify" }, { "ForTokenClassification", "tag" }, { "ForMaskedLM", "mlm" }, { "ForPreTraining", "mlm" }, { "ModelWithLMHead", "lm" }, { "Model", "embed" },
     };
-    static const char *const heads[] = { "embed", "classify", "regress", "tag", "mlm", "encode" };
+    static const char *const heads[] = { "embed", "classify", "regress", "tag", "mlm", "lm", "encode" };
     const json_t *const list = json_object_get(cfg->json, "architectures");
     const char *const cls = json_string_value(json_array_get(list, 0)), *problem;
     char name[128];
@@ -60,7 +60,7 @@ static enum xc_status choose_head(const char **head, const struct xc_hf_config *
     *head = NULL;
     for (size_t i = 0; wanted && i < XC_ARRAY_LEN(heads); i++)
         if (!strcmp(heads[i], wanted)) *head = heads[i];
-    if (wanted) return *head ? XC_OK : xc_fail(err, XC_E_ARG, "head '%s' is none of embed, classify, regress, tag, mlm, encode", wanted);
+    if (wanted) return *head ? XC_OK : xc_fail(err, XC_E_ARG, "head '%s' is none of embed, classify, regress, tag, mlm, lm, encode", wanted);
     if (cfg->sentence || !cls) {
         *head = "embed";
         return XC_OK;
@@ -112,7 +112,7 @@ static int64_t max_positions(const struct xc_model *m)
         const int32_t maker = node->in[0].kind == XC_REF_VALUE ? g->values[node->in[0].id].node : -1;
 
         if (!strcmp(node->op->name, "gather") && maker >= 0 && !strcmp(g->nodes[maker].op->name, "positions"))
-            return xc_tensor_rows(m->tensors[node->in[1].id]) - ((const struct xc_attr_positions *)g->nodes[maker].attr)->offset;
+            return xc_positions_limit(g->nodes[maker].attr, xc_tensor_rows(m->tensors[node->in[1].id]));
     }
     return 0;
 }
@@ -202,7 +202,11 @@ static enum xc_status keep_unused(struct xc_model *m, const struct xc_hf_config 
     enum xc_status status;
 
     if (!used) return xc_fail_nomem(err, cfg->cp->n_tensors);
-    for (int32_t i = 0; i < m->n_tensors; i++) used[xc_checkpoint_find(cfg->cp, m->tensors[i]->name) - cfg->cp->tensors] = true;
+    for (int32_t i = 0; i < m->n_tensors; i++) {
+        const struct xc_st_tensor *const t = xc_checkpoint_find(cfg->cp, m->tensors[i]->name); /* NULL: made here (rotations) */
+
+        if (t) used[t - cfg->cp->tensors] = true;
+    }
     status = keep_others(m, cfg, used, keep, err);
     xc_free(used);
     return status;

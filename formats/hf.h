@@ -30,7 +30,7 @@ struct xc_hf_config {
     const char *root;            /* the directory as given; NULL = there is none, everything is in memory */
     const char *dir;             /* where config.json and the weights are: root, or root/0_Transformer in old sentence-transformers models */
     struct xc_checkpoint *cp;
-    const char *head;            /* "embed", "classify", "regress", "tag", "mlm", "encode": decided before build */
+    const char *head;            /* "embed", "classify", "regress", "tag", "mlm", "lm", "encode": decided before build */
     struct xc_hf_module modules[XC_HF_MAX_MODULES]; /* pooling first, exactly once; the mean where no file says anything */
     int n_modules;
     bool sentence;               /* the modules come from sentence-transformers' files */
@@ -41,6 +41,9 @@ struct xc_hf_config {
  * a tensor that is there already is shared. dims are checked; 0 in a dim takes what is there and reports it. */
 enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t rank, int64_t *dim,
                             struct xc_err *err);
+/* A tensor of `file_rank` axes in other people's files that is one of `rank` here, the same numbers in the same order (axes of 1 dropped); both are read. */
+enum xc_status xc_hf_tensor_as(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t file_rank, const int64_t *file_dim,
+                               int32_t rank, const int64_t *dim, struct xc_err *err);
 bool xc_hf_has(const struct xc_hf_config *cfg, const char *prefix, const char *name);
 
 /* Shorthands that add a node and its tensors; names: node "a.b.query", tensors "<node>.weight", "<node>.bias" (linear: where it is there). */
@@ -49,6 +52,18 @@ enum xc_status xc_hf_linear(struct xc_graph *g, const struct xc_hf_config *cfg, 
 enum xc_status xc_hf_layer_norm(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *out, const char *prefix, const char *name, int32_t x, float eps,
                                 struct xc_err *err);
 enum xc_status xc_hf_unary(struct xc_graph *g, int32_t *out, const char *name, int32_t x, enum xc_act fn, struct xc_err *err);
+
+/* A table "<name>.weight" read by ids; a sum; the kind by its name (kinds are never removed). */
+enum xc_status xc_hf_embedding(struct xc_graph *g, const struct xc_hf_config *cfg, const char *prefix, const char *name, int32_t ids, int64_t rows, int64_t cols, int32_t *out,
+                               struct xc_err *err);
+enum xc_status xc_hf_add(struct xc_graph *g, int32_t *out, const char *name, int32_t a, int32_t b, struct xc_err *err);
+int32_t xc_hf_attention_kind(const char *name);
+
+/* The first token of each sequence; a linear and its activation, whose node is named after it ("x.dense" or "x", then "x.act"); the pooling and
+ * what follows it, as cfg->modules say, as the graph's output. */
+enum xc_status xc_hf_first(struct xc_graph *g, int32_t *out, int32_t hidden, struct xc_err *err);
+enum xc_status xc_hf_dense(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *x, const char *prefix, const char *name, int64_t cols, enum xc_act act, struct xc_err *err);
+enum xc_status xc_hf_embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err);
 
 /* hidden_act to a function; unknown names are refused by name. */
 enum xc_status xc_hf_act(enum xc_act *out, const char *name, struct xc_err *err);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/hf.h"
+#include "runtime/graph/attention/attention.h"
 
 #define MAX_NAME 512
 
@@ -41,6 +42,25 @@ static const struct xc_st_tensor *find(const struct xc_hf_config *cfg, const cha
 bool xc_hf_has(const struct xc_hf_config *cfg, const char *prefix, const char *name) { return find(cfg, prefix, name) != NULL; }
 
 /* ---- tensors and nodes ---- */
+static enum xc_status check_axes(const struct xc_st_tensor *t, int32_t rank, int64_t *dim, struct xc_err *err)
+{
+    if (t->rank != rank) return xc_fail(err, XC_E_SHAPE, "tensor '%s' has %d axes, must have %d", t->name, t->rank, rank);
+    for (int32_t i = 0; i < rank; i++) {
+        if (dim[i] == 0) dim[i] = t->dim[i];
+        if (dim[i] != t->dim[i])
+            return xc_fail(err, XC_E_SHAPE, "tensor '%s': axis %d has %lld elements, config.json asks for %lld", t->name, i, (long long)t->dim[i], (long long)dim[i]);
+    }
+    return XC_OK;
+}
+
+static enum xc_status add_bound(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const struct xc_st_tensor *t, int32_t rank, const int64_t *dim, struct xc_err *err)
+{
+    *id = xc_model_find_tensor(m, t->name);
+    if (*id >= 0) return XC_OK; /* tied */
+    XC_TRY(xc_model_add_tensor(m, id, t->name, rank, dim, err));
+    return xc_checkpoint_bind(cfg->cp, m->tensors[*id], t, err);
+}
+
 enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t rank, int64_t *dim,
                             struct xc_err *err)
 {
@@ -48,16 +68,21 @@ enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, 
 
     *id = -1;
     if (!t) return xc_fail(err, XC_E_NOT_FOUND, "the checkpoint has no tensor '%s%s', which config.json asks for", prefix, name);
-    if (t->rank != rank) return xc_fail(err, XC_E_SHAPE, "tensor '%s' has %d axes, must have %d", t->name, t->rank, rank);
-    for (int32_t i = 0; i < rank; i++) {
-        if (dim[i] == 0) dim[i] = t->dim[i];
-        if (dim[i] != t->dim[i])
-            return xc_fail(err, XC_E_SHAPE, "tensor '%s': axis %d has %lld elements, config.json asks for %lld", t->name, i, (long long)t->dim[i], (long long)dim[i]);
-    }
-    *id = xc_model_find_tensor(m, t->name);
-    if (*id >= 0) return XC_OK; /* tied */
-    XC_TRY(xc_model_add_tensor(m, id, t->name, rank, dim, err));
-    return xc_checkpoint_bind(cfg->cp, m->tensors[*id], t, err);
+    XC_TRY(check_axes(t, rank, dim, err));
+    return add_bound(m, cfg, id, t, rank, dim, err);
+}
+
+enum xc_status xc_hf_tensor_as(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t file_rank, const int64_t *file_dim,
+                               int32_t rank, const int64_t *dim, struct xc_err *err)
+{
+    const struct xc_st_tensor *const t = find(cfg, prefix, name);
+    int64_t want[XC_MAX_RANK];
+
+    *id = -1;
+    if (!t) return xc_fail(err, XC_E_NOT_FOUND, "the checkpoint has no tensor '%s%s', which config.json asks for", prefix, name);
+    memcpy(want, t->rank == rank ? dim : file_dim, (size_t)(t->rank == rank ? rank : file_rank) * sizeof *want);
+    XC_TRY(check_axes(t, t->rank == rank ? rank : file_rank, want, err));
+    return add_bound(m, cfg, id, t, rank, dim, err);
 }
 
 enum xc_status xc_hf_linear(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *out, const char *prefix, const char *name, int32_t x, int64_t n_out, struct xc_err *err)
@@ -104,6 +129,83 @@ enum xc_status xc_hf_unary(struct xc_graph *g, int32_t *out, const char *name, i
     *out = x;
     if (fn == XC_ACT_NONE) return XC_OK;
     return xc_graph_add_node(g, out, "unary", name, in, 1, &attr, err);
+}
+
+enum xc_status xc_hf_embedding(struct xc_graph *g, const struct xc_hf_config *cfg, const char *prefix, const char *name, int32_t ids, int64_t rows, int64_t cols, int32_t *out,
+                               struct xc_err *err)
+{
+    char weight[MAX_NAME];
+    int64_t dim[2] = { rows, cols };
+    int32_t id;
+
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    XC_TRY(xc_hf_tensor(g->model, cfg, &id, prefix, weight, 2, dim, err));
+    const struct xc_ref in[] = { xc_val(ids), xc_ten(id) };
+
+    return xc_graph_add_node(g, out, "gather", name, in, 2, NULL, err);
+}
+
+enum xc_status xc_hf_add(struct xc_graph *g, int32_t *out, const char *name, int32_t a, int32_t b, struct xc_err *err)
+{
+    const struct xc_ref in[] = { xc_val(a), xc_val(b) };
+
+    return xc_graph_add_node(g, out, "add", name, in, 2, NULL, err);
+}
+
+int32_t xc_hf_attention_kind(const char *name)
+{
+    for (int32_t i = 0; i < xc_attention_n_kinds; i++)
+        if (!strcmp(xc_attention_kinds[i]->name, name)) return i;
+    return 0;
+}
+
+/* ---- heads ---- */
+enum xc_status xc_hf_first(struct xc_graph *g, int32_t *out, int32_t hidden, struct xc_err *err)
+{
+    const struct xc_attr_pool attr = { .mode = XC_POOL_FIRST };
+    const struct xc_ref in[] = { xc_val(hidden) };
+
+    return xc_graph_add_node(g, out, "pool", "first", in, 1, &attr, err);
+}
+
+static enum xc_status dense_module(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_hf_module *module, int32_t *y, struct xc_err *err)
+{
+    char name[128];
+    enum xc_act act;
+
+    if (module->in != g->values[*y].cols)
+        return xc_fail(err, XC_E_SHAPE, "module '%s' takes %lld features, the one before it makes %d", module->path, (long long)module->in, g->values[*y].cols);
+    XC_TRY(xc_hf_dense_act(&act, module->activation, err));
+    snprintf(name, sizeof name, "%s.linear", module->path);
+    XC_TRY(xc_hf_linear(g, cfg, y, "", name, *y, module->out, err));
+    snprintf(name, sizeof name, "%s.act", module->path);
+    return xc_hf_unary(g, y, name, *y, act, err);
+}
+
+enum xc_status xc_hf_embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err)
+{
+    int32_t y = hidden;
+
+    for (int i = 0; i < cfg->n_modules; i++) {
+        const struct xc_hf_module *const module = &cfg->modules[i];
+        const struct xc_attr_pool attr = { .mode = (int32_t)module->pooling };
+        const struct xc_ref in[] = { xc_val(y) };
+
+        if (module->kind == XC_HF_POOLING) XC_TRY(xc_graph_add_node(g, &y, "pool", "pooling", in, 1, &attr, err));
+        else if (module->kind == XC_HF_NORMALIZE) XC_TRY(xc_graph_add_node(g, &y, "l2_normalize", "normalize", in, 1, NULL, err));
+        else XC_TRY(dense_module(g, cfg, module, &y, err));
+    }
+    return xc_graph_add_output(g, y, err);
+}
+
+enum xc_status xc_hf_dense(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *x, const char *prefix, const char *name, int64_t cols, enum xc_act act, struct xc_err *err)
+{
+    const size_t n = strlen(name), tail = n > 6 && !strcmp(name + n - 6, ".dense") ? 6 : 0;
+    char act_name[128];
+
+    snprintf(act_name, sizeof act_name, "%.*s.act", (int)(n - tail), name);
+    XC_TRY(xc_hf_linear(g, cfg, x, prefix, name, *x, cols, err));
+    return xc_hf_unary(g, x, act_name, *x, act, err);
 }
 
 /* ---- activations ---- */

@@ -50,7 +50,7 @@ static enum xc_status make_config(struct writer *w, struct xc_err *err)
 {
     static const struct { const char *head, *suffix; } classes[] = {
         { "embed", "Model" }, { "encode", "Model" }, { "classify", "ForSequenceClassification" }, { "regress", "ForSequenceClassification" },
-        { "tag", "ForTokenClassification" }, { "mlm", "ForMaskedLM" },
+        { "tag", "ForTokenClassification" }, { "mlm", "ForMaskedLM" }, { "lm", "ModelWithLMHead" },
     };
     const char *const source = xc_model_meta(w->m, "source_config"), *const task = xc_model_meta(w->m, "task"), *const family = xc_model_meta(w->m, "family");
     const struct xc_arch *const arch = family ? xc_hf_arch(family) : NULL;
@@ -198,20 +198,24 @@ static enum xc_status make_dir(const char *path, struct xc_err *err)
 static enum xc_status write_weights(const struct writer *w, const char *dir, int module, struct xc_err *err)
 {
     const struct xc_model *const m = w->m;
-    struct xc_tensor **const tensors = xc_calloc((size_t)m->n_tensors + 1, sizeof *tensors);
+    const struct xc_arch *const arch = xc_hf_arch(xc_model_meta(m, "family"));
+    struct xc_tensor **const tensors = xc_calloc((size_t)m->n_tensors + 1, sizeof *tensors), *const shaped = xc_calloc((size_t)m->n_tensors + 1, sizeof *shaped);
     const char **const names = xc_calloc((size_t)m->n_tensors + 1, sizeof *names);
     char path[4096];
     int32_t n = 0;
-    enum xc_status status = tensors && names ? XC_OK : xc_fail_nomem(err, (size_t)m->n_tensors * sizeof *tensors);
+    enum xc_status status = tensors && names && shaped ? XC_OK : xc_fail_nomem(err, (size_t)m->n_tensors * sizeof *tensors);
 
     for (int32_t i = 0; i < m->n_tensors && status == XC_OK; i++)
         if (w->fold.tensor[i] && module_of(w, m->tensors[i]) == module) {
-            tensors[n] = w->fold.tensor[i];
+            shaped[n] = *w->fold.tensor[i];
+            if (arch->file_shape) arch->file_shape(&shaped[n]);
+            tensors[n] = &shaped[n];
             names[n++] = w->names[i];
         }
     if (status == XC_OK) status = xc_hf_path(path, sizeof path, dir, "model.safetensors", err);
     if (status == XC_OK) status = xc_safetensors_write(path, tensors, names, n, w->format, err);
     xc_free(tensors);
+    xc_free(shaped);
     xc_free((void *)names);
     return status;
 }

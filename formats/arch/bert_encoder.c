@@ -44,27 +44,6 @@ enum xc_status xc_bert_read_padding(struct xc_bert_shape *s, const struct xc_hf_
     return XC_OK;
 }
 
-static enum xc_status embedding(struct xc_graph *g, const struct xc_hf_config *cfg, const char *prefix, const char *name, int32_t ids, int64_t rows, int64_t cols,
-                                int32_t *out, struct xc_err *err)
-{
-    char weight[256];
-    int64_t dim[2] = { rows, cols };
-    int32_t id;
-
-    snprintf(weight, sizeof weight, "%s.weight", name);
-    XC_TRY(xc_hf_tensor(g->model, cfg, &id, prefix, weight, 2, dim, err));
-    const struct xc_ref in[] = { xc_val(ids), xc_ten(id) };
-
-    return xc_graph_add_node(g, out, "gather", name, in, 2, NULL, err);
-}
-
-static enum xc_status add(struct xc_graph *g, int32_t *out, const char *name, int32_t a, int32_t b, struct xc_err *err)
-{
-    const struct xc_ref in[] = { xc_val(a), xc_val(b) };
-
-    return xc_graph_add_node(g, out, "add", name, in, 2, NULL, err);
-}
-
 static enum xc_status embeddings(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int32_t tokens,
                                  int32_t *x, struct xc_err *err)
 {
@@ -76,24 +55,16 @@ static enum xc_status embeddings(struct xc_graph *g, const struct xc_hf_config *
     const struct xc_ref in[] = { xc_val(ids) };
 
     XC_TRY(xc_graph_add_node(g, &position_ids, "positions", "position_ids", in, 1, &attr, err));
-    XC_TRY(embedding(g, cfg, names->prefix, names->word, ids, s->vocab, s->hidden, &word, err));
+    XC_TRY(xc_hf_embedding(g, cfg, names->prefix, names->word, ids, s->vocab, s->hidden, &word, err));
     if (names->type) { /* the order of the sum is the reference's: (word + type) + position */
         int32_t type;
 
-        XC_TRY(embedding(g, cfg, names->prefix, names->type, types, s->types, s->hidden, &type, err));
-        XC_TRY(add(g, &word, "embeddings.word_and_type", word, type, err));
+        XC_TRY(xc_hf_embedding(g, cfg, names->prefix, names->type, types, s->types, s->hidden, &type, err));
+        XC_TRY(xc_hf_add(g, &word, "embeddings.word_and_type", word, type, err));
     }
-    XC_TRY(embedding(g, cfg, names->prefix, names->position, position_ids, s->positions, s->hidden, &position, err));
-    XC_TRY(add(g, x, "embeddings.sum", word, position, err));
+    XC_TRY(xc_hf_embedding(g, cfg, names->prefix, names->position, position_ids, s->positions, s->hidden, &position, err));
+    XC_TRY(xc_hf_add(g, x, "embeddings.sum", word, position, err));
     return xc_hf_layer_norm(g, cfg, x, names->prefix, names->emb_norm, *x, s->eps, err);
-}
-
-/* The kind by its name; kinds are never removed. */
-static int32_t attention_kind(const char *name)
-{
-    for (int32_t i = 0; i < xc_attention_n_kinds; i++)
-        if (!strcmp(xc_attention_kinds[i]->name, name)) return i;
-    return 0;
 }
 
 static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int i, int32_t *x,
@@ -112,14 +83,14 @@ static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, 
         XC_TRY(xc_hf_linear(g, cfg, &qkv[k], names->prefix, name, *x, s->hidden, err));
         in[k] = xc_val(qkv[k]);
     }
-    if (names->qg) attr.kind = attention_kind("longformer"), attr.window = s->window[i], attr.global_first = s->global_first;
+    if (names->qg) attr.kind = xc_hf_attention_kind("longformer"), attr.window = s->window[i], attr.global_first = s->global_first;
 
     snprintf(name, sizeof name, "%sattention", base);
     XC_TRY(xc_graph_add_node(g, &y, "attention", name, in, n_parts, &attr, err));
     snprintf(name, sizeof name, "%s%s", base, names->o);
     XC_TRY(xc_hf_linear(g, cfg, &y, names->prefix, name, y, s->hidden, err));
     snprintf(name, sizeof name, "%sattention.residual", base);
-    XC_TRY(add(g, &y, name, y, *x, err));
+    XC_TRY(xc_hf_add(g, &y, name, y, *x, err));
     snprintf(name, sizeof name, "%s%s", base, names->attn_norm);
     XC_TRY(xc_hf_layer_norm(g, cfg, x, names->prefix, name, y, s->eps, err));
     snprintf(name, sizeof name, "%s%s", base, names->up);
@@ -129,7 +100,7 @@ static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, 
     snprintf(name, sizeof name, "%s%s", base, names->down);
     XC_TRY(xc_hf_linear(g, cfg, &y, names->prefix, name, y, s->hidden, err));
     snprintf(name, sizeof name, "%sffn.residual", base);
-    XC_TRY(add(g, &y, name, y, *x, err));
+    XC_TRY(xc_hf_add(g, &y, name, y, *x, err));
     snprintf(name, sizeof name, "%s%s", base, names->out_norm);
     return xc_hf_layer_norm(g, cfg, x, names->prefix, name, y, s->eps, err);
 }
@@ -148,57 +119,6 @@ static enum xc_status encoder(struct xc_graph *g, const struct xc_hf_config *cfg
     return xc_graph_add_space(g, &space, &sequences, err);
 }
 
-/* [CLS] of each sequence. */
-static enum xc_status first(struct xc_graph *g, int32_t *out, int32_t hidden, struct xc_err *err)
-{
-    const struct xc_attr_pool attr = { .mode = XC_POOL_FIRST };
-    const struct xc_ref in[] = { xc_val(hidden) };
-
-    return xc_graph_add_node(g, out, "pool", "first", in, 1, &attr, err);
-}
-
-static enum xc_status dense_module(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_hf_module *module, int32_t *y, struct xc_err *err)
-{
-    char name[128];
-    enum xc_act act;
-
-    if (module->in != g->values[*y].cols)
-        return xc_fail(err, XC_E_SHAPE, "module '%s' takes %lld features, the one before it makes %d", module->path, (long long)module->in, g->values[*y].cols);
-    XC_TRY(xc_hf_dense_act(&act, module->activation, err));
-    snprintf(name, sizeof name, "%s.linear", module->path);
-    XC_TRY(xc_hf_linear(g, cfg, y, "", name, *y, module->out, err));
-    snprintf(name, sizeof name, "%s.act", module->path);
-    return xc_hf_unary(g, y, name, *y, act, err);
-}
-
-/* Pooling and what follows it, as cfg->modules say, then the output. */
-static enum xc_status embed_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t hidden, struct xc_err *err)
-{
-    int32_t y = hidden;
-
-    for (int i = 0; i < cfg->n_modules; i++) {
-        const struct xc_hf_module *const module = &cfg->modules[i];
-        const struct xc_attr_pool attr = { .mode = (int32_t)module->pooling };
-        const struct xc_ref in[] = { xc_val(y) };
-
-        if (module->kind == XC_HF_POOLING) XC_TRY(xc_graph_add_node(g, &y, "pool", "pooling", in, 1, &attr, err));
-        else if (module->kind == XC_HF_NORMALIZE) XC_TRY(xc_graph_add_node(g, &y, "l2_normalize", "normalize", in, 1, NULL, err));
-        else XC_TRY(dense_module(g, cfg, module, &y, err));
-    }
-    return xc_graph_add_output(g, y, err);
-}
-
-/* A linear and its activation, whose node is named after it: "x.dense" or "x", then "x.act". */
-static enum xc_status dense_act(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *x, const char *prefix, const char *name, int64_t cols, enum xc_act act, struct xc_err *err)
-{
-    const size_t n = strlen(name), tail = n > 6 && !strcmp(name + n - 6, ".dense") ? 6 : 0;
-    char act_name[128];
-
-    snprintf(act_name, sizeof act_name, "%.*s.act", (int)(n - tail), name);
-    XC_TRY(xc_hf_linear(g, cfg, x, prefix, name, *x, cols, err));
-    return xc_hf_unary(g, x, act_name, *x, act, err);
-}
-
 /* The decoder's weight is the word table when tied. Its bias is "<decoder>.bias" or the head's own. */
 static enum xc_status mlm_head(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, int32_t x, const struct xc_bert_shape *s, struct xc_err *err)
 {
@@ -208,7 +128,7 @@ static enum xc_status mlm_head(struct xc_graph *g, const struct xc_hf_config *cf
     int32_t w, b, y;
     bool tied;
 
-    XC_TRY(dense_act(g, cfg, &x, "", names->mlm_dense, s->hidden, names->mlm_act == XC_ACT_NONE ? s->act : names->mlm_act, err));
+    XC_TRY(xc_hf_dense(g, cfg, &x, "", names->mlm_dense, s->hidden, names->mlm_act == XC_ACT_NONE ? s->act : names->mlm_act, err));
     XC_TRY(xc_hf_layer_norm(g, cfg, &x, "", names->mlm_norm, x, s->eps, err));
     XC_TRY(xc_json_bool_or(&tied, cfg->json, "tie_word_embeddings", true, err));
     snprintf(word, sizeof word, "%s.weight", names->word);
@@ -232,11 +152,12 @@ enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg,
 
     XC_TRY(xc_model_add_graph(m, &g, "encode", err));
     XC_TRY(encoder(g, cfg, names, s, &x, err));
-    if (!strcmp(cfg->head, "embed")) return embed_head(g, cfg, x, err);
+    if (!strcmp(cfg->head, "lm")) return xc_fail(err, XC_E_UNSUPPORTED, "this family has no head 'lm', a causal language model");
+    if (!strcmp(cfg->head, "embed")) return xc_hf_embed_head(g, cfg, x, err);
     if (!strcmp(cfg->head, "mlm")) return mlm_head(g, cfg, names, x, s, err);
     if (!strcmp(cfg->head, "classify") || !strcmp(cfg->head, "regress")) {
-        XC_TRY(first(g, &x, x, err));
-        XC_TRY(dense_act(g, cfg, &x, names->pooled_prefixed ? names->prefix : "", names->pooled, s->hidden, names->pooled_act, err));
+        XC_TRY(xc_hf_first(g, &x, x, err));
+        XC_TRY(xc_hf_dense(g, cfg, &x, names->pooled_prefixed ? names->prefix : "", names->pooled, s->hidden, names->pooled_act, err));
         XC_TRY(xc_hf_linear(g, cfg, &x, "", names->classifier, x, xc_hf_n_labels(cfg), err));
     } else if (!strcmp(cfg->head, "tag")) {
         XC_TRY(xc_hf_linear(g, cfg, &x, "", "classifier", x, xc_hf_n_labels(cfg), err));

@@ -99,8 +99,15 @@ const struct xc_op *const *xc_op_list(int *n);
 /* ---- attribute structs of the ops that passes and the plan look into ---- */
 struct xc_attr_norm { float eps; };                     /* layer_norm, rms_norm */
 struct xc_attr_unary { int32_t fn; };                   /* enum xc_act */
-struct xc_attr_positions { int32_t offset, skip_id; };  /* ids = offset + index in sequence; skip_id >= 0: rows whose input id equals it get
+struct xc_attr_positions { int32_t offset, skip_id;     /* ids = offset + index in sequence; skip_id >= 0: rows whose input id equals it get
                                                            skip_id itself and are not counted (RoBERTa's padding id) */
+                           int32_t divide, modulo; };   /* axial positions: the index divided, then its remainder; 0 = as it is */
+/* How long a sequence may be for a table of `rows` positions; 0 = such a table does not bound it (the second coordinate of a grid). */
+static inline int64_t xc_positions_limit(const struct xc_attr_positions *a, int64_t rows)
+{
+    if (a->modulo) return 0;
+    return a->divide ? (rows - a->offset) * a->divide : rows - a->offset;
+}
 struct xc_attr_attention {
     int32_t kind;          /* kinds.def: dense, ... */
     int32_t heads, kv_heads; /* kv_heads 0 = heads */

@@ -42,7 +42,7 @@ static void find_limits(const struct xc_graph *g, struct xc_model_info *info)
         } else if (!strcmp(g->nodes[ids->node].op->name, "positions")) {
             const struct xc_attr_positions *attr = g->nodes[ids->node].attr;
 
-            info->max_positions = (int32_t)xc_max_i64(rows - attr->offset, 0);
+            if (!attr->modulo) info->max_positions = (int32_t)xc_min_i64(xc_max_i64(xc_positions_limit(attr, rows), 0), INT32_MAX);
         }
     }
 }

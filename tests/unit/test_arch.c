@@ -145,7 +145,14 @@ static const struct arch_case cases[] = {
     { "longformer", NULL, "embed", "longformer", "26", 0 },
     { "longformer", "encode", "encode", "longformer", "26", 0 },
     { "longformer_classify", NULL, "classify", "longformer", "26", 3 },
+    { "longformer_tag", NULL, "tag", "longformer", "26", 3 },
+    { "longformer_regress", NULL, "regress", "longformer", "26", 0 },
     { "longformer_mlm", NULL, "mlm", "longformer", "26", 0 },
+    { "reformer", NULL, "embed", "reformer", "32", 0 },
+    { "reformer", "encode", "encode", "reformer", "32", 0 },
+    { "reformer_lm", NULL, "lm", "reformer", "32", 0 },
+    { "reformer_mlm", NULL, "mlm", "reformer", "32", 0 },
+    { "reformer_classify", NULL, "classify", "reformer", "32", 3 },
 };
 
 static void test_outputs(void **state)
@@ -299,6 +306,76 @@ static void test_layouts(void **state)
     sample_read(&s, path);
     assert_true(run(m, &s, false) <= TOLERANCE);
     sample_release(&s);
+    xc_model_free(&m);
+}
+
+/* ---- rotations ---- */
+/* A copy of a case without the tensors of that name (they get another), its config.json with one key changed. */
+static void copy_renamed(char *dir, size_t n, const char *name, const char *from, const char *to, const char *config_from, const char *config_to)
+{
+    static const char *const files[] = { "model.safetensors", "config.json" };
+
+    snprintf(dir, n, "%s/renamed-%s-%s", scratch_dir, name, config_to[0] ? config_to : "x");
+    for (char *c = dir + strlen(scratch_dir) + 1; *c; c++)
+        if (strchr("/ \":,", *c)) *c = '_';
+    assert_int_equal(mkdir(dir, 0777), 0);
+    for (int i = 0; i < 2; i++) {
+        const char *const a = i ? config_from : from, *const b = i ? config_to : to;
+        char path[2 * PATH_MAX], *bytes = calloc((size_t)1 << 20, 1), *at = bytes;
+        size_t size, left;
+        FILE *f;
+
+        snprintf(path, sizeof path, "%s/%s/%s", vectors, name, files[i]);
+        f = fopen(path, "rb");
+        assert_true(f && bytes);
+        left = size = fread(bytes, 1, (size_t)1 << 20, f);
+        fclose(f);
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        f = fopen(path, "wb");
+        assert_non_null(f);
+        for (char *hit; a[0] && (hit = memmem(at, left, a, strlen(a))) != NULL; left = size - (size_t)(at - bytes)) {
+            assert_true(fwrite(at, 1, (size_t)(hit - at), f) == (size_t)(hit - at) && fputs(b, f) >= 0);
+            at = hit + strlen(a);
+        }
+        assert_true(fwrite(at, 1, left, f) == left && !fclose(f));
+        free(bytes);
+    }
+}
+
+/* Without rotations in the checkpoint they are drawn: from hash_seed, another for each layer, whatever window is read first. */
+static void test_rotations(void **state)
+{
+    static const char name[] = "reformer.encoder.layers.1.attention.self_attention.rotations", next[] = "reformer.encoder.layers.2.attention.self_attention.rotations";
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+    float seed0[24 * 6], other[24 * 6], part[7];
+    double sum = 0, squares = 0;
+    char dir[2048];
+
+    (void)state;
+    copy_renamed(dir, sizeof dir, "reformer_lm", ".rotations", ".rotationz", "", "");
+    ok(xc_model_load(&m, dir, NULL, &err), &err);
+    expect_meta(m, "unused_tensors", "reformer.encoder.layers.1.attention.self_attention.rotationz reformer.encoder.layers.2.attention.self_attention.rotationz");
+    const struct xc_tensor *const t = m->tensors[xc_model_find_tensor(m, name)];
+
+    assert_int_equal(xc_tensor_count(t), XC_ARRAY_LEN(seed0));
+    ok(xc_tensor_to_f32(t, seed0, &err), &err);
+    ok(t->source->read_f32(t->source, t, 3, 7, part, &err), &err);
+    assert_memory_equal(part, seed0 + 3, sizeof part);
+    ok(xc_tensor_to_f32(m->tensors[xc_model_find_tensor(m, next)], other, &err), &err);
+    assert_memory_not_equal(seed0, other, sizeof seed0);
+    for (size_t i = 0; i < XC_ARRAY_LEN(seed0); i++) sum += (double)seed0[i], squares += (double)seed0[i] * (double)seed0[i];
+    assert_true(fabs(sum) / 144 < 0.25 && fabs(squares / 144 - 1) < 0.35); /* three deviations of 144 normals */
+    xc_model_free(&m);
+    copy_renamed(dir, sizeof dir, "reformer_lm", ".rotations", ".rotationz", "\"hash_seed\": null", "\"hash_seed\": 7");
+    ok(xc_model_load(&m, dir, NULL, &err), &err);
+    ok(xc_tensor_to_f32(m->tensors[xc_model_find_tensor(m, name)], other, &err), &err);
+    assert_memory_not_equal(seed0, other, sizeof seed0);
+    xc_model_free(&m);
+    /* buckets that no config names: 2 * 32 positions / chunks of 8, half of them */
+    copy_renamed(dir, sizeof dir, "reformer_mlm", ".rotations", ".rotationz", "\"num_buckets\": 4", "\"num_buckets\": null");
+    ok(xc_model_load(&m, dir, NULL, &err), &err);
+    assert_int_equal(xc_tensor_cols(m->tensors[xc_model_find_tensor(m, "reformer.encoder.layers.0.attention.self_attention.rotations")]), 4);
     xc_model_free(&m);
 }
 
@@ -460,7 +537,7 @@ static int copy(const char *path, const char *out)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_layouts), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
+        cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_layouts), cmocka_unit_test(test_rotations), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
         cmocka_unit_test(test_digests),
     };
     const char *const root = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");

@@ -343,6 +343,37 @@ static void test_positions(void **state)
     }
 }
 
+/* Axial: the two coordinates of a place on a grid. */
+static void test_grid_positions(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        const struct xc_attr_positions attr = { .offset = 3, .skip_id = k == 2 ? 1 : -1, .divide = k == 0 ? 4 : 0, .modulo = k ? 4 : 0 };
+        struct fix f;
+        struct xc_run *run;
+        struct xc_view out;
+        int32_t y;
+
+        begin(&f);
+        const struct xc_ref in[] = { xc_val(ids(&f, 3)) };
+
+        if (k == 2) {
+            assert_int_equal(xc_graph_add_node(f.g, &y, "positions", "p", in, 1, &attr, &err), XC_E_UNSUPPORTED);
+            end(&f);
+            continue;
+        }
+        add(&f, "positions", in, 1, &attr);
+        OK(xc_run_new(&run, f.m, NULL, NULL, &err));
+        run_all(run, &f, f.g, &out);
+        for (int s = 0; s < N_SEQ; s++)
+            for (int32_t r = token_start[s]; r < token_start[s + 1]; r++)
+                assert_int_equal(((int32_t *)out.data)[r], 3 + (k ? (r - token_start[s]) % 4 : (r - token_start[s]) / 4));
+        xc_run_free(&run);
+        end(&f);
+        assert_int_equal(xc_positions_limit(&attr, 10), k ? 0 : 28);
+    }
+}
+
 static void test_add_mul(void **state)
 {
     (void)state;
@@ -814,7 +845,7 @@ static void test_bad_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gather),    cmocka_unit_test(test_positions),       cmocka_unit_test(test_add_mul), cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_gather),    cmocka_unit_test(test_positions), cmocka_unit_test(test_grid_positions),       cmocka_unit_test(test_add_mul), cmocka_unit_test(test_norms),
         cmocka_unit_test(test_linear),    cmocka_unit_test(test_unary),           cmocka_unit_test(test_softmax), cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_edges), cmocka_unit_test(test_pool),      cmocka_unit_test(test_l2_normalize), cmocka_unit_test(test_conv1d),
         cmocka_unit_test(test_columns),   cmocka_unit_test(test_states),          cmocka_unit_test(test_bad_runs),

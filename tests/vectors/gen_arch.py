@@ -2,7 +2,7 @@
 """Makes tests/vectors/arch/: tiny random checkpoints of every class that formats/arch reads, and what transformers computes.
 
 Needs torch, transformers and safetensors; the tests need none of them. Every parameter is random (norms and biases too), so that no
-part of a model can be left out unnoticed. Texts are run one by one, as our runtime runs them: no padding anywhere.
+part of a model can be left out unnoticed. Texts are run one by one, as our runtime runs them: no padding anywhere. With names of cases only these are made.
 
     CASE/config.json, model.safetensors (or shards), modules.json, ...   as transformers and sentence-transformers lay them out
     CASE/HEAD.bin   i32 n_seq, tokens, rows, cols; i32 start[n_seq + 1], ids[tokens], types[tokens]; f32 out[rows * cols]
@@ -105,6 +105,8 @@ def finish(folder):
 def make(name, kind, cls, heads_out, seed, hidden=32, heads=1, ffn=36, layers=2, dtype=None, shards=None, cfg_kw=None, after=None):
     """heads_out: {head: output field}; a head "embed" is the mean of the hidden states."""
     folder = f"{OUT}/{name}"
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        return
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(seed)
     cfg = config(kind, hidden, heads, ffn, layers, **(cfg_kw or {}))
@@ -154,7 +156,7 @@ def old_names(folder, model, kind, texts):
 def seeds():
     """Seeds of the fuzzers: small files that pass, so that mutations go deep."""
     corpus = os.path.join(os.path.dirname(OUT), "..", "fuzz", "corpus")
-    for name in ("bert", "bert_classify", "bert_mlm_untied", "bert_old_names", "distilbert_tag", "distilbert_mlm", "roberta_classify", "roberta_mlm", "longformer_classify"):
+    for name in ("bert", "bert_classify", "bert_mlm_untied", "bert_old_names", "distilbert_tag", "distilbert_mlm", "roberta_classify", "roberta_mlm", "longformer_classify", "reformer_lm", "reformer_classify"):
         with open(f"{OUT}/{name}/model.safetensors", "rb") as f:
             header = f.read(int.from_bytes(f.read(8), "little"))
         os.makedirs(f"{corpus}/config", exist_ok=True)
@@ -206,6 +208,8 @@ def main():
     make("longformer", "longformer", "LongformerModel", hidden, 23, hidden=52, heads=2, ffn=40, layers=1, cfg_kw={"attention_window": [8]})
     make("longformer_classify", "longformer", "LongformerForSequenceClassification", logits("classify"), 24, heads=2, cfg_kw={"attention_window": [4, 12], **labels("c", "n", "e")})
     make("longformer_mlm", "longformer", "LongformerForMaskedLM", logits("mlm"), 25, layers=1, cfg_kw={"attention_window": [6]})
+    make("longformer_tag", "longformer", "LongformerForTokenClassification", logits("tag"), 26, layers=1, cfg_kw={"attention_window": [4], **labels("O", "A", "B")})
+    make("longformer_regress", "longformer", "LongformerForSequenceClassification", logits("regress"), 27, layers=1, cfg_kw={"attention_window": 8, "num_labels": 1})
     seeds()
     total = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(OUT) for f in files)
     print(f"{total} bytes in {OUT}", file=sys.stderr)
