@@ -12,7 +12,7 @@ struct distill_opts {
     const char *out, *recipe, *student, *from, *dev, *metric, *layers, *log, *checkpoint, *cache, *masked, *quantize;
     struct cli_list data, teacher;
     int task, init;
-    int64_t epochs, batch_tokens, max_steps, eval_every, checkpoint_every, max_tokens, augment, threads, seed;
+    int64_t epochs, batch_tokens, accumulate, max_steps, eval_every, checkpoint_every, max_tokens, augment, threads, seed;
     double rate, temperature;
     bool resume, no_golden, quiet, json;
 };
@@ -50,6 +50,8 @@ static const struct cli_opt table[] = {
       .def_help = RECIPE ", else 5e-4 and 1e-4", .flo = 0, .fhi = 1000 },
     { .type = CLI_TYPE_INT, .letter = 'b', .name = "batch-tokens", .arg = "N", .help = "tokens of a batch at most; rows are packed, nothing is padded",
       .field = CLI_FIELD(struct distill_opts, batch_tokens, int64_t), .def = "0", .def_help = RECIPE ", else 2048", .hi = 10000000 },
+    { .type = CLI_TYPE_INT, .name = "accumulate", .arg = "N", .help = "batches whose gradients are summed for one update; with mpirun one at least for each rank", .field = CLI_FIELD(struct distill_opts, accumulate, int64_t),
+      .def = "0", .def_help = RECIPE ", else 1", .hi = 100000 },
     { .type = CLI_TYPE_INT, .name = "max-tokens", .arg = "N", .help = "texts are cut to N tokens", .field = CLI_FIELD(struct distill_opts, max_tokens, int64_t), .def = "0",
       .def_help = RECIPE ", else the student's limit", .hi = 1000000 },
     { .type = CLI_TYPE_INT, .name = "eval-every", .arg = "N", .help = "measure the dev rows every N updates of stages that train the answers", .field = CLI_FIELD(struct distill_opts, eval_every, int64_t),
@@ -113,6 +115,7 @@ static enum xc_status gather(struct xc_distill_opts *d, struct xc_arena *arena, 
     if (o->masked) d->augment.model = o->masked;
     if (o->cache) d->augment.cache = o->cache;
     if (o->batch_tokens) d->train.batch_tokens = o->batch_tokens;
+    if (o->accumulate) d->train.accumulate = o->accumulate;
     if (o->max_tokens) d->train.max_tokens = (int32_t)o->max_tokens;
     if (o->eval_every) d->train.eval_every = o->eval_every;
     if (o->seed) d->train.seed = (uint64_t)o->seed;
@@ -140,6 +143,7 @@ static int run(void *opts, int argc, char **argv)
     struct xc_err err = { 0 };
     enum xc_status status;
     int code = CLI_OK;
+    bool first;
 
     (void)argc;
     if (!o->out) return cli_usage(&cli_verb_distill, "give -o");
@@ -158,19 +162,23 @@ static int run(void *opts, int argc, char **argv)
         d.train.resume = o->resume;
         d.train.no_golden = o->no_golden;
     }
-    cli_progress_init(&progress, o->quiet);
+    if (status == XC_OK) status = xc_ranks_open(&d.train.ranks, &err);
+    first = xc_ranks_speaks(d.train.ranks);
+    cli_progress_init(&progress, o->quiet || !first);
     d.train.progress = &progress.callbacks;
     if (status == XC_OK) status = xc_pool_new(&d.train.pool, (int)o->threads, &err);
     if (status == XC_OK) status = xc_distill_file(o->out, &d, &result, &err);
+    status = xc_ranks_agree(d.train.ranks, status, &err);
     cli_progress_done(&progress);
     if (status != XC_OK) {
-        code = cli_fail(&err);
-    } else {
+        code = first ? cli_fail(&err) : CLI_FAILED;
+    } else if (first) {
         if (result.truncated) cli_warn("%lld texts were cut to the longest sequence", (long long)result.truncated);
         if (o->json) code = print_json(&result, &d, o->out);
         else print_text(&result, o->out);
     }
     if (d.train.pool) xc_pool_free(&d.train.pool);
+    xc_ranks_close(&d.train.ranks);
     xc_arena_release(&arena);
     return code;
 }

@@ -39,7 +39,7 @@ static const struct cli_opt table[] = {
     CLI_GROUP("Batches"),
     CLI_INT(struct finetune_opts, batch_tokens, 'b', "batch-tokens", "N", 1, 10000000, "2048", "tokens of a batch at most; rows are packed, nothing is padded"),
     CLI_INT(struct finetune_opts, batch_rows, 0, "batch-rows", "N", 0, 10000000, "0", "rows of a batch at most; 0 for no limit"),
-    CLI_INT(struct finetune_opts, accumulate, 0, "accumulate", "N", 1, 100000, "1", "batches whose gradients are summed for one update"),
+    CLI_INT(struct finetune_opts, accumulate, 0, "accumulate", "N", 1, 100000, "1", "batches whose gradients are summed for one update; with mpirun one at least for each rank"),
     CLI_INT(struct finetune_opts, max_tokens, 0, "max-tokens", "N", 0, 1000000, "0", "texts are cut to N tokens; 0 for the model's limit"),
     CLI_GROUP("Optimizer"),
     CLI_CHOICE(struct finetune_opts, optimizer, 0, "optimizer", optimizers, "adamw", "adamw, or sgd with momentum"),
@@ -124,6 +124,7 @@ static int run(void *opts, int argc, char **argv)
     struct xc_err err = { 0 };
     enum xc_status status;
     int code = CLI_OK;
+    bool first;
 
     (void)argc;
     if (!o->task) return cli_usage(&cli_verb_finetune, "give --task");
@@ -131,19 +132,23 @@ static int run(void *opts, int argc, char **argv)
     if (!o->out) return cli_usage(&cli_verb_finetune, "give -o");
     if (!o->dev && (o->patience || o->metric || o->eval_every)) return cli_usage(&cli_verb_finetune, "--patience, --metric and --eval-every need --dev");
     if (!o->prune && o->prune_ignore.n) return cli_usage(&cli_verb_finetune, "--prune-ignore needs --prune");
-    cli_progress_init(&progress, o->quiet);
+    status = xc_ranks_open(&f.ranks, &err);
+    first = xc_ranks_speaks(f.ranks);
+    cli_progress_init(&progress, o->quiet || !first);
     f.progress = &progress.callbacks;
-    status = xc_pool_new(&f.pool, (int)o->threads, &err);
+    if (status == XC_OK) status = xc_pool_new(&f.pool, (int)o->threads, &err);
     if (status == XC_OK) status = xc_finetune_file(argv[0], o->out, &f, &result, &err);
+    status = xc_ranks_agree(f.ranks, status, &err);
     cli_progress_done(&progress);
     if (status != XC_OK) {
-        code = cli_fail(&err);
-    } else {
+        code = first ? cli_fail(&err) : CLI_FAILED;
+    } else if (first) {
         if (result.truncated) cli_warn("%lld texts were cut to the longest sequence", (long long)result.truncated);
         if (o->json) code = print_json(&result, o);
         else print_text(&result, o);
     }
     if (f.pool) xc_pool_free(&f.pool);
+    xc_ranks_close(&f.ranks);
     return code;
 }
 

@@ -6,7 +6,7 @@ set -eu
 packages="gcc libc6-dev meson ninja-build pkg-config python3 python3-pip zstd ca-certificates
  libjansson-dev libzstd-dev libxxhash-dev libyaml-dev libutf8proc-dev libopenblas-dev liblapacke-dev"
 test_packages="libcmocka-dev clang libclang-rt-dev g++ libsimde-dev mandoc"
-optional_packages="chromium" # for the tests: what needs it is skipped where it cannot be had
+optional_packages="chromium openmpi-bin libopenmpi-dev" # for the tests: what needs it is skipped where it cannot be had
 
 if [ "${1:-}" = tests ]; then packages="$packages $test_packages"; else optional_packages=; fi
 

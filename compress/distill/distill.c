@@ -208,6 +208,7 @@ static enum xc_status load(void *arg, struct xc_training *t, const struct xc_hea
 {
     struct distill *d = arg;
     struct xc_head_opts head = *asked;
+    enum xc_status status;
     int32_t dropped;
     size_t bytes;
 
@@ -226,7 +227,10 @@ static enum xc_status load(void *arg, struct xc_training *t, const struct xc_hea
     XC_TRY(xc_terms_make(&d->terms, t->integers ? xc_integers_model(t->integers) : t->model, d->teacher, d->opts, err));
     *graph = d->terms.graph;
     if (t->integers) XC_TRY(copy_projections(t->model, xc_integers_model(t->integers), err));
-    return xc_augment(&t->set.data, &d->teacher[0], d->opts, d->to, err);
+    if (!d->opts->train.ranks || !d->opts->augment.count) return xc_augment(&t->set.data, &d->teacher[0], d->opts, d->to, err);
+    status = xc_ranks_me(d->opts->train.ranks) ? XC_OK : xc_augment(&t->set.data, &d->teacher[0], d->opts, d->to, err); /* the others find its file */
+    XC_TRY(xc_ranks_agree(d->opts->train.ranks, status, err));
+    return xc_ranks_me(d->opts->train.ranks) ? xc_augment(&t->set.data, &d->teacher[0], d->opts, d->to, err) : XC_OK;
 }
 
 static json_t *stage_json(const struct xc_distill_stage *s)
@@ -299,7 +303,6 @@ static void log_parts(void *arg, json_t *line)
     for (int i = 0; parts && i < XC_DISTILL_LOSSES; i++)
         if (d->terms.last[i] != 0) (void)json_object_set_new(parts, xc_distill_losses[i], xc_json_new_number(d->terms.last[i]));
     if (parts) (void)json_object_set_new(line, "losses", parts); /* a line without its parts is still a line */
-    memset(d->terms.last, 0, sizeof d->terms.last);
 }
 
 static void finish(void *arg, struct xc_training *t)
@@ -352,7 +355,7 @@ static enum xc_status check(const struct xc_distill_opts *o, struct xc_err *err)
 enum xc_status xc_distill_file(const char *to, const struct xc_distill_opts *o, struct xc_finetune_result *result, struct xc_err *err)
 {
     struct distill d = { .opts = o, .train = o->train, .n_teachers = (int32_t)o->n_teachers, .to = to };
-    const struct xc_objective objective = { .arg = &d, .load = load, .prepare = prepare, .loss = loss, .log = log_parts, .finish = finish };
+    const struct xc_objective objective = { .arg = &d, .load = load, .prepare = prepare, .loss = loss, .parts = d.terms.last, .n_parts = XC_DISTILL_LOSSES, .log = log_parts, .finish = finish };
     enum xc_status status;
 
     *result = (struct xc_finetune_result){ 0 };

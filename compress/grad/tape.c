@@ -26,6 +26,8 @@ struct xc_tape {
     bool *watched;               /* per value */
     xc_tape_watch_fn *watch;     /* NULL = nobody */
     void *watch_arg;
+    xc_tape_passed_fn *passed;   /* NULL = nobody */
+    void *passed_arg;
     struct slot *slots;
     int32_t n_slots;
     size_t cap_slots;
@@ -300,6 +302,12 @@ void xc_tape_watch(struct xc_tape *t, int32_t value, xc_tape_watch_fn *fn, void 
     t->watch_arg = arg;
 }
 
+void xc_tape_passed(struct xc_tape *t, xc_tape_passed_fn *fn, void *arg)
+{
+    t->passed = fn;
+    t->passed_arg = arg;
+}
+
 /* ---- dropout ---- */
 static const char *op_of(const struct xc_graph *g, int32_t value) { return g->values[value].node >= 0 ? g->nodes[g->values[value].node].op->name : ""; }
 
@@ -487,8 +495,10 @@ enum xc_status xc_tape_backward(struct xc_tape *t, float *const *d_out, struct x
     xc_pool_begin(t->run->pool);
     for (int32_t s = t->n_segments - 1; s >= 0 && status == XC_OK; s--) {
         if (s < t->n_segments - 1) status = recompute(t, s, err);
-        for (int32_t n = t->cut[s + 1] - 1; n >= t->cut[s] && status == XC_OK; n--)
+        for (int32_t n = t->cut[s + 1] - 1; n >= t->cut[s] && status == XC_OK; n--) {
             if (t->grad[n]) status = backward_node(t, &g->nodes[n], t->grad[n], err);
+            if (t->passed) t->passed(t->passed_arg, n);
+        }
     }
     xc_pool_end(t->run->pool);
     return status;

@@ -48,6 +48,10 @@ void xc_tape_dropout_usual(struct xc_tape *tape, double p);
 typedef void xc_tape_watch_fn(void *arg, int32_t value, const struct xc_view *view, const float *d);
 void xc_tape_watch(struct xc_tape *tape, int32_t value, xc_tape_watch_fn *fn, void *arg);
 
+/* Calls fn in every backward pass after each node, from the last to the first: the gradients of tensors that no earlier node reads are whole. */
+typedef void xc_tape_passed_fn(void *arg, int32_t node);
+void xc_tape_passed(struct xc_tape *tape, xc_tape_passed_fn *fn, void *arg);
+
 /* train: with dropout, whose draws are a function of (seed, step) and of the place in the batch. out: one view per output of the graph. */
 enum xc_status xc_tape_forward(struct xc_tape *tape, const struct xc_view *in, const struct xc_ragged *spaces, int32_t n_spaces, bool train, uint64_t seed,
                                uint64_t step, struct xc_view *out, struct xc_err *err);

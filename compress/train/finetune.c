@@ -98,19 +98,32 @@ static enum xc_status measure(struct xc_training *t, double *value, struct xc_er
     return XC_OK;
 }
 
+/* The first rank measures; the others hear what. */
+static enum xc_status share_measure(struct xc_training *t, double *value, struct xc_err *err)
+{
+    const bool first = xc_ranks_me(t->opts->ranks) == 0;
+    double told[2] = { first ? *value : 0, first ? (double)t->lower_is_better : 0 };
+
+    XC_TRY(xc_ranks_sum(t->opts->ranks, told, 2, err));
+    *value = told[0];
+    t->lower_is_better = told[1] > 0;
+    return XC_OK;
+}
+
 /* Measures the weights that would be written, keeps them when they are the best so far. */
 static enum xc_status evaluate(struct xc_training *t, struct xc_err *err)
 {
     struct xc_train_state *s = &t->state;
     double value = NAN;
-    enum xc_status status;
+    enum xc_status status = XC_OK;
     bool better;
 
     if (t->params.ema) {
         xc_params_swap_ema(&t->params);
         if (t->integers) XC_TRY(xc_integers_refresh(t->integers, t->model, err));
     }
-    status = measure(t, &value, err);
+    if (xc_ranks_me(t->opts->ranks) == 0) status = measure(t, &value, err);
+    if (status == XC_OK && t->opts->ranks) status = share_measure(t, &value, err);
     better = status == XC_OK && (!t->sparsify || xc_sparsify_settled(t->sparsify, s->step)) && (isnan(s->best) || (t->lower_is_better ? value < s->best : value > s->best));
     if (better) xc_params_copy(&t->params, t->best, true);
     if (t->params.ema) {
@@ -148,6 +161,52 @@ static void count(struct xc_counts *all, const struct xc_batch *b, int64_t targe
     for (int64_t s = 0; s < b->sequences; s++) all->pairs += (double)(b->start[s + 1] - b->start[s]) * (double)(b->start[s + 1] - b->start[s]);
 }
 
+/* Batch i of an update of n, of which the last one of this rank is `last`: its gradient, and its numbers. */
+static enum xc_status one_batch(struct xc_training *t, int64_t first, int64_t i, int64_t n, bool last, const struct xc_counts *all, double *numbers, struct xc_err *err)
+{
+    const struct xc_objective *o = t->objective;
+    int64_t part;
+    double loss;
+
+    if (n > 1) XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
+    XC_TRY(xc_training_forward(t, true, (uint64_t)(t->state.step * t->opts->accumulate + i), err));
+    if (o) XC_TRY(o->loss(o->arg, t, all, &loss, err));
+    else loss = xc_training_loss(t, all->targets ? 1 / (double)all->targets : 0) / (double)xc_max_i64(all->targets, 1);
+    if (!isfinite(loss)) return not_finite(t, "the loss", err);
+    numbers[0] = loss;
+    if (o && o->n_parts) {
+        memcpy(numbers + 1, o->parts, (size_t)o->n_parts * sizeof *numbers);
+        memset(o->parts, 0, (size_t)o->n_parts * sizeof *numbers);
+    }
+    if (t->gradients) xc_training_stream(t, last);
+    XC_TRY(xc_tape_backward(t->tape, t->d_outs, err));
+    return t->gradients && !last ? xc_gradient_sum_put(t->gradients, i, err) : XC_OK;
+}
+
+/* The summed gradient and loss of an update of n batches. */
+static enum xc_status gradient(struct xc_training *t, int64_t first, int64_t n, const struct xc_counts *all, double *loss, struct xc_err *err)
+{
+    const int64_t width = 1 + (t->objective ? t->objective->n_parts : 0);
+    const struct xc_progress *p = t->opts->progress;
+    int64_t from = 0, to = n;
+
+    XC_TRY(xc_grow((void **)&t->numbers, &t->cap_numbers, (size_t)(n * width + 1), sizeof *t->numbers, err));
+    memset(t->numbers, 0, (size_t)(n * width + 1) * sizeof *t->numbers);
+    if (width > 1) memset(t->objective->parts, 0, (size_t)(width - 1) * sizeof *t->numbers);
+    if (t->gradients) XC_TRY(xc_gradient_sum_begin(t->gradients, n, &from, &to, err));
+    for (int64_t i = from; i < to; i++) XC_TRY(one_batch(t, first, i, n, i == to - 1, all, t->numbers + i * width, err));
+    if (t->gradients) XC_TRY(xc_gradient_sum_finish(t->gradients, err));
+    t->numbers[n * width] = p && p->cancelled && p->cancelled(p->arg);
+    XC_TRY(xc_ranks_sum(t->opts->ranks, t->numbers, n * width + 1, err)); /* each is of one rank: exact */
+    t->stop = t->numbers[n * width] > 0;
+    *loss = 0;
+    for (int64_t i = 0; i < n; i++) {
+        *loss += t->numbers[i * width];
+        for (int64_t k = 1; k < width; k++) t->objective->parts[k - 1] += t->numbers[i * width + k];
+    }
+    return XC_OK;
+}
+
 /* Batches first .. first + n - 1 of the epoch, one update. */
 static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, struct xc_err *err)
 {
@@ -155,7 +214,7 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
     const int64_t stage_step = t->state.step - stage->first_step;
     struct xc_counts all = { 0 };
     int64_t part;
-    double sum = 0, norm, rate;
+    double sum, norm, rate;
     enum xc_status status;
 
     if (t->state.step && !stage_step) xc_params_forget(&t->params);
@@ -164,19 +223,9 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
         XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
         count(&all, &t->batch, part);
     }
-    for (int64_t i = 0; i < n; i++) {
-        double loss;
-
-        if (n > 1) XC_TRY(xc_batch_fill(&t->batch, &t->set, &t->plan, first + i, &t->mask, &part, err));
-        XC_TRY(xc_training_forward(t, true, (uint64_t)(t->state.step * t->opts->accumulate + i), err));
-        if (t->objective) XC_TRY(t->objective->loss(t->objective->arg, t, &all, &loss, err));
-        else loss = xc_training_loss(t, all.targets ? 1 / (double)all.targets : 0) / (double)xc_max_i64(all.targets, 1);
-        if (!isfinite(loss)) return not_finite(t, "the loss", err);
-        sum += loss;
-        XC_TRY(xc_tape_backward(t->tape, t->d_outs, err));
-        t->state.tokens += t->batch.tokens;
-        t->state.rows += t->batch.rows;
-    }
+    XC_TRY(gradient(t, first, n, &all, &sum, err));
+    t->state.tokens += all.tokens;
+    t->state.rows += all.rows;
     if (t->sparsify) xc_sparsify_gradients(t->sparsify, &t->params, t->opts->pool);
     status = xc_params_norm(&t->params, t->model, &norm, t->opts->pool, err);
     if (status != XC_OK) return xc_fail_at(err, status, "step %lld", (long long)t->state.step + 1);
@@ -199,6 +248,12 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
     return log_line(t, line, err);
 }
 
+/* By the first rank. */
+static enum xc_status checkpoint(struct xc_training *t, struct xc_err *err)
+{
+    return xc_ranks_me(t->opts->ranks) ? XC_OK : xc_checkpoint_write(t->checkpoint, t->fingerprint, &t->state, &t->params, t->best, err);
+}
+
 static enum xc_status report(struct xc_training *t, struct xc_err *err)
 {
     const struct xc_progress *p = t->opts->progress;
@@ -209,8 +264,8 @@ static enum xc_status report(struct xc_training *t, struct xc_err *err)
     else snprintf(note, sizeof note, "loss %.4f", t->smooth);
     if (p->note) p->note(p->arg, note);
     if (p->update) p->update(p->arg, "tokens", (double)t->state.tokens, (double)t->total_tokens);
-    if (!p->cancelled || !p->cancelled(p->arg)) return XC_OK;
-    XC_TRY(xc_checkpoint_write(t->checkpoint, t->fingerprint, &t->state, &t->params, t->best, err));
+    if (!t->stop) return XC_OK;
+    XC_TRY(checkpoint(t, err));
     return xc_fail(err, XC_E_CANCELLED, "stopped after update %lld; its state is in '%s': --resume goes on", (long long)t->state.step, t->checkpoint);
 }
 
@@ -227,7 +282,7 @@ static enum xc_status after_step(struct xc_training *t, const struct xc_stage *s
         *stop = o->patience && t->state.bad_evals >= o->patience;
     }
     *stop = *stop || last;
-    if (!*stop && due(o->checkpoint_every, t->state.step, epoch_end)) XC_TRY(xc_checkpoint_write(t->checkpoint, t->fingerprint, &t->state, &t->params, t->best, err));
+    if (!*stop && due(o->checkpoint_every, t->state.step, epoch_end)) XC_TRY(checkpoint(t, err));
     return *stop ? XC_OK : report(t, err);
 }
 
@@ -337,16 +392,21 @@ enum xc_status xc_train_file(const char *from, const char *to, const struct xc_f
     enum xc_status status;
 
     *result = (struct xc_finetune_result){ 0 };
-    XC_TRY(xc_atomic_check(to, from, err));
+    status = xc_atomic_check(to, from, err);
+    if (status != XC_OK) return xc_ranks_agree(opts->ranks, status, err);
+    xc_ranks_watch(opts->ranks, opts->progress);
     XC_TRY_GOTO(xc_training_init(&t, from, to, opts, objective, err), out);
     if (opts->resume) XC_TRY_GOTO(xc_checkpoint_read(t.checkpoint, t.fingerprint, &t.state, &t.params, t.best, err), out);
+    XC_TRY_GOTO(xc_ranks_agree(opts->ranks, XC_OK, err), out); /* before any begins */
     XC_TRY_GOTO(train(&t, err), out);
-    XC_TRY_GOTO(write_model(&t, to, err), out);
+    if (!xc_ranks_me(opts->ranks)) XC_TRY_GOTO(write_model(&t, to, err), out);
+    else if (objective && objective->finish) objective->finish(objective->arg, &t);
     fill_result(result, &t); /* after what only training needs is gone */
     if (t.sparsify) result->sparsity = xc_sparsify_zeros(t.sparsify);
-    unlink(t.checkpoint);
+    if (!xc_ranks_me(opts->ranks)) unlink(t.checkpoint);
 out:
-    xc_training_release(&t);
+    status = xc_ranks_agree(opts->ranks, status, err);
+    if (status == XC_OK || !opts->ranks) xc_training_release(&t); /* else messages may be under way to its memory, and the process is about to end */
     if (status != XC_OK) *result = (struct xc_finetune_result){ 0 };
     return status;
 }

@@ -7,6 +7,7 @@
 #ifndef XC_COMPRESS_TRAIN_FINETUNE_H
 #define XC_COMPRESS_TRAIN_FINETUNE_H
 
+#include "compress/ranks.h"
 #include "compress/train/head.h"
 #include "compress/train/optimizer.h"
 #include "compress/train/sparsify.h"
@@ -55,6 +56,7 @@ struct xc_finetune_opts {
     uint64_t max_memory;       /* bytes; values are computed again in the backward pass where they would not fit; 0 = no limit */
     bool no_golden;
     struct xc_pool *pool;
+    struct xc_ranks *ranks;    /* NULL = this process alone; else each has some of the `accumulate` batches of an update, to the same bits */
     const struct xc_progress *progress;
 };
 

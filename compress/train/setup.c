@@ -16,6 +16,8 @@
 void xc_training_release(struct xc_training *t)
 {
     if (t->tape) xc_tape_free(&t->tape);
+    if (t->gradients) xc_gradient_sum_free(&t->gradients);
+    xc_free(t->numbers);
     xc_integers_free(&t->integers);
     xc_sparsify_free(&t->sparsify);
     xc_params_release(&t->params);
@@ -267,7 +269,7 @@ static double fixed_bytes(const struct xc_training *t)
     double weights = 0;
 
     for (int32_t i = 0; i < t->model->n_tensors; i++) weights += 4.0 * (double)xc_tensor_count(t->model->tensors[i]);
-    return weights * (o->dev ? 2 : 1) + 4.0 * copies * (double)t->params.total + 9.0 * (double)t->set.start[t->set.n * t->set.per_row];
+    return weights * (o->dev ? 2 : 1) + xc_gradient_sum_bytes(o->ranks, t->params.total, o->accumulate) + 4.0 * copies * (double)t->params.total + 9.0 * (double)t->set.start[t->set.n * t->set.per_row];
 }
 
 /* The largest batch: rows packed up to a number of tokens, or one long row. */
@@ -325,6 +327,30 @@ static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *op
     return XC_OK;
 }
 
+static void gradient_passed(void *arg, int32_t node) { xc_gradient_sum_ready(arg, node); }
+
+/* Sums over batches and ranks; a tensor's gradient is whole once the first node that reads it is done. */
+static enum xc_status sum_gradients(struct xc_training *t, struct xc_err *err)
+{
+    const struct xc_graph *g = t->graph;
+    struct xc_gradient_ready *ready;
+    enum xc_status status;
+
+    if (t->opts->accumulate == 1 && !t->opts->ranks) return XC_OK;
+    XC_TRY(xc_new_array(&ready, t->params.n, sizeof *ready, err));
+    for (int32_t i = 0; i < t->params.n; i++) {
+        ready[i] = (struct xc_gradient_ready){ .at = t->params.param[i].at, .node = g->n_nodes };
+        for (int32_t n = g->n_nodes - 1; n >= 0; n--)
+            for (int32_t k = 0; k < g->nodes[n].n_in; k++)
+                if (g->nodes[n].in[k].kind == XC_REF_TENSOR && g->nodes[n].in[k].id == t->params.param[i].tensor) ready[i].node = n;
+    }
+    status = xc_gradient_sum_new(&t->gradients, t->opts->ranks, t->params.grad, t->params.total, ready, t->params.n, t->opts->accumulate, t->opts->pool, err);
+    xc_free(ready);
+    return status;
+}
+
+void xc_training_stream(struct xc_training *t, bool on) { xc_tape_passed(t->tape, on ? gradient_passed : NULL, t->gradients); }
+
 static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
 {
     struct xc_tape_opts tape = { .pool = t->opts->pool, .bf16 = t->opts->bf16 };
@@ -345,6 +371,7 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     XC_TRY(plan_memory(t, &tape, err));
     XC_TRY(new_tape(t, &tape, err));
     for (int32_t i = 0; i < t->params.n; i++) xc_tape_bind(t->tape, t->params.param[i].tensor, t->params.grad + t->params.param[i].at);
+    XC_TRY(sum_gradients(t, err));
     if (!t->opts->dev) return XC_OK;
     t->best = xc_calloc((size_t)t->params.total, sizeof *t->best); /* none is kept before the share of zeros is reached */
     return t->best ? XC_OK : xc_fail_nomem(err, (size_t)t->params.total * sizeof *t->best);
@@ -501,7 +528,7 @@ static enum xc_status files(struct xc_training *t, const char *to, struct xc_err
     t->checkpoint = t->opts->checkpoint ? xc_strdup(t->opts->checkpoint) : xc_malloc(n);
     if (!t->checkpoint) return xc_fail_nomem(err, n);
     if (!t->opts->checkpoint) snprintf(t->checkpoint, n, "%s.train", to);
-    if (!t->opts->log) return XC_OK;
+    if (!t->opts->log || xc_ranks_me(t->opts->ranks)) return XC_OK;
     t->log = fopen(t->opts->log, t->opts->resume ? "a" : "w");
     if (t->log) return XC_OK;
     xc_fail_errno(err, errno, "cannot open the log");
@@ -513,6 +540,10 @@ static enum xc_status check_opts(const struct xc_training *t, struct xc_err *err
     const struct xc_finetune_opts *o = t->opts;
 
     if (o->epochs < 1 || o->batch_tokens < 1 || o->accumulate < 1 || o->batch_rows < 0) return xc_fail(err, XC_E_ARG, "epochs, batch tokens and accumulated batches are at least 1");
+    if (o->accumulate < xc_ranks_n(o->ranks))
+        return xc_fail(err, XC_E_ARG, "an update has %lld batch%s (--accumulate), too few for %d ranks: for updates of the same size take %lld of %lld tokens (--accumulate, --batch-tokens)",
+                       (long long)o->accumulate, o->accumulate > 1 ? "es" : "", xc_ranks_n(o->ranks), (long long)xc_ranks_n(o->ranks),
+                       (long long)xc_max_i64(1, o->batch_tokens * o->accumulate / xc_ranks_n(o->ranks)));
     if (!(o->dropout >= 0 && o->dropout < 1) || !(o->attention_dropout >= 0 && o->attention_dropout < 1) || !(o->smoothing >= 0 && o->smoothing < 1)) return xc_fail(err, XC_E_ARG, "dropout and label smoothing lie in 0 to below 1");
     return XC_OK;
 }

@@ -10,6 +10,7 @@
 #include "compress/train/checkpoint.h"
 #include "compress/train/dataset.h"
 #include "compress/train/finetune.h"
+#include "compress/train/gradient_sum.h"
 #include "compress/train/integers.h"
 #include "compress/train/sparsify.h"
 
@@ -33,7 +34,9 @@ struct xc_objective {
     enum xc_status (*prepare)(void *arg, struct xc_training *t, struct xc_err *err);
     /* Of t->batch, after its forward: *sum is its part of the mean over all of the update; d_out[i] is the gradient of output i, NULL = none. */
     enum xc_status (*loss)(void *arg, struct xc_training *t, const struct xc_counts *all, double *sum, struct xc_err *err);
-    void (*log)(void *arg, json_t *line);               /* adds to the line of an update */
+    double *parts;                                      /* n_parts: what `loss` adds to for the log, batch by batch; the loop sums over all of the update */
+    int64_t n_parts;
+    void (*log)(void *arg, json_t *line);               /* adds to the line of an update; parts holds the sums */
     void (*finish)(void *arg, struct xc_training *t);   /* the model that is written: nothing of the training is left in it */
 };
 
@@ -53,6 +56,9 @@ struct xc_training {
     enum xc_loss kind;
     struct xc_tape *tape;
     struct xc_params params;
+    struct xc_gradient_sum *gradients; /* of the batches of an update, over ranks; NULL = of one batch, here */
+    double *numbers;              /* of an update: by batch its loss and the objective's parts */
+    size_t cap_numbers;
     struct xc_sparsify *sparsify; /* NULL = weights are dense */
     bool *trained;                /* per tensor */
     struct xc_view out;           /* of the last forward */
@@ -73,6 +79,7 @@ struct xc_training {
     char metric[32];
     bool lower_is_better, new_head;
     bool recomputed;
+    bool stop;                    /* somebody asked for it, on any rank */
     double planned_bytes;
     double first, last, loss, smooth, tail_loss, started;
 };
@@ -83,6 +90,9 @@ void xc_training_release(struct xc_training *t);
 
 /* t->batch through the graph; room for the gradient of its output. */
 enum xc_status xc_training_forward(struct xc_training *t, bool train, uint64_t step, struct xc_err *err);
+
+/* The next backward pass hands gradients over as they become whole (t->gradients), or not. */
+void xc_training_stream(struct xc_training *t, bool on);
 
 /* The summed loss of the last forward; weight times its derivative in t->d_out. */
 double xc_training_loss(struct xc_training *t, double weight);
