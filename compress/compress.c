@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "compress/calibrate.h"
+#include "compress/digesting.h"
 #include "compress/forecast.h"
 #include "compress/limits.h"
 #include "compress/manifest.h"
@@ -35,7 +36,8 @@ struct job {
     struct xc_texts texts;
     struct xc_ranges ranges;
     const char *from;                /* NULL = the model was given in memory */
-    json_t *sources, *calibration;
+    json_t *sources, *calibration;   /* sources: identities until the work is done */
+    struct xc_digesting *digesting;  /* takes their digests meanwhile; NULL = nobody yet */
     struct xc_forecast *forecast;    /* of a plan that was asked for; else NULL */
     double begin, base_memory;       /* of a plan: when it began; bytes of the process with the model open */
     struct xc_sense *sense;          /* what a pass measured the model by */
@@ -327,8 +329,8 @@ static enum xc_status prepare(struct job *j, const char *from, struct xc_err *er
     }
     if (o->calibrate) XC_TRY(xc_texts_read(&j->texts, o->calibrate, o->calibrate_rows, err));
     j->result->calibration_texts = j->texts.n;
-    if (o->calibrate) XC_TRY(xc_manifest_files(&j->calibration, o->calibrate, NULL, err));
-    if (from) XC_TRY(xc_manifest_files(&j->sources, from, &j->result->input_bytes, err));
+    if (o->calibrate) XC_TRY(xc_manifest_files(&j->calibration, o->calibrate, NULL, NULL, err));
+    if (from) XC_TRY(xc_manifest_identities(&j->sources, from, &j->result->input_bytes, err));
     XC_TRY(xc_model_clone(&j->model, j->source, err));
     xc_buf_unref(&j->model->golden);
     xc_buf_unref(&j->model->manifest);
@@ -412,18 +414,22 @@ static enum xc_status plan(struct job *j, const char *from, struct xc_err *err)
 static enum xc_status run(struct job *j, const char *from, const char *to, bool plan_only, struct xc_err *err)
 {
     if (plan_only) return plan(j, from, err);
+    if (from && !j->digesting && xc_pool_threads(j->opts->pool) > 1) j->digesting = xc_digesting_begin(from);
     XC_TRY(prepare(j, from, err));
     XC_TRY(dry_run(j, from ? to : NULL, err));
     XC_TRY(work(j, err));
     XC_TRY(xc_report_dropped(j->result, j->model, j->source, from, err));
+    json_decref(j->sources);
+    j->sources = NULL;
+    if (from) XC_TRY(xc_digesting_end(&j->digesting, &j->sources, from, err));
     return manifest(j, j->model, j->result, false, err);
 }
 
 /* Work that is worth going on with: it ended for a reason from outside. */
 static bool interrupted(enum xc_status status) { return status == XC_E_CANCELLED || status == XC_E_IO || status == XC_E_NOMEM; }
 
-/* to (may be NULL): the file that will be made. *side (may be NULL) is what tensors of the result are mapped from. */
-static enum xc_status compress_model(struct xc_model **out, struct xc_side **side, const struct xc_model *model, const char *from, const char *to, bool plan_only,
+/* to (may be NULL): the file that will be made. *side (may be NULL) is what tensors of the result are mapped from. *digesting (may be NULL, or hold nothing): of `from`. */
+static enum xc_status compress_model(struct xc_model **out, struct xc_side **side, struct xc_digesting **digesting, const struct xc_model *model, const char *from, const char *to, bool plan_only,
                                      const struct xc_compress_opts *opts, struct xc_compress_result *result, struct xc_err *err)
 {
     const double begin = xc_seconds();
@@ -432,6 +438,7 @@ static enum xc_status compress_model(struct xc_model **out, struct xc_side **sid
     enum xc_status status;
 
     *out = NULL;
+    if (digesting) j.digesting = *digesting, *digesting = NULL;
     if (opts->recipe && opts->recipe->has_seed && !opts->seed) effective.seed = opts->recipe->seed;
     *result = (struct xc_compress_result){ .measured_drop = -1 };
     status = run(&j, from, to, plan_only, err);
@@ -444,6 +451,7 @@ static enum xc_status compress_model(struct xc_model **out, struct xc_side **sid
     result->seconds = xc_seconds() - begin;
     if (status != XC_OK) xc_compress_result_release(result);
     xc_side_close(&j.side, interrupted(status));
+    xc_digesting_cancel(&j.digesting);
     xc_model_free(&j.model);
     xc_model_free(&j.before);
     xc_recipe_free(&j.own_recipe);
@@ -459,7 +467,7 @@ static enum xc_status compress_model(struct xc_model **out, struct xc_side **sid
 enum xc_status xc_compress_model(struct xc_model **out, const struct xc_model *model, const char *from, bool plan_only, const struct xc_compress_opts *opts,
                                  struct xc_compress_result *result, struct xc_err *err)
 {
-    return compress_model(out, NULL, model, from, NULL, plan_only, opts, result, err);
+    return compress_model(out, NULL, NULL, model, from, NULL, plan_only, opts, result, err);
 }
 
 /* ---- files ---- */
@@ -504,18 +512,21 @@ enum xc_status xc_compress_file(const char *from, const char *to, const struct x
     const struct xc_load_opts load = { .head = opts->head, .max_tokens = opts->max_tokens };
     struct xc_model *source = NULL, *made = NULL;
     struct xc_side *side = NULL;
+    struct xc_digesting *digesting = NULL;
     enum xc_status status;
 
     *result = (struct xc_compress_result){ 0 };
     if (to) XC_TRY(check_output(from, to, err));
-    XC_TRY(xc_model_load(&source, from, &load, err));
+    if (to && xc_pool_threads(opts->pool) > 1) digesting = xc_digesting_begin(from);
+    status = xc_model_load(&source, from, &load, err);
     loaded = xc_seconds();
-    status = compress_model(&made, &side, source, from, to, !to, opts, result, err);
+    if (status == XC_OK) status = compress_model(&made, &side, &digesting, source, from, to, !to, opts, result, err);
     if (status == XC_OK && !to) result->predicted_seconds += loaded - begin;
     if (status == XC_OK && to) {
         status = save(made, to, side, opts, &result->output_bytes, err);
         if (status != XC_OK) xc_compress_result_release(result);
     }
+    xc_digesting_cancel(&digesting);
     xc_side_close(&side, interrupted(status));
     xc_model_free(&source);
     xc_model_free(&made);

@@ -4,11 +4,12 @@
 #include "compress/lowbit.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "runtime/base/half.h"
+#include "runtime/kernels/kernels.h"
 
-#define STEPS 16
-#define LANES 8 /* running sums, added in a fixed order: the same bits with any compiler */
+enum { STEPS = 16 }; /* as many as the kernel step_sums takes at once */
 
 static float clamped(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; }
 
@@ -25,34 +26,6 @@ static struct levels levels_of(const struct xc_lowbit *f, int zero)
     return (struct levels){ (float)-zero, (float)((1 << f->bits) - 1 - zero) };
 }
 
-/* How much less than sum w x^2 the error is with the best scale for x rounded in steps of 1 / inverse; that scale. */
-static double gain_of(const float *x, const float *weight, int64_t n, float inverse, struct levels l, double *scale)
-{
-    float xq[LANES] = { 0 }, qq[LANES] = { 0 };
-    double sum_xq = 0, sum_qq = 0;
-    int64_t i = 0;
-
-    for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++) {
-            const float q = nearest(clamped(x[i + k] * inverse, l.lo, l.hi)), wq = weight ? weight[i + k] * q : q;
-
-            xq[k] += wq * x[i + k];
-            qq[k] += wq * q;
-        }
-    for (int k = 0; i + k < n; k++) {
-        const float q = nearest(clamped(x[i + k] * inverse, l.lo, l.hi)), wq = weight ? weight[i + k] * q : q;
-
-        xq[k] += wq * x[i + k];
-        qq[k] += wq * q;
-    }
-    for (int k = 0; k < LANES; k++) {
-        sum_xq += (double)xq[k];
-        sum_qq += (double)qq[k];
-    }
-    *scale = sum_qq > 0 ? sum_xq / sum_qq : 0;
-    return sum_qq > 0 ? sum_xq * sum_xq / sum_qq : 0;
-}
-
 /* Steps from 0.85 of the largest magnitude's to where the extremes are clamped, the further the fewer the levels. */
 static float step_of(const struct xc_lowbit *f, int i)
 {
@@ -61,54 +34,76 @@ static float step_of(const struct xc_lowbit *f, int i)
     return 0.85f + (most - 0.85f) * (float)i / (STEPS - 1);
 }
 
+/* Of the scales that are best for x rounded in steps of 1 / inverse: the one that lowers the error most, beyond *gain. */
+static void best_step(double *scale, double *gain, const float *x, const float *weight, int64_t n, const float inverse[STEPS], struct levels l)
+{
+    float xq[STEPS], qq[STEPS];
+
+    xc_kernels()->step_sums(xq, qq, x, weight, n, inverse, l.lo, l.hi);
+    for (int i = 0; i < STEPS; i++) {
+        const double by = qq[i] > 0 ? (double)xq[i] * (double)xq[i] / (double)qq[i] : 0;
+
+        if (by <= *gain) continue;
+        *gain = by;
+        *scale = qq[i] > 0 ? (double)xq[i] / (double)qq[i] : 0;
+    }
+}
+
 static double symmetric(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n, float extreme, int zero)
 {
     const struct levels l = levels_of(f, zero);
-    double best = -1, best_scale = (double)extreme / (double)l.lo, scale; /* the extreme itself takes the longer side */
+    double gain = -1, scale = (double)extreme / (double)l.lo; /* the extreme itself takes the longer side */
+    float inverse[STEPS];
 
-    for (int i = 0; f->search && i < (f->bits < 4 ? 2 * STEPS : STEPS); i++) { /* few levels: either sign, since one side is longer */
-        const double gain = gain_of(x, weight, n, step_of(f, i % STEPS) * (i < STEPS ? l.lo : -l.lo) / extreme, l, &scale);
-
-        if (gain > best) {
-            best = gain;
-            best_scale = scale;
-        }
+    for (int side = 0; f->search && side < (f->bits < 4 ? 2 : 1); side++) { /* few levels: either sign, since one side is longer */
+        for (int i = 0; i < STEPS; i++) inverse[i] = step_of(f, i) * (side ? -l.lo : l.lo) / extreme;
+        best_step(&scale, &gain, x, weight, n, inverse, l);
     }
-    return best_scale;
+    return scale;
 }
 
 static double affine(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n, float min, float max, uint8_t *zero)
 {
-    const float top = (float)((1 << f->bits) - 1);
-    double best = -1, best_scale = 0, scale;
+    const float top = (float)((1 << f->bits) - 1), width = max - min;
+    double gain = -1, scale = (double)(width / top);
+    float inverse[STEPS];
 
-    for (int i = 0; i < (f->search ? STEPS : 1); i++) {
-        const float step = (max - min) * (f->search ? 1.05f / step_of(f, i) : 1.0f) / top; /* 1.05: wider than the range, too */
-        const int z = (int)clamped(nearest(clamped(-min / (max - min), 0.0f, 1.0f) * top), 0.0f, top);
-        const double gain = gain_of(x, weight, n, 1.0f / step, levels_of(f, z), &scale);
+    *zero = (uint8_t)clamped(nearest(clamped(-min / width, 0.0f, 1.0f) * top), 0.0f, top);
+    if (!f->search) return scale;
+    for (int i = 0; i < STEPS; i++) inverse[i] = 1.0f / (width * (1.05f / step_of(f, i)) / top); /* 1.05: wider than the range, too */
+    best_step(&scale, &gain, x, weight, n, inverse, levels_of(f, *zero));
+    return scale;
+}
 
-        if (gain > best) {
-            best = gain;
-            best_scale = f->search ? scale : (double)step;
-            *zero = (uint8_t)z;
-        }
+/* The least and the greatest number; false when one is not finite. Magnitudes are ordered as their bits are. */
+static bool range_of(const float *x, int64_t n, float *min, float *max)
+{
+    float lo = 0, hi = 0;
+    int32_t most = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        int32_t bits;
+
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
     }
-    return best_scale;
+    *min = lo;
+    *max = hi;
+    return most < 0x7f800000;
 }
 
 bool xc_lowbit_scale(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n, uint16_t *scale, uint8_t *zero)
 {
-    float extreme = 0, min = 0, max = 0;
+    float min, max, extreme;
     double s = 0;
 
     *scale = 0;
     *zero = (uint8_t)(1 << (f->bits - 1));
-    for (int64_t i = 0; i < n; i++) {
-        if (!isfinite(x[i])) return false;
-        if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-    }
+    if (!range_of(x, n, &min, &max)) return false;
+    extreme = -min > max ? min : max;
     if (fabsf(extreme) < 1e-30f) return true;
     if (f->affine) s = affine(f, x, weight, n, min, max, zero);
     else s = symmetric(f, x, weight, n, extreme, *zero);

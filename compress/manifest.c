@@ -27,17 +27,24 @@ static int add_file(void *arg, const char *file, uint64_t size, const char hex[3
     return json_array_append_new(f->list, json_pack("{s:s, s:I, s:s}", "file", file, "bytes", (json_int_t)size, "xxh128", hex));
 }
 
-enum xc_status xc_manifest_files(json_t **out, const char *path, uint64_t *total, struct xc_err *err)
+static enum xc_status list_files(json_t **out, const char *path, uint64_t *total, bool read, const bool *stop, struct xc_err *err)
 {
     struct files f = { .list = json_array() };
-    enum xc_status status = f.list ? xc_source_digests(path, add_file, &f, err) : xc_fail_nomem(err, 0);
+    enum xc_status status = !f.list ? xc_fail_nomem(err, 0) : read ? xc_source_digests(path, add_file, &f, stop, err) : xc_source_identities(path, add_file, &f, err);
 
-    if (status == XC_E_CANCELLED) status = xc_fail_nomem(err, 0); /* our callback stops for nothing else */
+    if (status == XC_E_CANCELLED && !(stop && __atomic_load_n(stop, __ATOMIC_RELAXED))) status = xc_fail_nomem(err, 0); /* our callback stops for nothing else */
     if (status != XC_OK) xc_json_free(&f.list);
     *out = f.list;
     if (total) *total = status == XC_OK ? f.total : 0;
     return status;
 }
+
+enum xc_status xc_manifest_files(json_t **out, const char *path, uint64_t *total, const bool *stop, struct xc_err *err)
+{
+    return list_files(out, path, total, true, stop, err);
+}
+
+enum xc_status xc_manifest_identities(json_t **out, const char *path, uint64_t *total, struct xc_err *err) { return list_files(out, path, total, false, NULL, err); }
 
 /* ---- making ---- */
 /* Four digits: enough to read, and the same text on every machine. */

@@ -8,8 +8,12 @@
 #include "compress/recipe.h"
 #include "runtime/base/buf.h"
 
-/* A list of {"file", "bytes", "xxh128"}: the files of a model or the one of a calibration set. *total (may be NULL) is the sum of bytes. */
-enum xc_status xc_manifest_files(json_t **out, const char *path, uint64_t *total, struct xc_err *err);
+/* A list of {"file", "bytes", "xxh128"}: the files of a model or the one of a calibration set. *total (may be NULL) is the sum of bytes. *stop (may
+ * be NULL): set by another thread, it ends the reading, XC_E_CANCELLED. */
+enum xc_status xc_manifest_files(json_t **out, const char *path, uint64_t *total, const bool *stop, struct xc_err *err);
+
+/* The same list, of the same length, without reading the files: what stands for a digest changes when the file is written. */
+enum xc_status xc_manifest_identities(json_t **out, const char *path, uint64_t *total, struct xc_err *err);
 
 struct xc_manifest_facts {
     json_t *sources, *calibration;  /* of xc_manifest_files; NULL = none */

@@ -29,15 +29,34 @@ struct job {
     struct sums *sums;   /* per item of the tensor */
 };
 
+/* Four running sums, added in a fixed order: the same bits with any compiler. */
 static void add_sums(struct sums *s, const struct job *j, const float *x, const uint8_t *u, const uint16_t *scale, const uint8_t *zero)
 {
-    for (int64_t k = 0; k < j->cols; k++) {
-        const double back = (double)(xc_f16_to_f32(scale[k / j->group]) * (float)(u[k] - zero[k / j->group])), d = (double)x[k] - back;
+    double error2[4] = { 0 }, norm2[4] = { 0 };
 
-        s->error2 += d * d;
-        s->norm2 += (double)x[k] * (double)x[k];
-        s->zeros += back == 0;
+    for (int64_t g = 0, k = 0; k < j->cols; g++) {
+        const float step = xc_f16_to_f32(scale[g]);
+        const int64_t end = xc_min_i64(k + j->group, j->cols);
+        int32_t zeros = 0;
+
+        for (int64_t i = k; i < end; i++) zeros += u[i] == zero[g];
+        s->zeros += step == 0.0f ? end - k : zeros;
+        for (; k + 4 <= end; k += 4)
+            for (int l = 0; l < 4; l++) {
+                const double d = (double)x[k + l] - (double)(step * (float)(u[k + l] - zero[g]));
+
+                error2[l] += d * d;
+                norm2[l] += (double)x[k + l] * (double)x[k + l];
+            }
+        for (; k < end; k++) {
+            const double d = (double)x[k] - (double)(step * (float)(u[k] - zero[g]));
+
+            error2[0] += d * d;
+            norm2[0] += (double)x[k] * (double)x[k];
+        }
     }
+    s->error2 += (error2[0] + error2[1]) + (error2[2] + error2[3]);
+    s->norm2 += (norm2[0] + norm2[1]) + (norm2[2] + norm2[3]);
 }
 
 static bool round_rows(const struct job *j, uint8_t *u, uint16_t *scale, uint8_t *zero, const float *x, int64_t n, float *scratch, int64_t *bad)

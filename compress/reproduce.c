@@ -16,7 +16,7 @@ static enum xc_status same_files(const json_t *stored, const char *path, const c
     const size_t n = json_array_size(stored);
     enum xc_status status;
 
-    XC_TRY(xc_manifest_files(&now, path, NULL, err));
+    XC_TRY(xc_manifest_files(&now, path, NULL, NULL, err));
     status = json_array_size(now) == n ? XC_OK : xc_fail(err, XC_E_MISMATCH, "%s '%s' has %zu files, the model was made from %zu", what, path, json_array_size(now), n);
     for (size_t i = 0; i < n && status == XC_OK; i++) {
         const json_t *a = json_array_get(stored, i), *b = json_array_get(now, i);

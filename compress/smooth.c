@@ -254,14 +254,33 @@ struct watch {
     struct xc_err *err;
 };
 
+struct norms {
+    double *y2;
+    const struct xc_view *y;
+};
+
+enum { NORM_ROWS = 32 }; /* of a work item */
+
+static void add_norms(void *arg, int64_t item, int thread)
+{
+    const struct norms *k = arg;
+    const int64_t C = k->y->cols, end = xc_min_i64((item + 1) * NORM_ROWS, k->y->rows);
+
+    (void)thread;
+    for (int64_t r = item * NORM_ROWS; r < end; r++) {
+        const float *const row = (const float *)k->y->data + r * C;
+        double sum[4] = { 0 };
+
+        for (int64_t c = 0; c < C; c++) sum[c % 4] += (double)row[c] * (double)row[c];
+        k->y2[r] += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+}
+
 static enum xc_status see_reader(struct watch *w, struct point *p, const struct xc_view *y)
 {
-    const float *row = y->data;
-
     if (!p->y2) p->y2 = xc_calloc((size_t)y->rows + 1, sizeof *p->y2);
     if (!p->y2) return xc_fail_nomem(w->err, (size_t)y->rows * sizeof *p->y2);
-    for (int64_t r = 0; r < y->rows; r++, row += y->cols)
-        for (int64_t c = 0; c < y->cols; c++) p->y2[r] += (double)row[c] * (double)row[c];
+    xc_pool_run(w->pool, add_norms, &(struct norms){ p->y2, y }, xc_div_up(y->rows, NORM_ROWS));
     return ++p->n_run == p->n_readers ? fill(w->model, p, &w->run->views[p->out], w->pool, w->err) : XC_OK;
 }
 

@@ -4,13 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/base/half.h"
+#include "runtime/kernels/kernels.h"
 
-enum { STEPS = 12, BLOCK = 64 /* columns */, ITEM = 32 /* rows of a work item */ };
+enum { STEPS = 12, ITEM = 32 /* rows of a work item */, BLOCK = 64 /* columns of one */ };
 #define LEAST 1e-5f
 
 struct work {
     const struct xc_smooth_problem *p;
+    const struct xc_kernels *kern;
     int64_t N;           /* outputs of all weights */
     const float **row;   /* R rows of x, then N rows of weights */
     float *s, *inverse;  /* (C) */
@@ -21,38 +22,13 @@ struct work {
     float *best;         /* (C) */
 };
 
-/* The largest |a * s| of a row: as bits, since magnitudes are ordered as integers and integers need no care about NaN. */
-static float row_peak(int32_t *at, const float *a, const float *s, int64_t C)
-{
-    int32_t most = -1;
-    int64_t block = 0;
-
-    for (int64_t c0 = 0; c0 < C; c0 += BLOCK) {
-        const int64_t end = xc_min_i64(c0 + BLOCK, C);
-        int32_t m = -1;
-
-        for (int64_t c = c0; c < end; c++) {
-            const int32_t bits = (int32_t)xc_f32_bits(fabsf(a[c] * s[c]));
-
-            m = bits > m ? bits : m;
-        }
-        if (m > most) {
-            most = m;
-            block = c0;
-        }
-    }
-    *at = (int32_t)block;
-    while ((int32_t)xc_f32_bits(fabsf(a[*at] * s[*at])) != most) (*at)++;
-    return xc_f32_from_bits((uint32_t)most);
-}
-
 static void find_peaks(void *arg, int64_t item, int thread)
 {
     const struct work *k = arg;
     const int64_t end = xc_min_i64((item + 1) * ITEM, k->p->R + k->N);
 
     (void)thread;
-    for (int64_t r = item * ITEM; r < end; r++) k->peak[r] = row_peak(&k->at[r], k->row[r], r < k->p->R ? k->s : k->inverse, k->p->C);
+    for (int64_t r = item * ITEM; r < end; r++) k->kern->row_peak(&k->peak[r], &k->at[r], k->row[r], r < k->p->R ? k->s : k->inverse, k->p->C);
 }
 
 /* The error, and its slope along log s, as a share of it. */
@@ -83,27 +59,29 @@ static double error_of(struct work *k, struct xc_pool *pool)
     return error;
 }
 
-/* Sums over rows, and where s begins. */
-static void begin(struct work *k)
+/* Sums over rows, and where s begins: a block of columns. */
+static void begin(void *arg, int64_t item, int thread)
 {
+    const struct work *k = arg;
     const struct xc_smooth_problem *p = k->p;
+    const int64_t first = item * BLOCK, end = xc_min_i64(first + BLOCK, p->C);
 
-    for (int64_t r = 0; r < p->R; r++) k->u[r] = p->y2[r] > 0 ? 1.0 / sqrt(p->y2[r]) : 0.0;
+    (void)thread;
     for (int64_t i = 0; i < k->N; i++)
-        for (int64_t c = 0; c < p->C; c++) {
+        for (int64_t c = first; c < end; c++) {
             const float w = fabsf(k->row[p->R + i][c]);
 
             k->norm2[c] += (double)w * (double)w;
             k->best[c] = w > k->best[c] ? w : k->best[c];
         }
     for (int64_t r = 0; r < p->R; r++)
-        for (int64_t c = 0; c < p->C; c++) {
+        for (int64_t c = first; c < end; c++) {
             const double x = (double)k->row[r][c], x2 = x * x;
 
             k->q[c] += k->u[r] * x2;
             k->slope[c] += x2 * x2;
         }
-    for (int64_t c = 0; c < p->C; c++) {
+    for (int64_t c = first; c < end; c++) {
         const float typical = (float)sqrt(sqrt(k->slope[c] / (double)p->R));
 
         k->s[c] = sqrtf(fmaxf(k->best[c], LEAST) / fmaxf(typical, LEAST));
@@ -133,7 +111,7 @@ static void descend(struct work *k, struct xc_pool *pool)
 
 enum xc_status xc_smooth_factors(float *factor, const struct xc_smooth_problem *p, struct xc_pool *pool, struct xc_err *err)
 {
-    struct work k = { .p = p };
+    struct work k = { .p = p, .kern = xc_kernels() };
     const size_t C = (size_t)p->C;
     enum xc_status status = XC_OK;
     size_t n;
@@ -156,8 +134,9 @@ enum xc_status xc_smooth_factors(float *factor, const struct xc_smooth_problem *
         for (int64_t r = 0; r < p->R; r++) k.row[r] = p->x + r * p->C;
         for (int i = 0; i < p->n_w; i++)
             for (int64_t r = 0; r < p->rows[i]; r++) k.row[at++] = p->w[i] + r * p->C;
-        begin(&k);
+        for (int64_t r = 0; r < p->R; r++) k.u[r] = p->y2[r] > 0 ? 1.0 / sqrt(p->y2[r]) : 0.0;
         xc_pool_begin(pool);
+        xc_pool_run(pool, begin, &k, xc_div_up(p->C, BLOCK));
         descend(&k, pool);
         xc_pool_end(pool);
         for (size_t c = 0; c < C; c++) factor[c] = k.best[c] > 1e-12f && k.best[c] < 1e12f ? k.best[c] : 1.0f;

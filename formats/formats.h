@@ -29,9 +29,11 @@ enum xc_status xc_model_load(struct xc_model **out, const char *path, const stru
 enum xc_status xc_hf_write(const struct xc_model *m, const char *dir, int format, struct xc_err *err);
 
 /* XXH3-128 of every source file that the model was read from, for the manifest: calls fn(arg, name below the directory, size, hex) in the order
- * of the names ("1_Pooling/config.json"); fn returns non-zero to stop. Any other file is digested itself. */
-enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg,
+ * of the names ("1_Pooling/config.json"); fn returns non-zero to stop. Any other file is digested itself. *stop (NULL = none), set by another thread, ends it. */
+enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg, const bool *stop,
                                  struct xc_err *err);
+/* The same with hex from what the file system says of each file (device, inode, size, times): changes when the file does, and needs no reading. */
+enum xc_status xc_source_identities(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg, struct xc_err *err);
 
 /* One model family: config.json plus tensor names to graphs. One file each under arch/, one line in archs.def. */
 struct xc_hf_config; /* hf.h: parsed config.json and the tensor directory of the checkpoint */

@@ -1,4 +1,5 @@
-/* source_digests: XXH3-128 of every file that a model is read from, in the order of their names: what a manifest says about its source. */
+/* source_digests: XXH3-128 of every file that a model is read from, in the order of their names: what a manifest says about its source. Or, without reading
+ * them, which files they are and when they were changed. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,13 +17,25 @@
 
 #define WINDOW ((size_t)1 << 20)
 
-static enum xc_status digest_fd(int fd, uint64_t *size, char hex[33], struct xc_err *err)
+struct visit {
+    bool read; /* digests; else identities */
+    int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]);
+    void *arg;
+    const bool *stop; /* NULL = nobody asks; set by another thread */
+};
+
+static bool stopped(const struct visit *v) { return v->stop && __atomic_load_n(v->stop, __ATOMIC_RELAXED); }
+
+static void to_hex(char hex[33], XXH128_hash_t h) { snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64); }
+
+static enum xc_status digest_fd(int fd, const struct visit *v, uint64_t *size, char hex[33], struct xc_err *err)
 {
     uint8_t *const buf = xc_malloc(WINDOW);
     XXH3_state_t *const state = xc_alloc_aligned(sizeof *state);
     enum xc_status status = buf && state ? XC_OK : xc_fail_nomem(err, WINDOW);
     ssize_t n = 1;
 
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* who reads with us finds it there */
     if (status == XC_OK) XXH3_128bits_reset(state);
     while (status == XC_OK && n != 0) {
         n = read(fd, buf, WINDOW);
@@ -30,18 +43,24 @@ static enum xc_status digest_fd(int fd, uint64_t *size, char hex[33], struct xc_
         if (n < 0) status = xc_fail_errno(err, errno, "cannot read");
         else XXH3_128bits_update(state, buf, (size_t)n);
         *size += n > 0 ? (uint64_t)n : 0;
+        if (stopped(v)) status = xc_fail(err, XC_E_CANCELLED, "stopped");
     }
-    if (status == XC_OK) {
-        const XXH128_hash_t h = XXH3_128bits_digest(state);
-
-        snprintf(hex, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
-    }
+    if (status == XC_OK) to_hex(hex, XXH3_128bits_digest(state));
     xc_free(state);
     xc_free(buf);
     return status;
 }
 
-static enum xc_status digest_file(const char *path, uint64_t *size, char hex[33], struct xc_err *err)
+static void identify(const struct stat *st, uint64_t *size, char hex[33])
+{
+    const int64_t facts[] = { (int64_t)st->st_dev, (int64_t)st->st_ino, (int64_t)st->st_size, (int64_t)st->st_mtim.tv_sec, (int64_t)st->st_mtim.tv_nsec,
+                              (int64_t)st->st_ctim.tv_sec, (int64_t)st->st_ctim.tv_nsec };
+
+    *size = (uint64_t)st->st_size;
+    to_hex(hex, XXH3_128bits(facts, sizeof facts));
+}
+
+static enum xc_status digest_file(const char *path, const struct visit *v, uint64_t *size, char hex[33], struct xc_err *err)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
@@ -50,7 +69,8 @@ static enum xc_status digest_file(const char *path, uint64_t *size, char hex[33]
     *size = 0;
     if (fd < 0 || fstat(fd, &st)) status = xc_fail_errno(err, errno, "cannot open");
     else if (!S_ISREG(st.st_mode)) status = xc_fail(err, XC_E_IO, "not a regular file");
-    else status = digest_fd(fd, size, hex, err);
+    else if (v->read) status = digest_fd(fd, v, size, hex, err);
+    else status = XC_OK, identify(&st, size, hex);
     if (fd >= 0) close(fd);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", path);
 }
@@ -111,7 +131,7 @@ static enum xc_status list_folder(struct name_set *set, const char *root, const 
     return status;
 }
 
-static enum xc_status digest_dir(const char *root, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg, struct xc_err *err)
+static enum xc_status digest_dir(const char *root, const struct visit *v, struct xc_err *err)
 {
     struct name_set set = { 0 };
     char path[4096], hex[33];
@@ -121,15 +141,15 @@ static enum xc_status digest_dir(const char *root, int (*fn)(void *arg, const ch
     if (status == XC_OK && set.n) qsort(set.names, set.n, sizeof *set.names, by_text);
     for (size_t i = 0; i < set.n && status == XC_OK; i++) {
         status = xc_hf_path(path, sizeof path, root, set.names[i], err);
-        if (status == XC_OK) status = digest_file(path, &size, hex, err);
-        if (status == XC_OK && fn(arg, set.names[i], size, hex)) status = xc_fail(err, XC_E_CANCELLED, "stopped");
+        if (status == XC_OK) status = digest_file(path, v, &size, hex, err);
+        if (status == XC_OK && v->fn(v->arg, set.names[i], size, hex)) status = xc_fail(err, XC_E_CANCELLED, "stopped");
     }
     for (size_t i = 0; i < set.n; i++) xc_free(set.names[i]);
     xc_free(set.names);
     return status;
 }
 
-enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg, struct xc_err *err)
+static enum xc_status visit(const char *path, const struct visit *v, struct xc_err *err)
 {
     const char *const slash = strrchr(path, '/');
     char dir[4096], hex[33];
@@ -141,8 +161,18 @@ enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const ch
 
         return xc_fail_at(err, xc_fail_errno(err, e, "cannot open"), "%s", path);
     }
-    if (S_ISDIR(st.st_mode)) return digest_dir(path, fn, arg, err);
-    if (xc_checkpoint_dir(dir, sizeof dir, path) && xc_hf_exists(dir, "config.json")) return digest_dir(dir, fn, arg, err);
-    XC_TRY(digest_file(path, &size, hex, err));
-    return fn(arg, slash ? slash + 1 : path, size, hex) ? xc_fail(err, XC_E_CANCELLED, "stopped") : XC_OK;
+    if (S_ISDIR(st.st_mode)) return digest_dir(path, v, err);
+    if (xc_checkpoint_dir(dir, sizeof dir, path) && xc_hf_exists(dir, "config.json")) return digest_dir(dir, v, err);
+    XC_TRY(digest_file(path, v, &size, hex, err));
+    return v->fn(v->arg, slash ? slash + 1 : path, size, hex) ? xc_fail(err, XC_E_CANCELLED, "stopped") : XC_OK;
+}
+
+enum xc_status xc_source_digests(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg, const bool *stop, struct xc_err *err)
+{
+    return visit(path, &(struct visit){ .read = true, .fn = fn, .arg = arg, .stop = stop }, err);
+}
+
+enum xc_status xc_source_identities(const char *path, int (*fn)(void *arg, const char *file, uint64_t size, const char hex[33]), void *arg, struct xc_err *err)
+{
+    return visit(path, &(struct visit){ .fn = fn, .arg = arg }, err);
 }

@@ -124,7 +124,7 @@ static enum xc_status fingerprint(char out[64], const struct xc_data *d, const s
     uint64_t h;
     enum xc_status status;
 
-    XC_TRY(xc_manifest_files(&files, a->model ? a->model : teacher->path, NULL, err));
+    XC_TRY(xc_manifest_files(&files, a->model ? a->model : teacher->path, NULL, NULL, err));
     root = json_pack("{s:o, s:I, s:I, s:o, s:I, s:b}", "files", files, "count", (json_int_t)a->count, "candidates", (json_int_t)a->candidates, "probability", xc_json_new_number(a->probability), "seed",
                      (json_int_t)o->train.seed, "masked", a->model != NULL);
     status = root ? xc_json_text(&text, &len, root, 0, err) : xc_fail_nomem(err, 0);

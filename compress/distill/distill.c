@@ -260,7 +260,7 @@ static enum xc_status prepare(void *arg, struct xc_training *t, struct xc_err *e
     for (size_t i = 0; !bad && i < o->n_teachers && status == XC_OK; i++) {
         json_t *files;
 
-        status = xc_manifest_files(&files, o->teachers[i], NULL, err);
+        status = xc_manifest_files(&files, o->teachers[i], NULL, NULL, err);
         if (status == XC_OK) bad |= json_array_append_new(teachers, files) != 0;
     }
     for (int32_t i = 0; !bad && i < o->n_layer; i++) bad |= json_array_append_new(layers, json_integer(o->layer[i])) != 0;
@@ -275,7 +275,7 @@ static enum xc_status prepare(void *arg, struct xc_training *t, struct xc_err *e
     if (!bad && o->student_from && xc_student_is_spec(o->student) && status == XC_OK) {
         json_t *files;
 
-        status = xc_manifest_files(&files, o->student_from, NULL, err);
+        status = xc_manifest_files(&files, o->student_from, NULL, NULL, err);
         if (status == XC_OK) bad |= json_object_set_new(facts, "student_from", files) != 0;
     }
     if (!bad && o->quantize) bad |= json_object_set_new(facts, "quantize", json_string(o->quantize)) != 0;

@@ -85,7 +85,7 @@ static enum xc_status note_head(struct xc_model *m, const struct xc_eval *e, str
 
     if (!m->manifest) return XC_OK;
     XC_TRY(xc_json_parse(&doc, (const char *)m->manifest->data, m->manifest->size, "manifest", NULL, err));
-    status = strcmp(e->opts->train, "-") ? xc_manifest_files(&files, e->opts->train, NULL, err) : XC_OK; /* a stream cannot be had again */
+    status = strcmp(e->opts->train, "-") ? xc_manifest_files(&files, e->opts->train, NULL, NULL, err) : XC_OK; /* a stream cannot be had again */
     if (status != XC_OK) {
         xc_json_free(&doc);
         return status;

@@ -446,16 +446,16 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     size_t len;
     bool bad = !frozen;
 
-    XC_TRY_GOTO(xc_manifest_files(&sources, t->from, NULL, err), out);
-    XC_TRY_GOTO(xc_manifest_files(&data, o->data, NULL, err), out);
+    XC_TRY_GOTO(xc_manifest_files(&sources, t->from, NULL, NULL, err), out);
+    XC_TRY_GOTO(xc_manifest_files(&data, o->data, NULL, NULL, err), out);
     for (size_t i = 0; i < o->n_more_data; i++) {
         json_t *more;
 
-        XC_TRY_GOTO(xc_manifest_files(&more, o->more_data[i], NULL, err), out);
+        XC_TRY_GOTO(xc_manifest_files(&more, o->more_data[i], NULL, NULL, err), out);
         bad |= json_array_extend(data, more) != 0;
         json_decref(more);
     }
-    if (o->dev) XC_TRY_GOTO(xc_manifest_files(&dev, o->dev, NULL, err), out);
+    if (o->dev) XC_TRY_GOTO(xc_manifest_files(&dev, o->dev, NULL, NULL, err), out);
     for (size_t i = 0; i < o->n_freeze; i++) bad |= json_array_append_new(frozen, json_string(o->freeze[i])) != 0;
     root = json_pack("{s:s, s:O, s:O, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "task", o->task, "sources", sources, "data", data, "pooling", xc_head_poolings[o->pooling], "epochs", (json_int_t)o->epochs,
                      "batch_tokens", (json_int_t)o->batch_tokens, "batch_rows", (json_int_t)o->batch_rows, "accumulate", (json_int_t)o->accumulate, "max_steps",

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-extern const struct xc_op xc_op_state_append;
+extern const struct xc_op xc_op_gather, xc_op_state_append;
 
 /* ---- scratch ---- */
 #define SCRATCH_MIN ((size_t)64 << 10)
@@ -262,15 +262,39 @@ enum xc_status xc_run_resize(struct xc_run *run, const struct xc_graph *g, int32
     return XC_OK;
 }
 
+/* Of a table that is gathered from, the rows that ids ask for: the others are never touched, so they take no memory. */
+static enum xc_status lazy_load_rows(struct xc_tensor *t, const struct xc_view *ids, struct xc_err *err)
+{
+    const struct xc_encoding f32 = { .format = XC_FMT_F32 };
+    const int64_t n = xc_tensor_rows(t), C = xc_tensor_cols(t);
+    const int32_t *id = ids->data;
+    struct xc_buf *buf = NULL;
+    size_t bytes;
+    enum xc_status status = XC_OK;
+
+    XC_TRY(xc_encoding_part_bytes(&f32, n, C, XC_PART_DATA, &bytes, err));
+    XC_TRY(xc_buf_new(&buf, bytes, err));
+    for (int64_t r = 0; r < ids->rows && status == XC_OK; r++)
+        if (id[r] >= 0 && id[r] < n) status = t->source->read_f32(t->source, t, id[r] * C, C, (float *)(void *)buf->data + id[r] * C, err); /* others: the op names them */
+    if (status != XC_OK) {
+        xc_buf_unref(&buf);
+        return status;
+    }
+    t->part[XC_PART_DATA] = buf;
+    t->enc = f32;
+    return XC_OK;
+}
+
 /* Brings the weights of a node in (release: lets them go); *loaded has a bit for each input. */
-static enum xc_status lazy_load(const struct xc_graph *g, const struct xc_node *node, uint32_t *loaded, struct xc_err *err)
+static enum xc_status lazy_load(const struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, uint32_t *loaded, struct xc_err *err)
 {
     *loaded = 0;
     for (int32_t i = 0; i < node->n_in; i++) {
         struct xc_tensor *t = node->in[i].kind == XC_REF_TENSOR ? g->model->tensors[node->in[i].id] : NULL;
 
         if (!t || t->part[XC_PART_DATA]) continue;
-        XC_TRY(xc_tensor_load(t, err));
+        if (node->op == &xc_op_gather && i == 1 && t->source) XC_TRY(lazy_load_rows(t, &run->views[node->in[0].id], err));
+        else XC_TRY(xc_tensor_load(t, err));
         *loaded |= 1u << i;
     }
     return XC_OK;
@@ -341,7 +365,7 @@ static enum xc_status run_node(struct xc_run *run, const struct xc_graph *g, con
 enum xc_status xc_run_node(struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, struct xc_err *err)
 {
     uint32_t loaded = 0;
-    enum xc_status status = run->lazy ? lazy_load(g, node, &loaded, err) : XC_OK;
+    enum xc_status status = run->lazy ? lazy_load(run, g, node, &loaded, err) : XC_OK;
 
     if (status == XC_OK) status = run_node(run, g, node, err);
     if (run->lazy) lazy_release(g, node, loaded);

@@ -300,6 +300,10 @@ struct xc_kernels {
     /* Training: dx = dy * act'(x), or dx += it; and one optimizer step. */
     void (*act_grad_f32)(float *dx, const float *dy, const float *x, int64_t n, enum xc_act act, bool accumulate);
     void (*adamw_f32)(float *p, float *m, float *v, const float *g, int64_t n, const struct xc_adamw *a);
+    /* Compression: the largest |x s| of a row and its first column (NaN is passed over; 0 and 0 when nothing is above zero); and for sixteen steps at once
+     *   q = rint(min(max(x * inverse[k], lo), hi)),  xq[k] = sum w q x,  qq[k] = sum w q q,  each one chain of fused multiply-adds over i; weight NULL: w is 1. */
+    void (*row_peak)(float *peak, int32_t *at, const float *x, const float *s, int64_t C);
+    void (*step_sums)(float *xq, float *qq, const float *x, const float *weight, int64_t n, const float *inverse, float lo, float hi);
     void (*add_f32)(float *y, const float *a, const float *b, int64_t n);
     void (*mul_f32)(float *y, const float *a, const float *b, int64_t n);
     /* y (R,C) += or = table[ids[r]]; ids are checked by the caller. */

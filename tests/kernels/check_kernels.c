@@ -871,6 +871,40 @@ static void check_elementwise(const struct xc_kernels *k)
     }
 }
 
+static void check_encode(const struct xc_kernels *k)
+{
+    for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++)
+        for (int variant = 0; variant < 2 * N_FILLS; variant++) {
+            const int64_t C = widths[ic];
+            float *x = floats(C, (enum fill)(variant / 2)), *s = floats(C, variant % 2 ? RANDOM : ALL_MAX), inverse[16];
+            struct out sums[2];
+            float peak[2];
+            int32_t at[2] = {-1, -1};
+            char name[100];
+
+            if (variant % 2) x[rnd() % (uint32_t)C] = variant % 4 == 1 ? NAN : INFINITY;
+            if (C > 2 && rnd() % 2) x[C - 1] = -(x[C / 2] = 400.0f), s[C - 1] = s[C / 2] = 3.0f; /* twice: the first counts */
+            for (int l = 0; l < 2; l++) (l ? k : ref)->row_peak(&peak[l], &at[l], x, s, C);
+            snprintf(name, sizeof name, "row_peak C %d variant %d", (int)C, variant);
+            check(memcmp(&peak[0], &peak[1], sizeof peak[0]) == 0 && at[0] == at[1] && at[0] >= 0 && at[0] < C, k->isa, name);
+
+            const float *w = variant % 2 ? floats(C, RANDOM) : NULL, lo = (float)-(int)(rnd() % 17), hi = (float)(rnd() % 16);
+
+            x = floats(C, (enum fill)(variant / 2));
+            for (int i = 0; i < 16; i++) inverse[i] = rndf(10.0f);
+            for (int l = 0; l < 2; l++) {
+                float *y;
+
+                sums[l] = output(32 * sizeof *y);
+                y = data(sums[l]);
+                (l ? k : ref)->step_sums(y, y + 16, x, w, C, inverse, lo, hi);
+            }
+            snprintf(name, sizeof name, "step_sums n %d variant %d", (int)C, variant);
+            check(same(sums[0], sums[1]), k->isa, name);
+            free_blocks();
+        }
+}
+
 static void check_level(const struct xc_kernels *k)
 {
     seed = 7;
@@ -885,6 +919,7 @@ static void check_level(const struct xc_kernels *k)
     check_norm(k);
     check_quantize(k);
     check_elementwise(k);
+    check_encode(k);
 }
 
 /* ---- scalar against the oracle ---- */
@@ -1122,6 +1157,35 @@ static void check_oracle_rows(void)
     }
 }
 
+static void check_oracle_encode(void)
+{
+    for (size_t ic = 0; ic < XC_ARRAY_LEN(widths); ic++) {
+        const int64_t n = widths[ic];
+        const float *x = floats(n, RANDOM), *w = ic % 2 ? floats(n, ALL_MAX) : NULL, *s = floats(n, RANDOM);
+        float inverse[16], sums[32], peak;
+        int32_t at;
+        double top = 0;
+
+        for (int k = 0; k < 16; k++) inverse[k] = rndf(6.0f);
+        ref->step_sums(sums, sums + 16, x, w, n, inverse, -8.0f, 7.0f);
+        for (int k = 0; k < 16; k++) {
+            double xq = 0, qq = 0;
+
+            for (int64_t i = 0; i < n; i++) {
+                const double q = fmax(-8, fmin(7, rint((double)(x[i] * inverse[k])))), wq = (w ? (double)w[i] : 1.0) * q;
+
+                xq += wq * (double)x[i], qq += wq * q;
+            }
+            bounded(fabs((double)sums[k] - xq) / fmax(1, fabs(xq)), 1e-5, "step_sums, of w q x");
+            bounded(fabs((double)sums[16 + k] - qq) / fmax(1, qq), 1e-5, "step_sums, of w q q");
+        }
+        ref->row_peak(&peak, &at, x, s, n);
+        for (int64_t i = 0; i < n; i++) top = fmax(top, fabs((double)(x[i] * s[i])));
+        check((double)peak == top && (double)fabsf(x[at] * s[at]) == top, "scalar against oracle", "row_peak");
+        free_blocks();
+    }
+}
+
 static void check_parse(void)
 {
     struct xc_err err;
@@ -1147,6 +1211,7 @@ int main(int argc, char **argv)
         check_oracle_gemm_s4();
         check_oracle_attention();
         check_oracle_rows();
+        check_oracle_encode();
     }
     for (const char *const *level = xc_kernels_levels(); *level; level++) {
         const struct xc_kernels *k = xc_kernels_for(*level);

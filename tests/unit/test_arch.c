@@ -490,13 +490,13 @@ static void test_digests(void **state)
 
     (void)state;
     snprintf(path, sizeof path, "%s/bert_st_sqrt_dense", vectors);
-    ok(xc_source_digests(path, note, &s, &err), &err);
+    ok(xc_source_digests(path, note, &s, NULL, &err), &err);
     assert_int_equal(s.n, XC_ARRAY_LEN(want));
     for (size_t i = 0; i < XC_ARRAY_LEN(want); i++) assert_string_equal(s.names[i], want[i]);
     snprintf(path, sizeof path, "%s/bert_st_sqrt_dense/model.safetensors", vectors);
-    ok(xc_source_digests(path, note, &again, &err), &err);
+    ok(xc_source_digests(path, note, &again, NULL, &err), &err);
     assert_int_equal(again.bytes, s.bytes);
-    assert_int_equal(xc_source_digests("/nonexistent", note, &s, &err), XC_E_IO);
+    assert_int_equal(xc_source_digests("/nonexistent", note, &s, NULL, &err), XC_E_IO);
 }
 
 /* test_arch DIR HEAD FILE.bin: one comparison, for compare_arch.py; prints the largest absolute difference. */

@@ -26,6 +26,8 @@ void xc_kernels_init__scalar(struct xc_kernels *k)
         .act_f32 = xc_act_f32__scalar,
         .act_grad_f32 = xc_act_grad_f32__scalar,
         .adamw_f32 = xc_adamw_f32__scalar,
+        .row_peak = xc_row_peak__scalar,
+        .step_sums = xc_step_sums__scalar,
         .add_f32 = xc_add_f32__scalar,
         .mul_f32 = xc_mul_f32__scalar,
         .gather_rows = xc_gather_rows__scalar,

@@ -26,6 +26,8 @@ void xc_pack_values_s8__scalar(int8_t *v, float *v_scale, const float *x, int64_
 void xc_act_f32__scalar(float *y, const float *x, int64_t n, enum xc_act act);
 void xc_act_grad_f32__scalar(float *dx, const float *dy, const float *x, int64_t n, enum xc_act act, bool accumulate);
 void xc_adamw_f32__scalar(float *p, float *m, float *v, const float *g, int64_t n, const struct xc_adamw *a);
+void xc_row_peak__scalar(float *peak, int32_t *at, const float *x, const float *s, int64_t C);
+void xc_step_sums__scalar(float *xq, float *qq, const float *x, const float *weight, int64_t n, const float *inverse, float lo, float hi);
 void xc_add_f32__scalar(float *y, const float *a, const float *b, int64_t n);
 void xc_mul_f32__scalar(float *y, const float *a, const float *b, int64_t n);
 void xc_gather_rows__scalar(float *y, int64_t ldy, const struct xc_table *t, const int32_t *ids, int64_t R, bool accumulate);
