@@ -14,3 +14,4 @@ ninja -C "$dir" -v >"$dir/ninja.log" 2>&1 || {
     grep -E ': (error|warning):|undefined reference' "$dir/ninja.log" >&2 || tail -n 30 "$dir/ninja.log" >&2
     exit 1
 }
+grep -E ': warning:' "$dir/ninja.log" >&2 || true

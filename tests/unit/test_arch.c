@@ -17,17 +17,11 @@
 
 #include "formats/hf.h"
 #include "runtime/graph/run.h"
+#include "tests/unit/scratch.h"
 
 #define TOLERANCE 1e-5
 
 static char vectors[PATH_MAX + 32], scratch_dir[1024];
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 /* ---- CASE/HEAD.bin ---- */
 struct sample {

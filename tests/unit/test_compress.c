@@ -16,65 +16,16 @@
 #include "runtime/container/container.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/session/golden.h"
+#include "tests/unit/scratch.h"
 #include "xcompress/compress.h"
 
 static char root[1024], dir[1024];
 static const char *const checkpoints[] = { "tests/data/tiny-bert", "tests/vectors/arch/bert", "tests/vectors/arch/bert_classify", "tests/vectors/arch/bert_mlm", "tests/vectors/arch/bert_f16_k312",
                                            "tests/vectors/arch/distilbert_tag", "tests/vectors/arch/roberta" };
 
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
+static const char *in_root(const char *name) { return path_in(root, name); }
 
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
-
-static const char *in_root(const char *name)
-{
-    static char path[4][2100];
-    static unsigned next;
-    char *const p = path[next++ % 4];
-
-    snprintf(p, sizeof path[0], "%s/%s", root, name);
-    return p;
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][2100];
-    static unsigned next;
-    char *const p = path[next++ % 4];
-
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
-
-static uint8_t *read_file(const char *path, size_t *n)
-{
-    FILE *const f = fopen(path, "rb");
-    uint8_t *p;
-    long size;
-
-    if (!f) fail_msg("cannot open %s", path);
-    fseek(f, 0, SEEK_END);
-    size = ftell(f);
-    rewind(f);
-    p = malloc((size_t)size + 1);
-    assert_non_null(p);
-    *n = fread(p, 1, (size_t)size, f);
-    assert_int_equal(*n, size);
-    fclose(f);
-    return p;
-}
-
-static void write_file(const char *path, const void *p, size_t n)
-{
-    FILE *const f = fopen(path, "wb");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    fclose(f);
-}
+static const char *in_dir(const char *name) { return path_in(dir, name); }
 
 static void make(const char *from, const char *to, int threads, struct xc_compress_opts how)
 {

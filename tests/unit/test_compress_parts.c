@@ -19,13 +19,7 @@
 #include "compress/recipe.h"
 #include "formats/json.h"
 #include "runtime/base/rng.h"
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
+#include "tests/unit/scratch.h"
 
 /* ---- int8 rows ---- */
 static const int quads[2][4] = { { 0, 1, 4, 5 }, { 2, 3, 6, 7 } };
@@ -249,7 +243,7 @@ static void test_pass_options(void **state)
 }
 
 /* ---- calibration ---- */
-static void write_file(char path[64], const char *end, const char *text)
+static void text_file(char path[64], const char *end, const char *text)
 {
     FILE *f;
 
@@ -267,7 +261,7 @@ static void test_texts(void **state)
     char path[64];
 
     (void)state;
-    write_file(path, ".txt", "one\n\ntwo\tand a tab\nthree\nfour\n");
+    text_file(path, ".txt", "one\n\ntwo\tand a tab\nthree\nfour\n");
     ok(xc_texts_read(&t, path, 100, &err), &err);
     assert_int_equal(t.n, 4);
     assert_string_equal(t.text[1], "two\tand a tab");
@@ -279,19 +273,19 @@ static void test_texts(void **state)
     xc_texts_release(&t);
     assert_int_equal(xc_texts_read(&t, path, 0, &err), XC_E_ARG);
     unlink(path);
-    write_file(path, ".tsv", "score\ttext_a\ttext_b\tnote\n1\ta\tb\tx\n2\tc\t\ty\n3\n");
+    text_file(path, ".tsv", "score\ttext_a\ttext_b\tnote\n1\ta\tb\tx\n2\tc\t\ty\n3\n");
     ok(xc_texts_read(&t, path, 100, &err), &err);
     assert_int_equal(t.n, 3);
     assert_string_equal(t.text[2], "c");
     xc_texts_release(&t);
     unlink(path);
-    write_file(path, ".tsv", "label\tword\n1\thello\n");
+    text_file(path, ".tsv", "label\tword\n1\thello\n");
     ok(xc_texts_read(&t, path, 100, &err), &err);
     assert_int_equal(t.n, 1);
     assert_string_equal(t.text[0], "hello");
     xc_texts_release(&t);
     unlink(path);
-    write_file(path, ".txt", "\n\n");
+    text_file(path, ".txt", "\n\n");
     assert_int_equal(xc_texts_read(&t, path, 100, &err), XC_E_FORMAT);
     assert_int_equal(t.n, 0);
     unlink(path);

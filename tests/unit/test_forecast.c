@@ -15,15 +15,9 @@
 
 #include "compress/forecast.h"
 #include "formats/formats.h"
+#include "tests/unit/scratch.h"
 
 static char model[1100], texts[] = "/tmp/xc-forecast-XXXXXX";
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 /* tiny-bert: 2 layers, hidden 32, feed-forward 64; word table 1,054 x 32. */
 enum { LAYER = 4 * 32 * 32 + 2 * 32 * 64, MACS = 2 * LAYER, INPUTS = 2 * (5 * 32 + 64), OUTPUTS = 2 * (4 * 32 + 64 + 32) };

@@ -16,40 +16,12 @@
 #include <unistd.h>
 
 #include "formats/hf.h"
+#include "tests/unit/scratch.h"
 
 static char vectors[1024], dir[1024];
 
 /* ---- files ---- */
-static char *file_read(const char *path, size_t *n)
-{
-    FILE *const f = fopen(path, "rb");
-    char *bytes;
-    long size;
-
-    if (!f) fail_msg("cannot open %s", path);
-    fseek(f, 0, SEEK_END);
-    size = ftell(f);
-    rewind(f);
-    bytes = malloc((size_t)size + 1);
-    assert_non_null(bytes);
-    assert_int_equal(fread(bytes, 1, (size_t)size, f), size);
-    bytes[size] = '\0';
-    *n = (size_t)size;
-    fclose(f);
-    return bytes;
-}
-
-static void file_write(const char *name, const void *bytes, size_t n)
-{
-    char path[4096];
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, n, f), n);
-    fclose(f);
-}
+static void file_write(const char *name, const void *bytes, size_t n) { write_file(path_in(dir, name), bytes, n); }
 
 static void text_write(const char *name, const char *text) { file_write(name, text, strlen(text)); }
 
@@ -241,7 +213,7 @@ static void test_truncation(void **state)
     (void)state;
     copy_of("bert_tag");
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    bytes = file_read(path, &n);
+    bytes = (char *)read_file(path, &n);
     for (int i = 7; i >= 0; i--) header = header << 8 | (unsigned char)bytes[i];
     assert_int_equal(truncate(path, (off_t)n - 1), 0);
     refused("cut off");
@@ -299,7 +271,7 @@ static void test_not_finite(void **state)
     (void)state;
     copy_of("bert_tag");
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    bytes = file_read(path, &n);
+    bytes = (char *)read_file(path, &n);
     for (size_t i = 0; i < XC_ARRAY_LEN(bad); i++) {
         char *const copy = malloc(n);
 
@@ -315,7 +287,7 @@ static void test_not_finite(void **state)
     free(bytes);
     copy_of("bert_bf16");
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    bytes = file_read(path, &n);
+    bytes = (char *)read_file(path, &n);
     memcpy(bytes + n - 2, "\x80\x7f", 2);
     file_write("model.safetensors", bytes, n);
     refused("infinity");
@@ -330,7 +302,7 @@ static void test_dtypes(void **state)
     (void)state;
     copy_of("bert_tag");
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    bytes = file_read(path, &n);
+    bytes = (char *)read_file(path, &n);
     at = strstr(bytes + 8, "\"classifier.bias\":{\"dtype\":\"F32\"");
     assert_non_null(at);
     memcpy(strstr(at, "F32"), "I32", 3);
@@ -348,7 +320,7 @@ static void test_index(void **state)
     (void)state;
     copy_of("bert_gelu_new_sharded");
     snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
-    index = file_read(path, &n);
+    index = (char *)read_file(path, &n);
     text_write("model.safetensors.index.json", "{\"weight_map\":{\"a\":\"../model.safetensors\"}}");
     refused("leave the directory");
     text_write("model.safetensors.index.json", "{\"weight_map\":{\"a\":\"/etc/passwd\"}}");
@@ -409,7 +381,7 @@ static void config_with(const char *name, const char *key, const char *value)
     size_t n;
 
     snprintf(path, sizeof path, "%s/%s/config.json", vectors, name);
-    text = file_read(path, &n);
+    text = (char *)read_file(path, &n);
     root = json_loads(text, 0, &error);
     free(text);
     assert_non_null(root);
@@ -508,7 +480,7 @@ static void test_config_text(void **state)
     (void)state;
     copy_of("bert_tag");
     snprintf(path, sizeof path, "%s/config.json", dir);
-    text = file_read(path, &n);
+    text = (char *)read_file(path, &n);
     cuts_refused("config.json", n - 3, 1, NULL);
     free(text);
     text_write("config.json", "[]");

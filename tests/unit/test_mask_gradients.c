@@ -14,6 +14,7 @@
 #include "compress/mask_gradients.h"
 #include "compress/train/loss.h"
 #include "formats/formats.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tiny_model.h"
 #include "tests/vectors/mask_gradients_vectors.h"
 #include "xcompress/compress.h"
@@ -281,15 +282,7 @@ static void test_exchange(void **state)
 }
 
 /* ---- the pass ---- */
-static const char *in_dir(const char *name)
-{
-    static char path[4][1100];
-    static unsigned next;
-    char *const p = path[next++ % 4];
-
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
+static const char *in_dir(const char *name) { return path_in(dir, name); }
 
 static enum xc_status shrink(const char *model, const char *saliency, const char *objective, const char *flops, const char *calibrate, int threads, const char *to)
 {
@@ -331,21 +324,6 @@ static double macs_of(const char *path)
     xc_sites_release(&s);
     xc_model_free(&m);
     return macs;
-}
-
-static void same_files(const char *a, const char *b)
-{
-    FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
-    int c, d;
-
-    assert_true(f && g);
-    do {
-        c = fgetc(f);
-        d = fgetc(g);
-        assert_int_equal(c, d);
-    } while (c != EOF);
-    fclose(f);
-    fclose(g);
 }
 
 static void write_rows(const char *path, const char *header, const char *prefix, const char *between)

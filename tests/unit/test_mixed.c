@@ -19,16 +19,10 @@
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
 #include "runtime/session/golden.h"
+#include "tests/unit/scratch.h"
 #include "xcompress/compress.h"
 
 static char root[1024], dir[1024];
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 /* ---- the knapsack ---- */
 enum { ITEMS = 6, CHOICES = 4 };
@@ -127,25 +121,9 @@ static void test_knapsack(void **state)
 }
 
 /* ---- whole runs ---- */
-static const char *in_root(const char *name)
-{
-    static char path[4][2100];
-    static unsigned at;
-    char *const p = path[at++ % 4];
+static const char *in_root(const char *name) { return path_in(root, name); }
 
-    snprintf(p, sizeof path[0], "%s/%s", root, name);
-    return p;
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[4][2100];
-    static unsigned at;
-    char *const p = path[at++ % 4];
-
-    snprintf(p, sizeof path[0], "%s/%s", dir, name);
-    return p;
-}
+static const char *in_dir(const char *name) { return path_in(dir, name); }
 
 static int64_t size_of(const char *path)
 {

@@ -19,28 +19,16 @@
 #include "compress/tasks/task.h"
 #include "formats/tokenizer.h"
 #include "runtime/text/tokenizer.h"
+#include "tests/unit/scratch.h"
 #include "xcompress/compress.h"
 
 static char root[1024], dir[1024];
 
-static const char *path_in(const char *folder, const char *name)
-{
-    static char path[8][2100];
-    static unsigned next;
-    char *const p = path[next++ % 8];
-
-    snprintf(p, sizeof path[0], "%s/%s", folder, name);
-    return p;
-}
-
 static const char *put(const char *name, const char *text)
 {
     const char *const path = path_in(dir, name);
-    FILE *const f = fopen(path, "wb");
 
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    fclose(f);
+    write_file(path, text, strlen(text));
     return path;
 }
 

@@ -19,6 +19,7 @@
 #include "formats/json.h"
 #include "formats/markup.h"
 #include "runtime/container/container.h"
+#include "tests/unit/scratch.h"
 #include "xcompress/compress.h"
 
 #define EVIL "<script>alert(1)</script>\"'&$\xe2\x80\xae"
@@ -30,13 +31,6 @@ static const char evil_manifest[] = "{\"recipe\": [1, {\"pass\": 2, \"options\":
                                     "\"bytes\": \"x\", \"cost\": 1e300}, {\"cost\": 1}, 10]}, 11, {\"choices\": [{}]}]}";
 
 static char dir[64], int8_xc[96], evil_xc[96];
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 static const char *tiny(void)
 {

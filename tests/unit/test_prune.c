@@ -18,17 +18,11 @@
 #include "runtime/container/container.h"
 #include "runtime/graph/graph.h"
 #include "runtime/kernels/kernels.h"
+#include "tests/unit/scratch.h"
 #include "tests/vectors/prune_vectors.h"
 #include "xcompress/compress.h"
 
 static char root[1024], dir[1024];
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 /* ---- matrices ---- */
 static float w0[PV_R * PV_C], hessian[PV_C * PV_C], norm[PV_C];
@@ -193,13 +187,7 @@ static void test_ties(void **state)
 }
 
 /* ---- the pass ---- */
-static const char *in_root(const char *name)
-{
-    static char path[2100];
-
-    snprintf(path, sizeof path, "%s/%s", root, name);
-    return path;
-}
+static const char *in_root(const char *name) { return path_in(root, name); }
 
 static enum xc_status compress(const char *settings, const char *quantize, const char *calibrate, int threads, const char *out, bool plan, struct xc_compress_result *result, struct xc_err *err)
 {
@@ -244,22 +232,6 @@ static const char *texts(void)
     for (int i = 0; i < 60; i++) fprintf(f, "a man is playing %d guitars and the dog runs in a park %d\n", i, i * 7);
     fclose(f);
     return path;
-}
-
-static void same_files(const char *a, const char *b)
-{
-    FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
-    int c, d;
-
-    assert_non_null(f);
-    assert_non_null(g);
-    do {
-        c = fgetc(f);
-        d = fgetc(g);
-        assert_int_equal(c, d);
-    } while (c != EOF);
-    fclose(f);
-    fclose(g);
 }
 
 /* Share of zeros over the linears' weights; the others are untouched. */

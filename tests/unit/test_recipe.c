@@ -15,15 +15,9 @@
 #include "compress/recipe.h"
 #include "runtime/graph/op.h"
 #include "runtime/container/container.h"
+#include "tests/unit/scratch.h"
 
 static char tiny[1024];
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 static const char full[] = "# everything\n"
                            "seed: 7\n"

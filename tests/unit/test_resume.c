@@ -17,52 +17,11 @@
 #include <unistd.h>
 
 #include "runtime/base/base.h"
+#include "tests/unit/scratch.h"
 #include "xcompress/compress.h"
 
 static char tiny[1024], dir[1024], out[1100], side[1200], want[1100], texts[1100];
 static const char *recipe = "passes: [quantize]\n"; /* of the work that is interrupted */
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
-
-static uint8_t *read_file(const char *path, size_t *n)
-{
-    FILE *const f = fopen(path, "rb");
-    uint8_t *p;
-
-    if (!f) fail_msg("cannot open %s", path);
-    fseek(f, 0, SEEK_END);
-    *n = (size_t)ftell(f);
-    rewind(f);
-    p = malloc(*n + 1);
-    assert_non_null(p);
-    assert_int_equal(fread(p, 1, *n, f), *n);
-    fclose(f);
-    return p;
-}
-
-static void write_file(const char *path, const uint8_t *p, size_t n)
-{
-    FILE *const f = fopen(path, "wb");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    fclose(f);
-}
-
-static void same(const char *a, const char *b)
-{
-    size_t na, nb;
-    uint8_t *pa = read_file(a, &na), *pb = read_file(b, &nb);
-
-    assert_true(na == nb && !memcmp(pa, pb, na));
-    free(pa);
-    free(pb);
-}
 
 static bool exists(const char *path)
 {
@@ -140,7 +99,7 @@ static void finish(bool no_resume, int64_t least, int64_t most)
 
     ok(compress(NULL, no_resume, false, &resumed, &err), &err);
     if (resumed < least || resumed > most) fail_msg("%lld tensors were re-used, %lld to %lld expected", (long long)resumed, (long long)least, (long long)most);
-    same(out, want);
+    same_files(out, want);
     assert_false(exists(side));
     unlink(out);
 }
@@ -221,7 +180,7 @@ static void test_any_instant(void **state)
             size_t n;
             uint8_t *p = read_file(out, &n);
 
-            if (n != sizeof old || memcmp(p, old, n)) same(out, want);
+            if (n != sizeof old || memcmp(p, old, n)) same_files(out, want);
             free(p);
         }
     }
@@ -278,7 +237,7 @@ static void test_as_output(void **state)
     ok(compress(&stop, false, false, NULL, &err), &err);
     assert_int_equal(stat(out, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0640);
-    same(out, want);
+    same_files(out, want);
     unlink(out);
     snprintf(real, sizeof real, "%s/real.xc", dir);
     assert_int_equal(symlink("real.xc", out), 0);
@@ -286,7 +245,7 @@ static void test_as_output(void **state)
     ok(compress(&stop, false, false, NULL, &err), &err);
     assert_int_equal(lstat(out, &st), 0);
     assert_true(S_ISLNK(st.st_mode));
-    same(real, want);
+    same_files(real, want);
     assert_false(exists(side));
     unlink(real);
     unlink(out);

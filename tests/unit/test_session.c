@@ -15,6 +15,7 @@
 #include "formats/formats.h"
 #include "runtime/base/base.h"
 #include "runtime/base/rng.h"
+#include "tests/unit/scratch.h"
 #include "xcompress/compress.h"
 
 #define N_SEQ 11
@@ -22,13 +23,6 @@
 
 static const int lengths[N_SEQ] = { 1, 17, 2, 5, 26, 3, 1, 16, 9, 24, 13 };
 static const char *const checkpoints[] = { "bert", "bert_classify", "bert_tag", "bert_mlm", "bert_f16_k312", "bert_st_max", "distilbert", "roberta", "longformer_classify" };
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 static struct xc_model *load(const char *name, bool int8)
 {

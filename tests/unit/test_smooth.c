@@ -18,15 +18,9 @@
 #include "formats/formats.h"
 #include "runtime/base/rng.h"
 #include "runtime/session/session.h"
+#include "tests/unit/scratch.h"
 
 static const char *root;
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 /* ---- factors ---- */
 enum { R = 60, C = 52, N0 = 40, N1 = 24 };

@@ -21,6 +21,7 @@
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
 #include "runtime/session/session.h"
+#include "tests/unit/scratch.h"
 #include "tests/unit/tiny_model.h"
 #include "tests/vectors/least_squares_vectors.h"
 #include "xcompress/compress.h"
@@ -28,23 +29,6 @@
 static char root[1024], dir[1024];
 static const char *const families[] = { "tests/data/tiny-bert", "tests/vectors/arch/bert", "tests/vectors/arch/bert_classify", "tests/vectors/arch/bert_mlm", "tests/vectors/arch/distilbert",
                                         "tests/vectors/arch/distilbert_classify", "tests/vectors/arch/roberta", "tests/vectors/arch/roberta_tag" };
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
-
-static const char *path_of(const char *base, const char *name)
-{
-    static char path[4][2100];
-    static unsigned next;
-    char *const p = path[next++ % 4];
-
-    snprintf(p, sizeof path[0], "%s/%s", base, name);
-    return p;
-}
 
 /* ---- least squares ---- */
 static void sums(float *gram, float *cross, const float *x, const float *y, int n)
@@ -142,7 +126,7 @@ static enum xc_status compress_with(struct xc_model **out, const struct xc_model
 
     ok(xc_pool_new(&pool, threads, err), err);
     opts.recipe = r;
-    opts.calibrate = with_texts ? path_of(dir, "texts.txt") : NULL;
+    opts.calibrate = with_texts ? path_in(dir, "texts.txt") : NULL;
     opts.pool = pool;
     opts.no_golden = true;
     if (planned) {
@@ -264,7 +248,7 @@ static void test_worthless_units(void **state)
             xc_sites_release(&before);
             xc_sites_release(&after);
             if (distance(m, made) > 2e-5) fail_msg("%s, %s: answers differ by %g", families[i], how[k], distance(m, made));
-            ok(xc_save(made, path_of(dir, "worthless.xc"), false, NULL, NULL, &written, &err), &err);
+            ok(xc_save(made, path_in(dir, "worthless.xc"), false, NULL, NULL, &written, &err), &err);
             assert_int_equal(planned, written);
             xc_model_free(&m);
             xc_model_free(&made);
@@ -287,8 +271,8 @@ static void test_budget(void **state)
         /* random weights and sixty tokens: little is redundant, but never much worse; where every token counts, better */
         if (!(distance(m, fit) < (i < 2 ? 1.0 : 1.5) * distance(m, plain))) fail_msg("%s: fitted %g, by magnitude %g", families[i], distance(m, fit), distance(m, plain));
         assert_true(distance(m, int8) < 0.9);
-        ok(xc_save(int8, path_of(dir, "budget.xc"), true, NULL, NULL, NULL, &err), &err);
-        ok(xc_model_open(&back, path_of(dir, "budget.xc"), &err), &err);
+        ok(xc_save(int8, path_in(dir, "budget.xc"), true, NULL, NULL, NULL, &err), &err);
+        ok(xc_model_open(&back, path_in(dir, "budget.xc"), &err), &err);
         assert_true(distance(int8, back) == 0);
         xc_model_free(&back);
         xc_model_free(&m);
@@ -311,8 +295,8 @@ static void same_bytes(const char *how, const char *name)
         FILE *f;
 
         ok(compress_with(&made, m, how, true, threads, NULL, &err), &err);
-        ok(xc_save(made, path_of(dir, "same.xc"), false, NULL, NULL, &n, &err), &err);
-        f = fopen(path_of(dir, "same.xc"), "rb");
+        ok(xc_save(made, path_in(dir, "same.xc"), false, NULL, NULL, &n, &err), &err);
+        f = fopen(path_in(dir, "same.xc"), "rb");
         bytes = malloc((size_t)n);
         assert_true(f && bytes && fread(bytes, 1, (size_t)n, f) == n);
         fclose(f);
@@ -435,7 +419,7 @@ static void test_low_rank(void **state)
             snprintf(how, sizeof how, "low_rank rank=5 @%s", names[i]);
             ok(compress_with(&made, m, how, with_texts, 1, &planned, &err), &err);
             if (distance(m, made) > 1e-4) fail_msg("%s: answers differ by %g", names[i], distance(m, made));
-            ok(xc_save(made, path_of(dir, "low.xc"), false, NULL, NULL, &written, &err), &err);
+            ok(xc_save(made, path_in(dir, "low.xc"), false, NULL, NULL, &written, &err), &err);
             assert_int_equal(planned, written);
             snprintf(how, sizeof how, "low_rank rank=3 @%s", names[i]);
             ok(compress_with(&rough, m, how, with_texts, 1, NULL, &err), &err);
@@ -470,7 +454,7 @@ static void test_vocabulary(void **state)
         assert_true(now.vocab_size < was.vocab_size);
         if (mlm) assert_int_equal(now.output_cols, now.vocab_size);
         else assert_true(distance(m, made) == 0);
-        ok(xc_save(made, path_of(dir, "words.xc"), false, NULL, NULL, &written, &err), &err);
+        ok(xc_save(made, path_in(dir, "words.xc"), false, NULL, NULL, &written, &err), &err);
         assert_int_equal(planned, written);
         ok(xc_session_new(&s, made, NULL, &err), &err);
         ok(xc_session_run_texts(s, &strange, &length, 1, &out, &err), &err);
@@ -498,7 +482,7 @@ static void test_subset_of_tokenizers(void **state)
         char path[64];
 
         snprintf(path, sizeof path, "tests/vectors/tokenizer/%s", names[i]);
-        ok(xc_tokenizer_compile(&section, path_of(root, path), NULL, &err), &err);
+        ok(xc_tokenizer_compile(&section, path_in(root, path), NULL, &err), &err);
         ok(xc_tokenizer_open(&tok, section, &err), &err);
         total = xc_tokenizer_vocab_size(tok);
         keep = calloc((size_t)total, 1);
@@ -604,7 +588,7 @@ static void test_no_memory(void **state)
         bool done = false;
 
         opts.recipe = r;
-        opts.calibrate = path_of(dir, "texts.txt");
+        opts.calibrate = path_in(dir, "texts.txt");
         for (int64_t n = 0; !done; n += n < 100 ? 7 : 61) {
             struct xc_compress_result result;
             struct xc_model *made = NULL;
@@ -637,7 +621,7 @@ int main(void)
     snprintf(root, sizeof root, "%s", source ? source : ".");
     snprintf(dir, sizeof dir, "%s/xc-structured-XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(dir)) return 1;
-    write_text(path_of(dir, "texts.txt"), texts, sizeof texts - 1);
+    write_text(path_in(dir, "texts.txt"), texts, sizeof texts - 1);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     snprintf(command, sizeof command, "rm -rf '%s'", dir);
     return system(command) ? 1 : failed;

@@ -13,6 +13,7 @@
 
 #include "compress/tasks/tag.h"
 #include "compress/tasks/task.h"
+#include "tests/unit/scratch.h"
 
 static char folder[] = "/tmp/xc_tasks_XXXXXX";
 
@@ -32,13 +33,6 @@ static const char *put_bytes(const char *name, const char *text, size_t n)
 }
 
 static const char *put(const char *name, const char *text) { return put_bytes(name, text, strlen(text)); }
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 /* A checkpoint of tests/vectors/arch (60 ids) with a vocabulary of letters. */
 static const char *checkpoint(const char *name)

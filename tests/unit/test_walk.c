@@ -17,17 +17,11 @@
 #include "compress/quantize_table.h"
 #include "formats/formats.h"
 #include "runtime/base/rng.h"
+#include "tests/unit/scratch.h"
 
 #define QUERY "encoder.layer.0.attention.self.query"
 
 static char from[1024], dir[1024], texts[1100];
-
-static void ok(enum xc_status status, const struct xc_err *err)
-{
-    char text[512];
-
-    if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
-}
 
 /* options: name, value, ..., NULL. The model with them; the file stays as `name`. */
 static struct xc_model *made(const char *name, const char *target, const char *const *options, int threads)
