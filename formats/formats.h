@@ -42,7 +42,8 @@ struct xc_arch {
     const char *class_name; /* of transformers, without the head: "Bert" */
     int64_t pad_id;         /* pad_token_id where config.json has none */
     enum xc_status (*build)(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err);
-    void (*file_shape)(struct xc_tensor *t); /* gives t, a copy to be written, the axes that it has in the family's files; NULL = its own */
+    const char *lm_suffix;  /* of the class with a language model's head, where it is not transformers' ("LM"); NULL = ForMaskedLM, ModelWithLMHead */
+    enum xc_status (*to_file)(struct xc_tensor *t, struct xc_err *err); /* gives t, a copy to be written, the axes of the family's files; NULL = its own */
 };
 
 #endif

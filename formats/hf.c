@@ -50,7 +50,7 @@ static enum xc_status find_arch(const struct xc_arch **arch, const char **type, 
 static enum xc_status choose_head(const char **head, const struct xc_hf_config *cfg, const struct xc_arch *arch, const char *wanted, struct xc_err *err)
 {
     static const struct { const char *suffix, *head; } classes[] = {
-        { "ForSequenceClassification", "classify" }, { "ForTokenClassification", "tag" }, { "ForMaskedLM", "mlm" }, { "ForPreTraining", "mlm" }, { "ModelWithLMHead", "lm" }, { "Model", "embed" },
+        { "ForSequenceClassification", "classify" }, { "ForTokenClassification", "tag" }, { "ForMaskedLM", "mlm" }, { "ForPreTraining", "mlm" }, { "ModelWithLMHead", "lm" }, { "LM", "mlm" }, { "Model", "embed" },
     };
     static const char *const heads[] = { "embed", "classify", "regress", "tag", "mlm", "lm", "encode" };
     const json_t *const list = json_object_get(cfg->json, "architectures");
@@ -70,6 +70,7 @@ static enum xc_status choose_head(const char **head, const struct xc_hf_config *
         if (!strcmp(cls, name)) *head = classes[i].head;
     }
     if (!*head) return xc_fail(err, XC_E_UNSUPPORTED, "the head of '%s' is not supported; its encoder alone can be loaded by choosing the head embed or encode", cls);
+    if (!strcmp(cls + strlen(arch->class_name), "LM") && json_is_true(json_object_get(cfg->json, "causal"))) *head = "lm"; /* reformer-pytorch has one class for both */
     if (strcmp(*head, "classify")) return XC_OK;
     XC_TRY(xc_json_str_or(&problem, cfg->json, "problem_type", NULL, err));
     if (problem ? !strcmp(problem, "regression") : xc_hf_n_labels(cfg) == 1) *head = "regress";

@@ -41,7 +41,7 @@ struct xc_hf_config {
  * a tensor that is there already is shared. dims are checked; 0 in a dim takes what is there and reports it. */
 enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t rank, int64_t *dim,
                             struct xc_err *err);
-/* A tensor of `file_rank` axes in other people's files that is one of `rank` here, the same numbers in the same order (axes of 1 dropped); both are read. */
+/* A tensor of `file_rank` axes in other people's files that is one of `rank` here: the same numbers in the same order (axes of 1 dropped). */
 enum xc_status xc_hf_tensor_as(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t file_rank, const int64_t *file_dim,
                                int32_t rank, const int64_t *dim, struct xc_err *err);
 bool xc_hf_has(const struct xc_hf_config *cfg, const char *prefix, const char *name);
@@ -69,6 +69,9 @@ enum xc_status xc_hf_embed_head(struct xc_graph *g, const struct xc_hf_config *c
 enum xc_status xc_hf_act(enum xc_act *out, const char *name, struct xc_err *err);
 /* torch's class name of a Dense module's activation; "...Identity" is XC_ACT_NONE. */
 enum xc_status xc_hf_dense_act(enum xc_act *out, const char *name, struct xc_err *err);
+
+/* A config.json of our own making, where every key means something: one that is none of `known` (n of them, and what every config.json may have) is refused. */
+enum xc_status xc_hf_known_keys(const json_t *obj, const char *const *known, size_t n, const char *what, struct xc_err *err);
 
 /* Labels that config.json declares: id2label, else num_labels, else 2 as transformers has it. */
 int64_t xc_hf_n_labels(const struct xc_hf_config *cfg);
@@ -98,8 +101,17 @@ struct xc_bert_shape {
     enum xc_act act;
     int32_t position_offset, skip_id;
     int32_t global_first;        /* longformer: tokens that are global; and the window to each side, by layer */
-    int32_t window[XC_BERT_LAYERS];
+    int32_t window[XC_BERT_LAYERS]; /* linformer: slots, by layer */
+    /* the key "attention" (bert_attention.c); 0 = dense, or the family's own */
+    int32_t kind, sharing;
+    bool parts[4], mixture;      /* synthesizer: dot, random, dense, factorised */
+    int32_t rank;
+    int64_t dense_hidden, factor;
 };
+/* "attention" of config.json; and such a layer's projections and attention, behind which the output's linear comes. */
+enum xc_status xc_bert_read_attention(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
+enum xc_status xc_bert_attention(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *shape, int layer, int32_t x, int32_t *y,
+                                 struct xc_err *err);
 /* The keys that BERT and RoBERTa share; what is fixed in a family is the caller's. Decoders and relative positions are refused by name. */
 enum xc_status xc_bert_read_shape(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
 /* RoBERTa's positions: they start behind the padding id and skip it. */

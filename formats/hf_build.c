@@ -80,8 +80,8 @@ enum xc_status xc_hf_tensor_as(struct xc_model *m, const struct xc_hf_config *cf
 
     *id = -1;
     if (!t) return xc_fail(err, XC_E_NOT_FOUND, "the checkpoint has no tensor '%s%s', which config.json asks for", prefix, name);
-    memcpy(want, t->rank == rank ? dim : file_dim, (size_t)(t->rank == rank ? rank : file_rank) * sizeof *want);
-    XC_TRY(check_axes(t, t->rank == rank ? rank : file_rank, want, err));
+    memcpy(want, file_dim, (size_t)file_rank * sizeof *want);
+    XC_TRY(check_axes(t, file_rank, want, err));
     return add_bound(m, cfg, id, t, rank, dim, err);
 }
 
@@ -240,6 +240,22 @@ enum xc_status xc_hf_dense_act(enum xc_act *out, const char *name, struct xc_err
     };
 
     return find_act(out, name, acts, XC_ARRAY_LEN(acts), err);
+}
+
+enum xc_status xc_hf_known_keys(const json_t *obj, const char *const *known, size_t n, const char *what, struct xc_err *err)
+{
+    static const char *const usual[] = { "model_type", "architectures", "dtype", "torch_dtype", "pad_token_id", "id2label", "label2id", "num_labels", "problem_type" };
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)(uintptr_t)obj, key, value) {
+        bool found = false;
+
+        for (size_t i = 0; i < n; i++) found |= !strcmp(key, known[i]);
+        for (size_t i = 0; i < XC_ARRAY_LEN(usual); i++) found |= !strcmp(key, usual[i]);
+        if (!found) return xc_fail(err, XC_E_UNSUPPORTED, "%s has no key '%.100s': it might change what the model computes", what, key);
+    }
+    return XC_OK;
 }
 
 int64_t xc_hf_n_labels(const struct xc_hf_config *cfg)

@@ -23,6 +23,7 @@ struct writer {
     json_t *config;
     struct xc_hf_config cfg; /* json, modules, sentence */
     json_t *modules;
+    struct xc_tensor *view;  /* of each tensor, what its file gets: the family's axes */
     const char **names;      /* of each tensor, in its file */
     char *name_bytes;
 };
@@ -61,6 +62,7 @@ static enum xc_status make_config(struct writer *w, struct xc_err *err)
     if (!source || !task || !arch) return xc_fail(err, XC_E_UNSUPPORTED, "the model does not come from a Hugging Face checkpoint: there is no config.json to write");
     for (size_t i = 0; i < XC_ARRAY_LEN(classes); i++)
         if (!strcmp(classes[i].head, task)) suffix = classes[i].suffix;
+    if (arch->lm_suffix && (!strcmp(task, "mlm") || !strcmp(task, "lm"))) suffix = arch->lm_suffix;
     if (!suffix) return xc_fail(err, XC_E_UNSUPPORTED, "task '%s' has no class in transformers", task);
     XC_TRY(xc_json_parse(&w->config, source, strlen(source), "meta 'source_config'", NULL, err));
     if (!json_is_object(w->config)) return xc_fail(err, XC_E_FORMAT, "meta 'source_config' is no JSON object");
@@ -111,6 +113,24 @@ static enum xc_status make_names(struct writer *w, struct xc_err *err)
     return XC_OK;
 }
 
+/* Copies of the tensors that are written, with the axes of the family's files; each holds references of its own. */
+static enum xc_status make_views(struct writer *w, struct xc_err *err)
+{
+    const struct xc_arch *const arch = xc_hf_arch(xc_model_meta(w->m, "family"));
+
+    w->view = xc_calloc((size_t)w->m->n_tensors + 1, sizeof *w->view);
+    if (!w->view) return xc_fail_nomem(err, (size_t)w->m->n_tensors * sizeof *w->view);
+    for (int32_t i = 0; i < w->m->n_tensors; i++) {
+        if (!w->fold.tensor[i]) continue;
+        w->view[i] = *w->fold.tensor[i];
+        xc_source_ref(w->view[i].source);
+        for (int p = 0; p < XC_PART_COUNT; p++)
+            if (w->view[i].part[p]) xc_buf_ref(w->view[i].part[p]);
+        if (arch->to_file) XC_TRY(arch->to_file(&w->view[i], err));
+    }
+    return XC_OK;
+}
+
 /* ---- would it be read as the same model? ---- */
 /* int8 attention is how the runtime computes, not what the model is. */
 static bool same_attrs(const struct xc_node *x, const struct xc_node *y)
@@ -156,7 +176,7 @@ static enum xc_status check(struct writer *w, struct xc_err *err)
     while (at < w->m->n_graphs && strcmp(w->m->graphs[at]->name, "encode")) at++;
     if (status == XC_OK && at == w->m->n_graphs) status = xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
     for (int32_t i = 0; i < w->m->n_tensors && status == XC_OK; i++)
-        if (w->fold.tensor[i]) kept[n++] = w->m->tensors[i];
+        if (w->fold.tensor[i]) kept[n++] = &w->view[i];
     if (status == XC_OK) status = xc_checkpoint_new(&cp, err);
     if (status == XC_OK) status = xc_checkpoint_declare(cp, kept, n, err);
     w->cfg.cp = cp;
@@ -198,24 +218,20 @@ static enum xc_status make_dir(const char *path, struct xc_err *err)
 static enum xc_status write_weights(const struct writer *w, const char *dir, int module, struct xc_err *err)
 {
     const struct xc_model *const m = w->m;
-    const struct xc_arch *const arch = xc_hf_arch(xc_model_meta(m, "family"));
-    struct xc_tensor **const tensors = xc_calloc((size_t)m->n_tensors + 1, sizeof *tensors), *const shaped = xc_calloc((size_t)m->n_tensors + 1, sizeof *shaped);
+    struct xc_tensor **const tensors = xc_calloc((size_t)m->n_tensors + 1, sizeof *tensors);
     const char **const names = xc_calloc((size_t)m->n_tensors + 1, sizeof *names);
     char path[4096];
     int32_t n = 0;
-    enum xc_status status = tensors && names && shaped ? XC_OK : xc_fail_nomem(err, (size_t)m->n_tensors * sizeof *tensors);
+    enum xc_status status = tensors && names ? XC_OK : xc_fail_nomem(err, (size_t)m->n_tensors * sizeof *tensors);
 
     for (int32_t i = 0; i < m->n_tensors && status == XC_OK; i++)
         if (w->fold.tensor[i] && module_of(w, m->tensors[i]) == module) {
-            shaped[n] = *w->fold.tensor[i];
-            if (arch->file_shape) arch->file_shape(&shaped[n]);
-            tensors[n] = &shaped[n];
+            tensors[n] = &w->view[i];
             names[n++] = w->names[i];
         }
     if (status == XC_OK) status = xc_hf_path(path, sizeof path, dir, "model.safetensors", err);
     if (status == XC_OK) status = xc_safetensors_write(path, tensors, names, n, w->format, err);
     xc_free(tensors);
-    xc_free(shaped);
     xc_free((void *)names);
     return status;
 }
@@ -361,6 +377,7 @@ static enum xc_status write_all(struct writer *w, struct xc_err *err)
     XC_TRY(make_config(w, err));
     if (sentence) XC_TRY(xc_hf_modules_parse(&w->cfg, modules, &w->modules, err));
     XC_TRY(make_names(w, err));
+    XC_TRY(make_views(w, err));
     XC_TRY(check(w, err));
     XC_TRY(make_dir(w->dir, err));
     /* these would change what the directory means */
@@ -379,6 +396,8 @@ enum xc_status xc_hf_write(const struct xc_model *m, const char *dir, int format
     if (format != XC_FMT_F32 && format != XC_FMT_F16 && format != XC_FMT_BF16) return xc_fail(err, XC_E_ARG, "a checkpoint is written as f32, f16 or bf16");
     status = xc_fold_make(&w.fold, m, err);
     if (status == XC_OK) status = write_all(&w, err);
+    for (int32_t i = 0; w.view && i < m->n_tensors; i++) xc_tensor_clear(&w.view[i]);
+    xc_free(w.view);
     xc_fold_release(&w.fold);
     xc_json_free(&w.config);
     xc_json_free(&w.modules);

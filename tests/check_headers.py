@@ -20,7 +20,7 @@ TOPS = ['include', 'runtime', 'formats', 'compress', 'cli']
 SKIP = re.compile(r'^runtime/kernels/(avx2|avxvnni|avx512vnni|avx512bf16|neon|lanes|tile)/')
 
 # Names that two folders share on purpose: an op and a data structure, a format and what it makes, a family and its attention.
-TWINS = {'linformer.c', 'longformer.c', 'pool.c', 'reformer.c', 'tokenizer.c', 'tokenizer.h'}
+TWINS = {'longformer.c', 'pool.c', 'reformer.c', 'tokenizer.c', 'tokenizer.h'}
 
 
 def compiles(cmd, text, suffix):

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "formats/hf.h"
-#include "runtime/graph/attention/attention.h"
 
 enum xc_status xc_bert_read_shape(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
 {
@@ -67,26 +66,35 @@ static enum xc_status embeddings(struct xc_graph *g, const struct xc_hf_config *
     return xc_hf_layer_norm(g, cfg, x, names->prefix, names->emb_norm, *x, s->eps, err);
 }
 
-static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int i, int32_t *x,
-                            struct xc_err *err)
+static enum xc_status attention(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int i, int32_t x, int32_t *y,
+                                struct xc_err *err)
 {
     struct xc_attr_attention attr = { .heads = (int32_t)s->heads };
-    char base[128], name[256];
-    int32_t qkv[6], y;
     const char *const parts[6] = { names->q, names->k, names->v, names->qg, names->kg, names->vg };
     const int n_parts = names->qg && s->global_first ? 6 : 3;
+    int32_t qkv[6];
     struct xc_ref in[6];
+    char name[256];
 
-    snprintf(base, sizeof base, "%s%d.", names->layer, i);
     for (int k = 0; k < n_parts; k++) {
-        snprintf(name, sizeof name, "%s%s", base, parts[k]);
-        XC_TRY(xc_hf_linear(g, cfg, &qkv[k], names->prefix, name, *x, s->hidden, err));
+        snprintf(name, sizeof name, "%s%d.%s", names->layer, i, parts[k]);
+        XC_TRY(xc_hf_linear(g, cfg, &qkv[k], names->prefix, name, x, s->hidden, err));
         in[k] = xc_val(qkv[k]);
     }
     if (names->qg) attr.kind = xc_hf_attention_kind("longformer"), attr.window = s->window[i], attr.global_first = s->global_first;
+    snprintf(name, sizeof name, "%s%d.attention", names->layer, i);
+    return xc_graph_add_node(g, y, "attention", name, in, n_parts, &attr, err);
+}
 
-    snprintf(name, sizeof name, "%sattention", base);
-    XC_TRY(xc_graph_add_node(g, &y, "attention", name, in, n_parts, &attr, err));
+static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int i, int32_t *x,
+                            struct xc_err *err)
+{
+    char base[128], name[256];
+    int32_t y;
+
+    snprintf(base, sizeof base, "%s%d.", names->layer, i);
+    if (s->kind) XC_TRY(xc_bert_attention(g, cfg, names, s, i, *x, &y, err));
+    else XC_TRY(attention(g, cfg, names, s, i, *x, &y, err));
     snprintf(name, sizeof name, "%s%s", base, names->o);
     XC_TRY(xc_hf_linear(g, cfg, &y, names->prefix, name, y, s->hidden, err));
     snprintf(name, sizeof name, "%sattention.residual", base);
@@ -147,9 +155,13 @@ static enum xc_status mlm_head(struct xc_graph *g, const struct xc_hf_config *cf
 
 enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, struct xc_err *err)
 {
+    struct xc_bert_shape own = *s;
     struct xc_graph *g = NULL;
     int32_t x;
 
+    XC_TRY(xc_bert_read_attention(&own, cfg, err));
+    if (own.kind && names->qg) return xc_fail(err, XC_E_UNSUPPORTED, "'attention' of this family is its own; the key in config.json is for BERT, RoBERTa and DistilBERT");
+    s = &own;
     XC_TRY(xc_model_add_graph(m, &g, "encode", err));
     XC_TRY(encoder(g, cfg, names, s, &x, err));
     if (!strcmp(cfg->head, "lm")) return xc_fail(err, XC_E_UNSUPPORTED, "this family has no head 'lm', a causal language model");

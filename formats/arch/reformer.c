@@ -293,16 +293,18 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
 }
 
 /* The axial tables are (n1, d1) and (n2, d2) here, (n1, 1, d1) and (1, n2, d2) in transformers. */
-static void file_shape(struct xc_tensor *t)
+static enum xc_status to_file(struct xc_tensor *t, struct xc_err *err)
 {
     const char *tail = strstr(t->name, "position_embeddings.weights.");
     const int second = tail && tail[strlen(tail) - 1] == '1';
 
-    if (!tail || t->rank != 2) return;
+    (void)err;
+    if (!tail || t->rank != 2) return XC_OK;
     t->rank = 3;
     t->dim[2] = t->dim[1];
     t->dim[1] = second ? t->dim[0] : 1;
     if (second) t->dim[0] = 1;
+    return XC_OK;
 }
 
-const struct xc_arch xc_arch_reformer = { .model_type = "reformer", .class_name = "Reformer", .pad_id = 0, .build = build, .file_shape = file_shape };
+const struct xc_arch xc_arch_reformer = { .model_type = "reformer", .class_name = "Reformer", .pad_id = 0, .build = build, .to_file = to_file };

@@ -147,6 +147,14 @@ static const struct arch_case cases[] = {
     { "reformer_lm", NULL, "lm", "reformer", "32", 0 },
     { "reformer_mlm", NULL, "mlm", "reformer", "32", 0 },
     { "reformer_classify", NULL, "classify", "reformer", "32", 3 },
+    { "linformer", NULL, "mlm", "linformer", "24", 0 },
+    { "linformer_shared", NULL, "mlm", "linformer", "24", 0 },
+    { "bert_linformer", "encode", "encode", "bert", "26", 0 },
+    { "roberta_linformer", NULL, "mlm", "roberta", "26", 0 },
+    { "bert_synthesizer", NULL, "classify", "bert", "26", 2 },
+    { "bert_synthesizer_random", "encode", "encode", "bert", "26", 0 },
+    { "reformer_pytorch", NULL, "mlm", "reformer-pytorch", "32", 0 },
+    { "reformer_pytorch_causal", NULL, "lm", "reformer-pytorch", "32", 0 },
 };
 
 static void test_outputs(void **state)
