@@ -90,6 +90,23 @@ static json_t *sensitivity_json(const struct xc_compress_result *r)
     return NULL;
 }
 
+static json_t *swaps_json(const struct xc_compress_result *r, bool plan)
+{
+    json_t *layers = json_array(), *o;
+    bool bad = !layers;
+
+    for (int64_t i = 0; i < r->n_swaps; i++)
+        bad |= json_array_append_new(layers, json_pack("{s:s, s:s, s:o, s:b}", "node", r->swaps[i].node, "to", r->swaps[i].to, "cost",
+                                                       r->swaps[i].cost < 0 ? json_null() : xc_json_new_number(r->swaps[i].cost), "swapped", r->swaps[i].swapped)) != 0;
+    o = json_pack("{s:o}", "layers", layers);
+    if (!plan)
+        bad |= json_object_set_new(o, "drop", json_pack("{s:o, s:o, s:o, s:o}", "swapped", xc_json_new_number(r->swap_drop), "local", xc_json_new_number(r->swap_local), "global",
+                                                        xc_json_new_number(r->swap_global), "none", xc_json_new_number(r->swap_none))) != 0;
+    if (!bad) return o;
+    json_decref(o);
+    return NULL;
+}
+
 static int print_json(const struct xc_compress_result *r, const struct compress_opts *o)
 {
     json_t *layers = json_array(), *doc;
@@ -113,6 +130,7 @@ static int print_json(const struct xc_compress_result *r, const struct compress_
     if (!bad && r->n_sensitivity)
         bad |= json_object_set_new(doc, "drop", json_pack("{s:o, s:o, s:o}", "attention", xc_json_new_number(r->attention_drop), "predicted", xc_json_new_number(r->predicted_drop), "measured",
                                                           r->measured_drop < 0 ? json_null() : xc_json_new_number(r->measured_drop))) != 0;
+    if (!bad && r->n_swaps) bad |= json_object_set_new(doc, "swaps", swaps_json(r, o->plan)) != 0;
     if (bad) {
         json_decref(doc);
         doc = NULL;
@@ -184,6 +202,25 @@ static void print_sensitivity(const struct xc_compress_result *r)
     printf("\n");
 }
 
+static void print_swaps(const struct xc_compress_result *r, bool plan)
+{
+    int width = 9, to = 2;
+
+    for (int64_t i = 0; i < r->n_swaps; i++) {
+        if ((int)strlen(r->swaps[i].node) > width) width = (int)strlen(r->swaps[i].node);
+        if ((int)strlen(r->swaps[i].to) > to) to = (int)strlen(r->swaps[i].to);
+    }
+    printf("%-*s  %-*s %11s\n", width, "attention", to, "to", "drop alone");
+    for (int64_t i = 0; i < r->n_swaps; i++) {
+        printf("%-*s  %-*s ", width, r->swaps[i].node, to, r->swaps[i].to);
+        if (r->swaps[i].cost < 0) printf("%11s", "");
+        else printf("%11.3g", r->swaps[i].cost);
+        printf("%s\n", r->swaps[i].swapped ? "" : "  left dense");
+    }
+    if (plan) return;
+    printf("drop in all: %.3g; controls, the same layers: a window alone %.3g, the global part alone %.3g, no attention %.3g\n", r->swap_drop, r->swap_local, r->swap_global, r->swap_none);
+}
+
 static void print_result(const struct xc_compress_result *r, const struct compress_opts *o)
 {
     double worst = 0, worst_output = 0;
@@ -191,6 +228,7 @@ static void print_result(const struct xc_compress_result *r, const struct compre
 
     if (o->plan || o->calibrate) print_layers(r, o->plan, o->calibrate != NULL);
     if (r->n_sensitivity) print_sensitivity(r);
+    if (r->n_swaps) print_swaps(r, o->plan);
     if (o->plan) {
         if (r->estimated) printf("an estimate: the recipe chooses by what it will measure on the way\n");
         printf("the file: %s%llu bytes with --store fast, from %llu; %.2f bits a weight\n", r->estimated ? "about " : "", (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes, r->bits_per_weight);

@@ -12,20 +12,23 @@
 
 struct convert_opts {
     const char *out;
-    int to, dtype, store;
-    int64_t threads;
+    int to, dtype, store, init;
+    int64_t threads, seed;
     bool quiet, json;
 };
 
 static const char *const to_choices[] = { "auto", "xc", "safetensors", NULL };
 static const char *const dtype_choices[] = { "stored", "f32", "f16", "bf16", NULL };
 static const char *const store_choices[] = { "fast", "small", NULL };
+static const char *const init_choices[] = { "stored", "random", NULL };
 
 static const struct cli_opt table[] = {
     CLI_STRING(struct convert_opts, out, 'o', "output", "PATH", NULL, "what to write: a file ending in .xc, or a directory"),
     CLI_CHOICE(struct convert_opts, to, 0, "to", to_choices, "auto", "format; auto: xc when PATH ends in .xc, else a safetensors directory"),
     CLI_CHOICE(struct convert_opts, dtype, 0, "dtype", dtype_choices, "stored", "number type in a directory; stored: what most weights of MODEL are (f32 for quantized ones)"),
     CLI_CHOICE(struct convert_opts, store, 0, "store", store_choices, "fast", "for .xc: fast (mapped) or small (entropy-coded)"),
+    CLI_CHOICE(struct convert_opts, init, 0, "init", init_choices, "stored", "random: weights are drawn, as BERT's are before training; MODEL is a directory with config.json and a tokenizer, weights are not read"),
+    CLI_SEED(struct convert_opts, seed),
     CLI_THREADS(struct convert_opts, threads),
     CLI_QUIET(struct convert_opts, quiet),
     CLI_JSON(struct convert_opts, json),
@@ -55,7 +58,7 @@ static enum xc_status to_directory(const struct xc_model *m, const struct conver
 static int convert_run(void *opts, int argc, char **argv)
 {
     const struct convert_opts *const o = opts;
-    const struct xc_load_opts load = { .all_tensors = true };
+    const struct xc_load_opts load = { .all_tensors = true, .random = o->init == 1, .seed = (uint64_t)o->seed };
     struct cli_progress progress;
     struct xc_model *model = NULL;
     struct xc_err err = { 0 };
@@ -84,8 +87,8 @@ static int convert_run(void *opts, int argc, char **argv)
 }
 
 const struct cli_verb cli_verb_convert = {
-    .name = "convert", .summary = "write a model in another format", .usage = "MODEL -o OUT.xc [--store fast|small]\nMODEL -o DIRECTORY [--dtype f32|f16|bf16]",
-    .details = "A .xc file keeps all weights, those that no answer needs too. A directory is one that transformers and sentence-transformers load: config.json, model.safetensors, the tokenizer and "
+    .name = "convert", .summary = "write a model in another format", .usage = "MODEL -o OUT.xc [--store fast|small] [--init random]\nMODEL -o DIRECTORY [--dtype f32|f16|bf16]",
+    .details = "--init random makes a model of a specification, to be trained by finetune: config.json of any family that is read, with vocab.txt or tokenizer.json beside it. A .xc file keeps all weights, those that no answer needs too. A directory is one that transformers and sentence-transformers load: config.json, model.safetensors, the tokenizer and "
                "the pooling. Weights that were quantized become the numbers they stand for, and the factors of smoothing go back into the weights.",
     .opts = table, .opts_size = sizeof(struct convert_opts), .min_args = 1, .max_args = 1, .run = convert_run,
 };

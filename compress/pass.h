@@ -72,6 +72,7 @@ enum xc_status xc_work_advance(struct xc_work *w, const char *what, double n, st
 struct xc_pass_option {
     const char *name, *help, *def;
     const char *choices; /* "a|b|c"; NULL = a number */
+    const char *word;    /* may stand in place of a number: "auto"; NULL = none */
     double min, max;
     bool list;           /* several of the choices, with commas between them */
     bool size;           /* a number of bytes: 11.5MB */

@@ -45,7 +45,7 @@ bool xc_pass_option(const char *pass, int i, struct xc_pass_option_info *info)
     *info = (struct xc_pass_option_info){ 0 };
     for (; o && o->name; o++, i--)
         if (i == 0) {
-            *info = (struct xc_pass_option_info){ .name = o->name, .help = o->help, .def = o->def, .choices = o->choices, .min = o->min, .max = o->max };
+            *info = (struct xc_pass_option_info){ .name = o->name, .help = o->help, .def = o->def, .choices = o->choices, .word = o->word, .min = o->min, .max = o->max };
             return true;
         }
     return false;

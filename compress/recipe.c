@@ -127,7 +127,10 @@ static enum xc_status check_value(const struct xc_pass *pass, const struct xc_pa
 
         return xc_parse_size(&bytes, value) ? XC_OK : xc_fail(err, XC_E_RANGE, "option '%s' of pass '%s' is '%s', must be a size such as 11.5MB", o->name, pass->name, value);
     }
+    if (o->word && !strcmp(value, o->word)) return XC_OK;
     x = strtod(value, &end);
+    if (o->word && (end == value || *end || !(x >= o->min && x <= o->max)))
+        return xc_fail(err, XC_E_RANGE, "option '%s' of pass '%s' is '%s', must be %s or a number from %g to %g", o->name, pass->name, value, o->word, o->min, o->max);
     if (end == value || *end || !(x >= o->min && x <= o->max))
         return xc_fail(err, XC_E_RANGE, "option '%s' of pass '%s' is '%s', must be a number from %g to %g", o->name, pass->name, value, o->min, o->max);
     return XC_OK;

@@ -28,6 +28,8 @@ void xc_compress_result_release(struct xc_compress_result *r)
         xc_free(r->sensitivity[i].choices);
     }
     xc_free(r->sensitivity);
+    for (int64_t i = 0; i < r->n_swaps; i++) xc_free(r->swaps[i].node);
+    xc_free(r->swaps);
     *r = (struct xc_compress_result){ 0 };
 }
 

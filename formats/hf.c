@@ -225,7 +225,7 @@ enum xc_status xc_hf_build(struct xc_model **out, struct xc_hf_config *cfg, cons
     XC_TRY(xc_model_new(out, err));
     status = arch->build(*out, cfg, opts, err);
     if (status == XC_OK) status = add_facts(*out, cfg, arch, err);
-    if (status == XC_OK) status = keep_unused(*out, cfg, opts->all_tensors, err);
+    if (status == XC_OK && !cfg->random) status = keep_unused(*out, cfg, opts->all_tensors, err);
     if (status == XC_OK) status = xc_model_verify(*out, err);
     if (status != XC_OK) xc_model_free(out);
     return status;
@@ -321,7 +321,7 @@ static enum xc_status open_weights(struct xc_hf_config *cfg, struct xc_err *err)
 
 static enum xc_status load_all(struct xc_model **out, struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err)
 {
-    enum xc_status status = open_weights(cfg, err);
+    enum xc_status status = cfg->random ? XC_OK : open_weights(cfg, err);
 
     if (status == XC_OK) status = xc_hf_build(out, cfg, opts, err);
     if (status == XC_OK) status = add_tokenizer(*out, cfg, opts, err);
@@ -333,7 +333,7 @@ static int probe(const char *path) { return xc_hf_exists(path, "config.json") ||
 
 static enum xc_status load(struct xc_model **out, const char *path, const struct xc_load_opts *opts, struct xc_err *err)
 {
-    struct xc_hf_config cfg = { .root = path, .dir = path };
+    struct xc_hf_config cfg = { .root = path, .dir = path, .random = opts->random, .seed = opts->seed };
     struct xc_hf_module_files files = { 0 };
     json_t *root = NULL;
     enum xc_status status;

@@ -30,6 +30,8 @@ struct xc_hf_config {
     const char *root;            /* the directory as given; NULL = there is none, everything is in memory */
     const char *dir;             /* where config.json and the weights are: root, or root/0_Transformer in old sentence-transformers models */
     struct xc_checkpoint *cp;
+    bool random;                 /* cp is NULL: tensors are drawn */
+    uint64_t seed;
     const char *head;            /* "embed", "classify", "regress", "tag", "mlm", "lm", "encode": decided before build */
     struct xc_hf_module modules[XC_HF_MAX_MODULES]; /* pooling first, exactly once; the mean where no file says anything */
     int n_modules;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "formats/hf.h"
+#include "runtime/base/rng.h"
 #include "runtime/graph/attention/attention.h"
 
 #define MAX_NAME 512
@@ -39,7 +40,43 @@ static const struct xc_st_tensor *find(const struct xc_hf_config *cfg, const cha
     return NULL;
 }
 
-bool xc_hf_has(const struct xc_hf_config *cfg, const char *prefix, const char *name) { return find(cfg, prefix, name) != NULL; }
+/* Drawn weights: linears have the biases that they may have. */
+bool xc_hf_has(const struct xc_hf_config *cfg, const char *prefix, const char *name)
+{
+    const char *const dot = strrchr(name, '.');
+
+    return cfg->random ? dot && !strcmp(dot, ".bias") : find(cfg, prefix, name) != NULL;
+}
+
+/* The numbers of a tensor follow from the seed and its name. */
+static enum xc_status draw(struct xc_tensor *t, uint64_t seed, struct xc_err *err)
+{
+    const char *const dot = strrchr(t->name, '.');
+    const float gain = dot && !strcmp(dot, ".weight") ? 1 : 0; /* of vectors */
+    const int64_t n = xc_tensor_count(t);
+    float *const x = xc_malloc((size_t)n * sizeof *x);
+    struct xc_rng rng;
+    uint64_t stream = 0x696e6974; /* "init" */
+    enum xc_status status;
+
+    if (!x) return xc_fail_nomem(err, (size_t)n * sizeof *x);
+    for (const char *c = t->name; *c; c++) stream = stream * 1099511628211u + (uint8_t)*c;
+    xc_rng_init(&rng, seed, stream);
+    for (int64_t i = 0; i < n; i++) x[i] = t->rank > 1 ? (float)(0.02 * xc_rng_normal(&rng)) : gain;
+    status = xc_tensor_set_f32(t, x, err);
+    xc_free(x);
+    return status;
+}
+
+static enum xc_status drawn_tensor(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *name, int32_t rank, const int64_t *dim, struct xc_err *err)
+{
+    *id = xc_model_find_tensor(m, name);
+    if (*id >= 0) return XC_OK;
+    for (int32_t i = 0; i < rank; i++)
+        if (dim[i] == 0) return xc_fail(err, XC_E_UNSUPPORTED, "config.json does not say how large tensor '%s' is: it cannot be drawn at random", name);
+    XC_TRY(xc_model_add_tensor(m, id, name, rank, dim, err));
+    return draw(m->tensors[*id], cfg->seed, err);
+}
 
 /* ---- tensors and nodes ---- */
 static enum xc_status check_axes(const struct xc_st_tensor *t, int32_t rank, int64_t *dim, struct xc_err *err)
@@ -64,9 +101,10 @@ static enum xc_status add_bound(struct xc_model *m, const struct xc_hf_config *c
 enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t rank, int64_t *dim,
                             struct xc_err *err)
 {
-    const struct xc_st_tensor *const t = find(cfg, prefix, name);
+    const struct xc_st_tensor *const t = cfg->random ? NULL : find(cfg, prefix, name);
 
     *id = -1;
+    if (cfg->random) return drawn_tensor(m, cfg, id, name, rank, dim, err);
     if (!t) return xc_fail(err, XC_E_NOT_FOUND, "the checkpoint has no tensor '%s%s', which config.json asks for", prefix, name);
     XC_TRY(check_axes(t, rank, dim, err));
     return add_bound(m, cfg, id, t, rank, dim, err);
@@ -75,10 +113,11 @@ enum xc_status xc_hf_tensor(struct xc_model *m, const struct xc_hf_config *cfg, 
 enum xc_status xc_hf_tensor_as(struct xc_model *m, const struct xc_hf_config *cfg, int32_t *id, const char *prefix, const char *name, int32_t file_rank, const int64_t *file_dim,
                                int32_t rank, const int64_t *dim, struct xc_err *err)
 {
-    const struct xc_st_tensor *const t = find(cfg, prefix, name);
+    const struct xc_st_tensor *const t = cfg->random ? NULL : find(cfg, prefix, name);
     int64_t want[XC_MAX_RANK];
 
     *id = -1;
+    if (cfg->random) return drawn_tensor(m, cfg, id, name, rank, dim, err);
     if (!t) return xc_fail(err, XC_E_NOT_FOUND, "the checkpoint has no tensor '%s%s', which config.json asks for", prefix, name);
     memcpy(want, file_dim, (size_t)file_rank * sizeof *want);
     XC_TRY(check_axes(t, file_rank, want, err));

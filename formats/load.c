@@ -49,6 +49,7 @@ static enum xc_status xc_load(struct xc_model **out, const char *path, const str
     char limit[16];
     enum xc_status status = XC_OK;
 
+    if (opts->random) return xc_fail(err, XC_E_UNSUPPORTED, "weights at random are for a directory with config.json, this file has its own");
     XC_TRY(xc_container_read(out, path, &read, err));
     task = xc_model_meta(*out, "task");
     if (opts->head && (!task || strcmp(task, opts->head)))

@@ -54,6 +54,7 @@ XC_API const char *xc_pass_summary(const char *pass);
 struct xc_pass_option_info {
     const char *name, *help, *def;
     const char *choices; /* "row|static"; NULL = a number from min to max */
+    const char *word;    /* a word that may stand in place of the number; NULL = none */
     double min, max;
 };
 XC_API bool xc_pass_option(const char *pass, int i, struct xc_pass_option_info *info);
@@ -106,6 +107,13 @@ struct xc_sensitivity {
     int32_t n_choices, chosen;
 };
 
+/* An attention that pass swap_attention has looked at. */
+struct xc_attention_swap {
+    char *node, to[96];  /* "longformer, window 64, 1 global" */
+    double cost;         /* drop when it alone is swapped; -1 = not measured (a plan) */
+    bool swapped;
+};
+
 struct xc_compress_result {
     struct xc_layer_report *layers; /* tensors kept, then those dropped */
     int64_t n_layers;
@@ -120,6 +128,10 @@ struct xc_compress_result {
     int64_t n_sensitivity;
     double attention_drop;  /* of int8 attention alone */
     double predicted_drop, measured_drop; /* of all choices: the sum, and what the whole model shows; -1 = not measured (a plan) */
+    struct xc_attention_swap *swaps; /* of pass swap_attention, by node; NULL without it */
+    int64_t n_swaps;
+    double swap_drop;       /* of all that were swapped; then of the controls: the same layers with a window alone, the global part alone, no attention */
+    double swap_local, swap_global, swap_none;
     bool estimated;         /* of a plan: sizes are a guess, since passes choose shapes or encodings by what they will measure */
     double predicted_seconds;  /* of a plan: how long the work would take here, and the most memory it would hold at once; else 0 */
     uint64_t predicted_peak;
