@@ -67,7 +67,7 @@ static void run(const struct bench_case *c)
         break;
     }
     case GEMM_S4: case GEMM_S4_ZERO: {
-        const struct xc_gemm_s4 g = {.x = x8, .ldx = c->K, .w = (const uint8_t *)w8, .scale = halves, .zero = c->kind == GEMM_S4 ? NULL : (const uint8_t *)v8, .N = c->N,
+        const struct xc_gemm_s4 g = {.x = x8, .ldx = c->K, .w = (const uint8_t *)w8, .scale = halves, .zero = c->kind == GEMM_S4 ? NULL : (const uint8_t *)v8, .unit = 0.25f, .N = c->N,
                                      .K = c->K, .group = 64, .ep = ep};
 
         k->gemm_s4(&g, 0, c->R, 0, c->N);

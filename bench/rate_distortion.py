@@ -11,9 +11,11 @@ import argparse, ctypes, glob, json, os, shutil, struct, subprocess, sys, tempfi
 import numpy as np
 
 THEIRS = {"Q8_0": 8, "Q6_K": 14, "Q5_K": 13, "Q4_K": 12, "Q3_K": 11, "Q2_K": 10}
-OURS = [("int8", "int8", []), ("int8 tables of 6 bits", "int8", ["embedding_bits=6"]), ("int4/g32 zero points", "int4", ["group=32", "zero_point=yes"]), ("int4/g32", "int4", ["group=32"]),
-        ("int4/g64", "int4", []), ("int4/g128", "int4", ["group=128"]), ("int3/g32", "int3", ["group=32"]), ("int3/g64", "int3", []), ("int2/g32", "int2", ["group=32"]),
-        ("int2/g64", "int2", []), ("ternary/g64", "ternary", [])]
+OURS = [("int8", "int8", []), ("int8 tables of 6 bits", "int8", ["embedding_bits=6"])] + [
+    (f"{form}/g{group}" + (" codes" if codes else "") + (" zero points" if zero else ""), form,
+     [f"group={group}"] + ["scales=int6"] * codes + ["zero_point=yes"] * zero)
+    for form, groups in (("int6", (32, 64)), ("int5", (32, 64)), ("int4", (32, 64, 128)), ("int3", (32, 64)), ("int2", (32, 64)), ("ternary", (64,)))
+    for group in groups for codes, zero in ((0, 0), (1, 0), (1, 1)) if not (form == "ternary" and codes)]
 
 
 def read_safetensors(path):

@@ -246,6 +246,7 @@ static enum xc_status time_gptq(struct rates *r, const float *x, const float *h,
 {
     const struct xc_lowbit f = { .bits = 4, .search = true };
     uint8_t u[XC_GPTQ_ROWS * SIDE], zero[XC_GPTQ_ROWS * SIDE / 64];
+    const uint16_t row_scale[XC_GPTQ_ROWS] = { 0 };
     uint16_t scale[XC_GPTQ_ROWS * SIDE / 64];
     float weight[SIDE], *scratch = xc_malloc(xc_gptq_scratch(SIDE) * sizeof *scratch);
     struct xc_gptq g = { 0 };
@@ -257,7 +258,7 @@ static enum xc_status time_gptq(struct rates *r, const float *x, const float *h,
     if (status == XC_OK) {
         const double from = xc_seconds();
 
-        xc_gptq_rows(&g, &f, u, scale, zero, x, XC_GPTQ_ROWS, scratch, &bad);
+        xc_gptq_rows(&g, &f, u, row_scale, scale, zero, x, XC_GPTQ_ROWS, scratch, &bad);
         r->rate[XC_TOIL_GPTQ] = (xc_seconds() - from) / (XC_GPTQ_ROWS * pow(SIDE, 2)) / xc_pool_threads(r->pool);
     }
     xc_gptq_release(&g);

@@ -66,13 +66,13 @@ static void take_out(float *w, const float *err, const float *ut, int64_t from, 
 }
 
 /* The group of inputs [k0,k1) of row r, as it is now, to its scale. */
-static bool find_scale(const struct xc_gptq *g, const struct xc_lowbit *f, const float *w, int64_t r, int64_t k0, int64_t k1, uint16_t *scale, uint8_t *zero, float *line)
+static bool find_scale(const struct xc_gptq *g, const struct xc_lowbit *f, const float *w, int64_t r, int64_t k0, int64_t k1, uint16_t row_scale, uint16_t *scale, uint8_t *zero, float *line)
 {
     for (int64_t k = k0; k < k1; k++) line[k - k0] = w[k * R16 + r];
-    return xc_lowbit_scale(f, line, g->weight + k0, k1 - k0, scale, zero);
+    return xc_lowbit_scale(f, line, g->weight + k0, k1 - k0, row_scale, scale, zero);
 }
 
-bool xc_gptq_rows(const struct xc_gptq *g, const struct xc_lowbit *f, uint8_t *u, uint16_t *scale, uint8_t *zero, const float *x, int64_t R, float *scratch, int64_t *bad)
+bool xc_gptq_rows(const struct xc_gptq *g, const struct xc_lowbit *f, uint8_t *u, const uint16_t *row_scale, uint16_t *scale, uint8_t *zero, const float *x, int64_t R, float *scratch, int64_t *bad)
 {
     const int64_t K = g->K, groups = xc_div_up(K, g->group), block = g->group % BLOCK ? g->group : BLOCK;
     float *w = scratch, *err = w + K * R16, *line = err + XC_S4_GROUP_MAX * R16;
@@ -80,7 +80,7 @@ bool xc_gptq_rows(const struct xc_gptq *g, const struct xc_lowbit *f, uint8_t *u
     *bad = -1;
     for (int64_t r = 0; r < R; r++)
         for (int64_t i = 0; i < groups; i++)
-            if (!xc_lowbit_scale(f, x + r * K + i * g->group, g->weight + i * g->group, xc_min_i64(g->group, K - i * g->group), &scale[r * groups + i], &zero[r * groups + i])) {
+            if (!xc_lowbit_scale(f, x + r * K + i * g->group, g->weight + i * g->group, xc_min_i64(g->group, K - i * g->group), row_scale[r], &scale[r * groups + i], &zero[r * groups + i])) {
                 *bad = r * K + i * g->group;
                 return false;
             }
@@ -97,7 +97,7 @@ bool xc_gptq_rows(const struct xc_gptq *g, const struct xc_lowbit *f, uint8_t *u
             take_out(w + j * R16, err, g->ut + j * K, b, j);
             if (!g->act_order && k % g->group == 0) { /* a block begins here: all errors so far have reached the group */
                 for (int64_t r = 0; r < R; r++)
-                    if (!find_scale(g, f, w, r, k, xc_min_i64(k + g->group, K), &scale[r * groups + at], &zero[r * groups + at], line)) {
+                    if (!find_scale(g, f, w, r, k, xc_min_i64(k + g->group, K), row_scale[r], &scale[r * groups + at], &zero[r * groups + at], line)) {
                         *bad = r * K + k;
                         return false;
                     }
@@ -109,7 +109,7 @@ bool xc_gptq_rows(const struct xc_gptq *g, const struct xc_lowbit *f, uint8_t *u
                 const float now = w[j * R16 + r];
 
                 xc_lowbit_round(f, &u[r * K + k], &now, 1, s, z);
-                err[(j - b) * R16 + r] = (now - xc_f16_to_f32(s) * (float)(u[r * K + k] - z)) * inverse;
+                err[(j - b) * R16 + r] = (now - xc_f16_to_f32(s) * ((float)u[r * K + k] - xc_lowbit_zero(f, z))) * inverse;
             }
         }
         for (int64_t j = end; j < K; j++) take_out(w + j * R16, err, g->ut + j * K, b, end);

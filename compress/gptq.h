@@ -22,7 +22,7 @@ enum xc_status xc_gptq_init(struct xc_gptq *g, const float *h, const float *weig
 void xc_gptq_release(struct xc_gptq *g);
 size_t xc_gptq_scratch(int64_t K); /* floats, one lot a thread */
 
-/* Rounds R <= XC_GPTQ_ROWS rows of x (R,K) to u (R,K), scale and zero (R,groups). *bad: index in x of what is not finite or too large. */
-bool xc_gptq_rows(const struct xc_gptq *g, const struct xc_lowbit *f, uint8_t *u, uint16_t *scale, uint8_t *zero, const float *x, int64_t R, float *scratch, int64_t *bad);
+/* Rounds R <= XC_GPTQ_ROWS rows of x (R,K) to u (R,K), scale and zero (R,groups), under row_scale (R; lowbit.h). *bad: index in x of what is not finite or too large. */
+bool xc_gptq_rows(const struct xc_gptq *g, const struct xc_lowbit *f, uint8_t *u, const uint16_t *row_scale, uint16_t *scale, uint8_t *zero, const float *x, int64_t R, float *scratch, int64_t *bad);
 
 #endif

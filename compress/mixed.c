@@ -43,9 +43,9 @@ struct mixed {
 
 /* ---- candidates ---- */
 /* "int8", "int4/g64", "f16" as an encoding of a weight that int8 would give `base`. */
-static struct xc_encoding candidate(const char *text, size_t n, const struct xc_encoding *base, bool zero_point)
+static struct xc_encoding candidate(const char *text, size_t n, const struct xc_encoding *base, bool zero_point, bool two_level)
 {
-    static const struct { const char *name; enum xc_format format; } formats[] = { { "int8", XC_FMT_S8 }, { "int4", XC_FMT_S4 }, { "int3", XC_FMT_S3 }, { "int2", XC_FMT_S2 }, { "f16", XC_FMT_F16 } };
+    static const struct { const char *name; enum xc_format format; } formats[] = { { "int8", XC_FMT_S8 }, { "int6", XC_FMT_S6 }, { "int5", XC_FMT_S5 }, { "int4", XC_FMT_S4 }, { "int3", XC_FMT_S3 }, { "int2", XC_FMT_S2 }, { "f16", XC_FMT_F16 } };
     const bool linear = base->layout == XC_LAYOUT_PANEL16;
     struct xc_encoding e = *base;
     const char *slash = memchr(text, '/', n);
@@ -56,7 +56,7 @@ static struct xc_encoding candidate(const char *text, size_t n, const struct xc_
     e = (struct xc_encoding){ .format = (uint8_t)formats[i].format };
     if (!slash) return e;
     e.layout = linear && formats[i].format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS;
-    e.scale_format = XC_FMT_F16;
+    e.scale_format = two_level ? XC_FMT_S6 : XC_FMT_F16;
     e.group = (int32_t)strtol(slash + 2, NULL, 10);
     e.zero_point = zero_point;
     return e;
@@ -72,7 +72,7 @@ static enum xc_status add_candidates(struct mixed *x, struct layer *l, const str
         uint64_t bytes = 0;
 
         end = text + strcspn(text, ",");
-        *e = candidate(text, (size_t)(end - text), base, xc_recipe_is(x->p->spec, "zero_point", "yes"));
+        *e = candidate(text, (size_t)(end - text), base, xc_recipe_is(x->p->spec, "zero_point", "yes"), xc_recipe_is(x->p->spec, "scales", "int6"));
         if (xc_encoding_check(e, xc_tensor_rows(t), xc_tensor_cols(t), NULL) != XC_OK) continue;
         for (int part = 0; part < XC_PART_COUNT; part++) {
             size_t size;
@@ -593,7 +593,7 @@ enum xc_status xc_mixed_plan(struct xc_work *w, struct xc_err *err)
 
         if (t < 0 || w->want[t].format != XC_FMT_S8) return xc_fail(err, XC_E_ARG, "tensor '%s' is gone since its encoding was chosen", s->name);
         if (!strncmp(c->encoding, "int8", 4)) continue; /* as it is, its zeros too */
-        w->want[t] = candidate(c->encoding, (size_t)(end - c->encoding), &w->want[t], xc_recipe_is(w->spec, "zero_point", "yes"));
+        w->want[t] = candidate(c->encoding, (size_t)(end - c->encoding), &w->want[t], xc_recipe_is(w->spec, "zero_point", "yes"), xc_recipe_is(w->spec, "scales", "int6"));
         snprintf(w->layers[t].why, sizeof w->layers[t].why, "chosen of %d for its drop of %.2g", s->n_choices, c->cost);
     }
     return XC_OK;

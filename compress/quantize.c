@@ -1,4 +1,4 @@
-/* quantize: int8 weights, and weights of 4, 3 and 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its 16-bit rules; tables of
+/* quantize: int8 weights, and weights of 6 to 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its 16-bit rules; tables of
  * embeddings are symmetric per row. Below int8 every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run time, or by one scale seen on
  * calibration texts. Attention runs in int8. Norms and biases stay f32.
  *
@@ -21,17 +21,18 @@
 
 static const struct xc_pass_option options[] = {
     { .name = "format", .help = "number format of weights; ternary is int2 of which only -1, 0, 1 are used; mixed chooses for each weight", .def = "int8",
-      .choices = "int8|int4|int3|int2|ternary|mixed" },
+      .choices = "int8|int6|int5|int4|int3|int2|ternary|mixed" },
     { .name = "target_bytes", .help = "mixed: the file has at most so many bytes; one of the three targets", .def = "0", .size = true },
     { .name = "target_bits", .help = "mixed: at most so many bits a weight, by their encodings", .def = "0", .min = 0, .max = 32 },
     { .name = "target_drop", .help = "mixed: answers move by a drop of at most so much (half the squared relative distance; of embeddings 1 - cosine)", .def = "0", .min = 0, .max = 1 },
     { .name = "candidates", .help = "mixed: encodings to choose from; f16 only where a drop cannot be met without it", .def = "int8,int4/g32,int4/g64,int4/g128,int3/g32,int3/g64,int2/g32,int2/g64,f16",
-      .choices = "int8|int4/g32|int4/g64|int4/g128|int4/g256|int3/g32|int3/g64|int3/g128|int2/g32|int2/g64|f16", .list = true },
+      .choices = "int8|int6/g32|int6/g64|int5/g32|int5/g64|int4/g32|int4/g64|int4/g128|int4/g256|int3/g32|int3/g64|int3/g128|int2/g32|int2/g64|f16", .list = true },
     { .name = "embeddings", .help = "number format of tables", .def = "same", .choices = "same|int8|int4" },
     { .name = "embedding_bits", .help = "int8 tables: bits a number on average after --store small, which their steps are chosen for (finer for rows that calibration texts read more); 0 = the finest step",
       .def = "0", .min = 0, .max = 8 },
     { .name = "group", .help = "below int8: inputs that share a scale", .def = "64", .choices = "32|64|128|256" },
     { .name = "zero_point", .help = "below int8: a zero point a group, too", .def = "no", .choices = "yes|no" },
+    { .name = "scales", .help = "below int8: each scale an f16 and each zero point a level; or both codes of 6 bits, scales under an f16 a row", .def = "f16", .choices = "f16|int6" },
     { .name = "method", .help = "below int8: scales by the largest magnitude, by a search for the least squared error, or that and each rounding error taken out of what is not rounded yet "
       "(needs calibration texts)", .def = "search", .choices = "nearest|search|gptq" },
     { .name = "act_order", .help = "gptq: inputs of largest norm first", .def = "yes", .choices = "yes|no" },
@@ -126,7 +127,9 @@ static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
 {
     const char *format = xc_recipe_get(spec, table && !xc_recipe_is(spec, "embeddings", "same") ? "embeddings" : "format");
 
-    return !strcmp(format, "int8") || !strcmp(format, "mixed") ? XC_FMT_S8 : !strcmp(format, "int4") ? XC_FMT_S4 : !strcmp(format, "int3") ? XC_FMT_S3 : XC_FMT_S2;
+    for (int f = XC_FMT_S8; f < XC_FMT_COUNT; f++)
+        if (!strcmp(format, xc_format_traits((enum xc_format)f)->name)) return (enum xc_format)f;
+    return !strcmp(format, "mixed") ? XC_FMT_S8 : XC_FMT_S2;
 }
 
 static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
@@ -134,11 +137,12 @@ static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
     const enum xc_format format = format_of(w->spec, !linear);
     struct xc_encoding *e = &w->want[t];
 
-    *e = (struct xc_encoding){ .format = (uint8_t)format, .layout = linear && !gather && format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .scale_format = XC_FMT_F16,
+    *e = (struct xc_encoding){ .format = (uint8_t)format, .layout = linear && !gather && format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS,
+                               .scale_format = xc_recipe_is(w->spec, "scales", "int6") ? XC_FMT_S6 : XC_FMT_F16,
                                .group = (int32_t)xc_recipe_number(w->spec, "group"), .zero_point = xc_recipe_is(w->spec, "zero_point", "yes") };
     snprintf(w->layers[t].why, sizeof w->layers[t].why, "a scale%s a group%s%s", e->zero_point ? " and a zero point" : "",
              !linear ? "" : xc_recipe_is(w->spec, "activations", "static") ? "; inputs by a calibrated scale" : "; inputs int8 per row at run time",
-             linear && e->layout == XC_LAYOUT_ROWS && !gather ? "; unpacked to int4 when opened" : "");
+             linear && e->layout == XC_LAYOUT_ROWS && !gather ? xc_format_traits(format)->bits > 4 ? "; unpacked to bytes when opened" : "; unpacked to int4 when opened" : "");
 }
 
 static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const struct xc_uses *uses, int32_t t)
@@ -190,7 +194,7 @@ enum xc_status xc_quantize_scope(struct xc_work *w, struct xc_err *err)
     enum xc_status status;
 
     for (const struct xc_pass_option *o = options; o->name && xc_recipe_is(w->spec, "format", "int8") && !xc_recipe_is(w->spec, "embeddings", "int4"); o++)
-        if ((!strcmp(o->name, "group") || !strcmp(o->name, "zero_point") || !strcmp(o->name, "act_order")) && !xc_recipe_is(w->spec, o->name, o->def))
+        if ((!strcmp(o->name, "group") || !strcmp(o->name, "zero_point") || !strcmp(o->name, "scales") || !strcmp(o->name, "act_order")) && !xc_recipe_is(w->spec, o->name, o->def))
             return xc_fail(err, XC_E_UNSUPPORTED, "option '%s' is for formats below int8", o->name);
     if (xc_recipe_is(w->spec, "method", "gptq")) {
         if (xc_recipe_is(w->spec, "format", "int8")) return xc_fail(err, XC_E_UNSUPPORTED, "method gptq is for formats below int8");
@@ -428,6 +432,15 @@ static void forecast_walk(const struct xc_work *w, const struct xc_encoding *was
     xc_forecast_holds(f, xc_forecast_f32_bytes(w->model) + most + xc_forecast_values_bytes(w->model, f->tokens));
 }
 
+/* The search of a number's scale, in those of int4: with fewer levels either sign is tried; codes are tried after it; zeros under codes are fitted. */
+static double search_toil(const struct xc_encoding *e)
+{
+    const bool two_level = e->scale_format == XC_FMT_S6;
+
+    if (e->zero_point && two_level) return 3;
+    return (xc_format_traits((enum xc_format)e->format)->bits < 4 ? 2 : 1) + (two_level ? 0.4 : 0);
+}
+
 static void quantize_forecast(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)
 {
     const bool nearest = xc_recipe_is(w->spec, "method", "nearest"), gptq = xc_recipe_is(w->spec, "method", "gptq");
@@ -441,7 +454,7 @@ static void quantize_forecast(const struct xc_work *w, const struct xc_encoding 
         if (e->format == XC_FMT_S8) f->toil[e->sum16 ? XC_TOIL_INT8 : XC_TOIL_INT8_ROWS] += count;
         else if (!xc_is_grouped(e)) f->toil[XC_TOIL_CAST] += count;
         else if (gptq && e->layout == XC_LAYOUT_PANEL16) f->toil[XC_TOIL_GPTQ] += count * K;
-        else f->toil[nearest ? XC_TOIL_NEAREST : XC_TOIL_SEARCH] += count * (e->format == XC_FMT_S4 ? 1 : 2); /* fewer levels: either sign is tried */
+        else f->toil[nearest ? XC_TOIL_NEAREST : XC_TOIL_SEARCH] += count * search_toil(e);
     }
     if (f->tokens && !nearest) forecast_walk(w, was, f);
     if (needs_ranges(w->spec)) {
@@ -452,5 +465,5 @@ static void quantize_forecast(const struct xc_work *w, const struct xc_encoding 
     xc_forecast_holds(f, fmax(xc_forecast_kept_bytes(f, w->model, w->want), xc_forecast_largest(w->model)) + WINDOWS);
 }
 
-const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "weights of 8, 4, 3 and 2 bits, int8 activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,
+const struct xc_pass xc_pass_quantize = { .name = "quantize", .summary = "weights of 8 to 2 bits, int8 activations", .options = options, .prepare = prepare, .needs_ranges = needs_ranges,
                                           .plan = quantize_plan, .apply = quantize_apply, .forecast = quantize_forecast };

@@ -22,8 +22,7 @@ struct job {
     const struct xc_tensor *t;
     struct xc_reading *reading;
     int64_t row0, rows, cols, group, groups;
-    uint8_t *data, *zero;
-    uint16_t *scale;
+    struct xc_buf **part;
     uint8_t *scratch;    /* of all threads */
     size_t scratch_each;
     struct sums *sums;   /* per item of the tensor */
@@ -35,21 +34,21 @@ static void add_sums(struct sums *s, const struct job *j, const float *x, const 
     double error2[4] = { 0 }, norm2[4] = { 0 };
 
     for (int64_t g = 0, k = 0; k < j->cols; g++) {
-        const float step = xc_f16_to_f32(scale[g]);
+        const float step = xc_f16_to_f32(scale[g]), at = xc_lowbit_zero(&j->how->lowbit, zero[g]);
         const int64_t end = xc_min_i64(k + j->group, j->cols);
         int32_t zeros = 0;
 
-        for (int64_t i = k; i < end; i++) zeros += u[i] == zero[g];
+        for (int64_t i = k; i < end; i++) zeros += (float)u[i] == at;
         s->zeros += step == 0.0f ? end - k : zeros;
         for (; k + 4 <= end; k += 4)
             for (int l = 0; l < 4; l++) {
-                const double d = (double)x[k + l] - (double)(step * (float)(u[k + l] - zero[g]));
+                const double d = (double)x[k + l] - (double)(step * ((float)u[k + l] - at));
 
                 error2[l] += d * d;
                 norm2[l] += (double)x[k + l] * (double)x[k + l];
             }
         for (; k < end; k++) {
-            const double d = (double)x[k] - (double)(step * (float)(u[k] - zero[g]));
+            const double d = (double)x[k] - (double)(step * ((float)u[k] - at));
 
             error2[0] += d * d;
             norm2[0] += (double)x[k] * (double)x[k];
@@ -59,17 +58,21 @@ static void add_sums(struct sums *s, const struct job *j, const float *x, const 
     s->norm2 += (norm2[0] + norm2[1]) + (norm2[2] + norm2[3]);
 }
 
-static bool round_rows(const struct job *j, uint8_t *u, uint16_t *scale, uint8_t *zero, const float *x, int64_t n, float *scratch, int64_t *bad)
+static bool round_rows(const struct job *j, uint8_t *u, uint16_t *row_scale, uint16_t *scale, uint8_t *zero, const float *x, int64_t n, float *scratch, int64_t *bad)
 {
     const struct xc_grouped_how *how = j->how;
 
-    if (how->gptq) return xc_gptq_rows(how->gptq, &how->lowbit, u, scale, zero, x, n, scratch, bad);
+    for (int64_t r = 0; r < n; r++) {
+        *bad = r * j->cols;
+        if (!xc_lowbit_row_scale(&how->lowbit, x + *bad, j->cols, j->group, &row_scale[r])) return false;
+    }
+    if (how->gptq) return xc_gptq_rows(how->gptq, &how->lowbit, u, row_scale, scale, zero, x, n, scratch, bad);
     for (int64_t r = 0; r < n; r++)
         for (int64_t g = 0; g < j->groups; g++) {
             const int64_t k = g * j->group, at = r * j->cols + k, count = xc_min_i64(j->group, j->cols - k), side = r * j->groups + g;
 
             *bad = at;
-            if (!xc_lowbit_scale(&how->lowbit, x + at, how->weight ? how->weight + k : NULL, count, &scale[side], &zero[side])) return false;
+            if (!xc_lowbit_scale(&how->lowbit, x + at, how->weight ? how->weight + k : NULL, count, row_scale[r], &scale[side], &zero[side])) return false;
             xc_lowbit_round(&how->lowbit, u + at, x + at, count, scale[side], zero[side]);
         }
     return true;
@@ -81,19 +84,19 @@ static void quantize_item(void *arg, int64_t item, int thread)
     const int64_t first = item * ROWS, n = xc_min_i64(ROWS, j->rows - first), row = j->row0 + first;
     const float *x = xc_reading_rows(j->reading, j->t, row, n, row / ROWS, thread);
     float *scratch = (float *)(void *)(j->scratch + (size_t)thread * j->scratch_each);
-    uint16_t *scale = (uint16_t *)(void *)(scratch + (j->how->gptq ? xc_gptq_scratch(j->cols) : 0));
+    uint16_t *scale = (uint16_t *)(void *)(scratch + (j->how->gptq ? xc_gptq_scratch(j->cols) : 0)), row_scale[ROWS];
     uint8_t *zero = (uint8_t *)(scale + ROWS * j->groups), *u = zero + ROWS * j->groups;
     struct sums *s = &j->sums[row / ROWS];
     int64_t bad;
 
     if (!x) return;
-    if (!round_rows(j, u, scale, zero, x, n, scratch, &bad)) {
+    if (!round_rows(j, u, row_scale, scale, zero, x, n, scratch, &bad)) {
         s->bad = row * j->cols + bad;
         return;
     }
     for (int64_t r = 0; r < n; r++) {
         add_sums(s, j, x + r * j->cols, u + r * j->cols, scale + r * j->groups, zero + r * j->groups);
-        xc_grouped_put_row(&j->enc, j->cols, j->data, j->scale, j->zero, row + r, u + r * j->cols, scale + r * j->groups, zero + r * j->groups);
+        xc_grouped_put_row(&j->enc, xc_tensor_rows(j->t), j->cols, j->part, row + r, u + r * j->cols, row_scale[r], scale + r * j->groups, zero + r * j->groups);
     }
 }
 
@@ -148,9 +151,7 @@ enum xc_status xc_quantize_grouped(struct xc_work *w, int32_t id, const struct x
         if (status == XC_OK && bytes) memset(part[p]->data, 0, bytes);
     }
     if (status != XC_OK) goto out;
-    j.data = part[XC_PART_DATA]->data;
-    j.scale = (uint16_t *)(void *)part[XC_PART_SCALE]->data;
-    j.zero = part[XC_PART_ZERO] ? part[XC_PART_ZERO]->data : NULL;
+    j.part = part;
     j.scratch_each = (size_t)xc_round_up((int64_t)(how->gptq ? xc_gptq_scratch(cols) : 0) * 4 + ROWS * (3 * j.groups + cols), XC_ALIGN);
     j.scratch = xc_alloc_aligned(j.scratch_each * threads);
     j.sums = xc_calloc((size_t)items, sizeof *j.sums);

@@ -1,4 +1,4 @@
-/* quantize_grouped: one weight to 4, 3 or 2 bits in groups. */
+/* quantize_grouped: one weight to 6 to 2 bits in groups. */
 #ifndef XC_COMPRESS_QUANTIZE_GROUPED_H
 #define XC_COMPRESS_QUANTIZE_GROUPED_H
 

@@ -55,7 +55,7 @@ static enum xc_status round_weight(struct xc_work *w, int32_t t, const struct in
 {
     const struct xc_encoding *e = &w->want[t];
     const int64_t K = xc_tensor_cols(w->model->tensors[t]);
-    struct xc_grouped_how how = { .lowbit = { .bits = xc_format_traits((enum xc_format)e->format)->bits, .affine = e->zero_point, .search = !option(w, "method", "nearest"),
+    struct xc_grouped_how how = { .lowbit = { .bits = xc_format_traits((enum xc_format)e->format)->bits, .affine = e->zero_point, .two_level = e->scale_format == XC_FMT_S6, .search = !option(w, "method", "nearest"),
                                               .ternary = e->format == XC_FMT_S2 && option(w, "format", "ternary") } };
     struct xc_gptq gptq = { 0 };
     float *weight = NULL;

@@ -1,4 +1,4 @@
-/* quantize_walk: weights of 4, 3 and 2 bits in groups, one after the other in the order of the graph. */
+/* quantize_walk: weights of 6 to 2 bits in groups, one after the other in the order of the graph. */
 #ifndef XC_COMPRESS_QUANTIZE_WALK_H
 #define XC_COMPRESS_QUANTIZE_WALK_H
 

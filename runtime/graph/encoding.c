@@ -1,7 +1,7 @@
 /* encoding: traits, sizes and names of the ways to hold numbers. See encoding.h.
  *
  * This version knows f32, f16, bf16, i32 and int8 with one scale a row, dense (any structure may then say where zeros lie), int8 panels of
- * N:M and blocks, and int4, int3, int2 in groups (grouped.c); the rest of the product has its fields here and in the file, and is
+ * N:M and blocks, and int6 to int2 in groups (grouped.c); the rest of the product has its fields here and in the file, and is
  * refused by name. Scales of a panel are one an output, without padding; readers of 16 at a time rely on buffers
  * and file sections being padded to XC_ALIGN. */
 #include "runtime/graph/encoding.h"
@@ -14,7 +14,8 @@
 static const struct xc_format_traits traits[XC_FMT_COUNT] = {
     [XC_FMT_F32] = { "f32", 32, false },  [XC_FMT_F16] = { "f16", 16, false }, [XC_FMT_BF16] = { "bf16", 16, false },
     [XC_FMT_I32] = { "i32", 32, false },  [XC_FMT_S8] = { "int8", 8, true },   [XC_FMT_S4] = { "int4", 4, true },
-    [XC_FMT_S3] = { "int3", 3, true },    [XC_FMT_S2] = { "int2", 2, true },
+    [XC_FMT_S3] = { "int3", 3, true },    [XC_FMT_S2] = { "int2", 2, true },  [XC_FMT_S5] = { "int5", 5, true },
+    [XC_FMT_S6] = { "int6", 6, true },
 };
 
 const struct xc_format_traits *xc_format_traits(enum xc_format format)
@@ -104,8 +105,8 @@ enum xc_status xc_encoding_check(const struct xc_encoding *enc, int64_t rows, in
     if (enc->format >= XC_FMT_COUNT) return xc_fail(err, XC_E_VERSION, "number format %d is not known to this version", enc->format);
     if (enc->structure >= XC_STRUCT_COUNT) return xc_fail(err, XC_E_VERSION, "structure %d is not known to this version", enc->structure);
     if (enc->layout >= XC_LAYOUT_COUNT) return xc_fail(err, XC_E_VERSION, "layout %d is not known to this version", enc->layout);
-    if (enc->scale_format != XC_FMT_F32 && enc->scale_format != XC_FMT_F16)
-        return xc_fail(err, XC_E_FORMAT, "scales must be f32 or f16, not format %d", enc->scale_format);
+    if (enc->scale_format != XC_FMT_F32 && enc->scale_format != XC_FMT_F16 && enc->scale_format != XC_FMT_S6)
+        return xc_fail(err, XC_E_FORMAT, "scales must be f32, f16 or codes of 6 bits, not format %d", enc->scale_format);
     if (rows < 1 || cols < 1) return xc_fail(err, XC_E_RANGE, "a tensor of %lld x %lld", (long long)rows, (long long)cols);
     XC_TRY(check_known(enc, err));
     XC_TRY(check_structure(enc, rows, cols, err));
@@ -140,7 +141,7 @@ const char *xc_encoding_text(const struct xc_encoding *enc, char *buf, size_t n)
     char group[32] = "", structure[48] = "";
 
     if (t && t->quantized) {
-        if (enc->group) snprintf(group, sizeof group, "/g%d", enc->group);
+        if (enc->group) snprintf(group, sizeof group, "/g%d%s", enc->group, enc->scale_format == XC_FMT_S6 ? "s6" : "");
         else snprintf(group, sizeof group, "/row");
     }
     if (enc->structure == XC_STRUCT_NM) snprintf(structure, sizeof structure, " %d:%d", enc->n, enc->m);

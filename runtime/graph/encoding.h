@@ -20,6 +20,8 @@ enum xc_format {
     XC_FMT_S4,  /* two to a byte */
     XC_FMT_S3,
     XC_FMT_S2,
+    XC_FMT_S5,
+    XC_FMT_S6,
     XC_FMT_COUNT
 };
 
@@ -41,7 +43,7 @@ struct xc_encoding {
     uint8_t format;    /* enum xc_format */
     uint8_t structure; /* enum xc_structure */
     uint8_t layout;    /* enum xc_layout */
-    uint8_t scale_format; /* enum xc_format of the scales; f32 or f16 */
+    uint8_t scale_format; /* enum xc_format of the scales: f32; f16; in groups also S6: codes under an f16 of the row (grouped.h) */
     bool zero_point;   /* affine: a zero point per group */
     bool sum16;        /* int8 panel16: the 16-bit rules of kernels.h hold */
     bool perm_rows, perm_cols; /* a permutation part is present */
@@ -68,7 +70,7 @@ enum xc_status xc_encoding_part_bytes(const struct xc_encoding *enc, int64_t row
                                       struct xc_err *err);
 enum xc_status xc_encoding_check(const struct xc_encoding *enc, int64_t rows, int64_t cols, struct xc_err *err);
 
-/* "f32", "int8/row", "int4/g64+zp", "int8/row 2:4" ...: cut to n bytes; returns buf. */
+/* "f32", "int8/row", "int4/g64+zp", "int4/g32s6", "int8/row 2:4" ...: cut to n bytes; returns buf. */
 const char *xc_encoding_text(const struct xc_encoding *enc, char *buf, size_t n);
 
 #endif

@@ -166,7 +166,7 @@ bool xc_tensor_table(struct xc_table *out, const struct xc_tensor *t)
     const void *scale = t->part[XC_PART_SCALE] ? t->part[XC_PART_SCALE]->data : NULL;
 
     if (!t->part[XC_PART_DATA] || t->enc.layout != XC_LAYOUT_ROWS) return false;
-    if (t->enc.format != XC_FMT_F32 && !bits[t->enc.format]) return false;
+    if ((t->enc.format != XC_FMT_F32 && !bits[t->enc.format]) || t->enc.scale_format == XC_FMT_S6) return false;
     *out = (struct xc_table){ .rows = t->part[XC_PART_DATA]->data, .n = xc_tensor_rows(t), .C = xc_tensor_cols(t), .bits = bits[t->enc.format] };
     if (t->enc.format == XC_FMT_S8) out->scale = scale;
     if (t->enc.format != XC_FMT_S4) return true;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "runtime/graph/grouped.h"
 #include "runtime/graph/op.h"
 
 /* ---- names ---- */
@@ -64,7 +65,6 @@ static enum xc_status verify_scales(const struct xc_tensor *t, size_t bytes, str
 {
     const float *scale = (const float *)(const void *)t->part[XC_PART_SCALE]->data;
     const uint16_t *half = (const uint16_t *)(const void *)scale;
-
     for (size_t i = 0; t->enc.scale_format == XC_FMT_F16 && i < bytes / sizeof *half; i++)
         if ((half[i] & 0x7c00) == 0x7c00) return xc_fail(err, XC_E_FORMAT, "tensor '%s': scale %zu is not finite", t->name, i);
     for (size_t i = 0; t->enc.scale_format == XC_FMT_F32 && i < bytes / sizeof *scale; i++) /* one NaN would poison every answer */
@@ -93,7 +93,7 @@ static enum xc_status verify_tensor(const struct xc_tensor *t, struct xc_err *er
     if (t->enc.layout == XC_LAYOUT_PANEL16 && t->enc.structure == XC_STRUCT_BLOCK &&
         !xc_block_index_ok(t->part[XC_PART_INDEX]->data, t->enc.n, xc_tensor_rows(t), xc_tensor_cols(t)))
         return xc_fail(err, XC_E_FORMAT, "tensor '%s': the lists of its blocks are damaged", t->name);
-    return XC_OK;
+    return xc_is_grouped(&t->enc) ? xc_grouped_verify(t, err) : XC_OK;
 }
 
 /* ---- graphs ---- */

@@ -24,7 +24,7 @@
  *            more: where its blocks begin; then n uint16: input / 4. The pair-sum rule holds over a panel's 1st and 2nd block, 3rd and 4th, ...
  *            int4 in groups: a nibble u in 0..15 stands for scale * (u - zero). [N/16][K/8][16][4] bytes, K padded to a multiple of 8 with
  *            zeros; byte (n, i) of an eight holds input i low and input 4 + i high: masking gives two int8 panels' steps. Scales
- *            (f16) and zeros (bytes) are [N/16][groups][16].
+ *            (f16) and zeros (bytes) are [N/16][groups][16]. Up to 6 bits in groups: u in 0..63, as int8's panel, K padded to a multiple of 8.
  * Legend: R rows, N outputs, K inputs, D head dimension, C columns. */
 #ifndef XC_RUNTIME_KERNELS_KERNELS_H
 #define XC_RUNTIME_KERNELS_KERNELS_H
@@ -93,21 +93,27 @@ struct xc_gemm_s8 {
 #define XC_PAIR_MAX 129
 #define XC_LANE_SQUARES 16384
 
-/* The same with int4 weights in groups of inputs: for each row and output
- *   acc = 0;  for groups g ascending: acc = fmaf((float)(sum over k in g of x[k] * (u[k] - zero)), scale, acc)
+/* The same with weights of few bits in groups of inputs: for each row and output
+ *   acc = 0;  for groups g ascending: acc = fmaf((float)(sum over k in g of x[k] * (u[k] - XC_S4_ZERO)), scale, acc)
+ * with zeros, which nibbles have in quarters, and the caller says what they and u are worth:
+ *             acc = fmaf((float)(sum over k in g of x[k] * (4 * u[k] - zero)), scale * unit, acc)
+ * and for bytes XC_S6_ZERO in place of XC_S4_ZERO, and u[k] - zero. Then
  *   y = fmaf(acc, row_scale[r], bias[n]);  with row_mid, y = fmaf(row_mid[r], w_sum[n], y);  then as above (col_scale and col_sum are not read). */
 struct xc_gemm_s4 {
     const int8_t *x;       /* as in xc_gemm_s8 */
     int64_t ldx;
     const uint8_t *w;      /* panel16 */
+    bool bytes;            /* u in 0..63, a byte each; else nibbles */
     const uint16_t *scale; /* f16 */
-    const uint8_t *zero;   /* NULL = XC_S4_ZERO everywhere */
+    const uint8_t *zero;   /* NULL = the same everywhere */
+    float unit;            /* with zeros: a power of two, so that scale * unit is exact */
     const float *w_sum;    /* with row_mid: (N padded to 16), the sum of each output's weights (xc_panel_s4_sums) */
     int64_t N, K;
     int64_t group;         /* inputs; a multiple of XC_S4_GROUP_STEP, at most XC_S4_GROUP_MAX: sums of a group are exact floats */
     struct xc_epilogue ep;
 };
 #define XC_S4_ZERO 8
+#define XC_S6_ZERO 32
 #define XC_S4_GROUP_STEP 32
 #define XC_S4_GROUP_MAX 256
 #define XC_S4_MAX_K 131072
@@ -352,6 +358,7 @@ void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K); 
 size_t xc_panel_s4_bytes(int64_t N, int64_t K); /* 0 on overflow */
 void xc_pack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* src: a nibble a byte */
 void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K);
+void xc_pack_panel_s6(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* bytes of gemm_s4: twice xc_panel_s4_bytes */
 void xc_panel_s4_sums(float *sum, const struct xc_gemm_s4 *g); /* (N padded to 16): w_sum of what w, scale and zero of g say */
 bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the 16-bit rules? */
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);

@@ -115,6 +115,8 @@ static enum xc_status set_groups(struct xc_plan *p, struct step *s, const struct
     s->group = g.group;
     s->group_scale = g.scale;
     s->group_zero = g.zero;
+    s->group_unit = g.unit;
+    s->group_bytes = g.bytes;
     if (!affine) return XC_OK;
     XC_TRY(own(p, &sums, (size_t)xc_round_up(s->N, 16) * sizeof(float), err));
     xc_panel_s4_sums(sums, &g);

@@ -68,7 +68,7 @@ static void run_linear_columns(const struct step *s, struct block *b, int64_t co
         ep.row_scale = q.scale;
         ep.row_mid = q.mid;
         if (s->group) {
-            const struct xc_gemm_s4 g = { .x = q.q, .ldx = q.ld, .w = s->w, .scale = s->group_scale, .zero = s->group_zero, .w_sum = s->group_w_sum, .N = s->N, .K = s->K, .group = s->group, .ep = ep };
+            const struct xc_gemm_s4 g = { .x = q.q, .ldx = q.ld, .w = s->w, .bytes = s->group_bytes, .scale = s->group_scale, .zero = s->group_zero, .unit = s->group_unit, .w_sum = s->group_w_sum, .N = s->N, .K = s->K, .group = s->group, .ep = ep };
 
             b->plan->kern->gemm_s4(&g, 0, b->rows, col0, col1);
             return;

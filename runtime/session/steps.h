@@ -46,7 +46,9 @@ struct step {
     struct xc_table table;
     /* linear */
     bool int8, sum16;     /* int8: the input is quantized */
-    int64_t group;        /* > 0: int4 weights in groups */
+    int64_t group;        /* > 0: weights in groups, as gemm_s4 takes them */
+    bool group_bytes;
+    float group_unit;
     const uint16_t *group_scale;
     const float *group_w_sum; /* (N padded to 16) where the input is affine */
     const uint8_t *group_zero;

@@ -349,13 +349,14 @@ static void check_gemm_sparse(const struct xc_kernels *k)
             }
 }
 
-/* Nibbles, a byte each. */
-static uint8_t *nibbles(int64_t n, enum fill fill)
+/* Numbers below 16 or 64, a byte each. */
+static uint8_t *small_numbers(int64_t n, enum fill fill, bool bytes)
 {
+    const uint32_t top = bytes ? 63 : 15;
     uint8_t *p = block((size_t)n);
 
     for (int64_t i = 0; i < n; i++)
-        p[i] = (uint8_t)(fill == ALL_MAX ? 15 : fill == ALL_MIN ? 0 : fill == ALTERNATE ? i % 2 * 15 : fill == ZERO ? XC_S4_ZERO : rnd() % 16);
+        p[i] = (uint8_t)(fill == ALL_MAX ? top : fill == ALL_MIN ? 0 : fill == ALTERNATE ? i % 2 * top : fill == ZERO ? (top + 1) / 2 : rnd() & top);
     return p;
 }
 
@@ -371,20 +372,25 @@ static uint8_t *zeros_s4(int64_t n)
 {
     uint8_t *p = block((size_t)n);
 
-    for (int64_t i = 0; i < n; i++) p[i] = (uint8_t)(rnd() % 8 ? rnd() % 16 : 255); /* a hostile file may say anything */
+    for (int64_t i = 0; i < n; i++) p[i] = (uint8_t)(rnd() % 8 ? rnd() % 64 : 255); /* a hostile file may say anything */
     return p;
 }
 
-static struct xc_gemm_s4 s4_operands(int64_t R, int64_t N, int64_t K, int64_t group, int64_t ldx, enum fill fill, bool affine)
+static struct xc_gemm_s4 s4_operands(int64_t R, int64_t N, int64_t K, int64_t group, int64_t ldx, enum fill fill, bool affine, bool bytes)
 {
     const int64_t n = xc_round_up(N, 16) * xc_div_up(K, group);
-    uint8_t *panel = block(xc_panel_s4_bytes(N, K)), *back = block((size_t)(N * K));
-    const uint8_t *w = nibbles(N * K, fill);
-    struct xc_gemm_s4 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .w = panel, .N = N, .K = K, .group = group};
+    uint8_t *panel = block(xc_panel_s4_bytes(N, K) * (bytes ? 2 : 1)), *back = block((size_t)(N * K));
+    const uint8_t *w = small_numbers(N * K, fill, bytes);
+    struct xc_gemm_s4 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .w = panel, .bytes = bytes, .N = N, .K = K, .group = group};
 
-    xc_pack_panel_s4(panel, w, N, K);
-    xc_unpack_panel_s4(back, panel, N, K);
-    check(memcmp(back, w, (size_t)(N * K)) == 0, "pack", "s4 panel round trip");
+    if (bytes) {
+        xc_pack_panel_s6(panel, w, N, K);
+    } else {
+        xc_pack_panel_s4(panel, w, N, K);
+        xc_unpack_panel_s4(back, panel, N, K);
+        check(memcmp(back, w, (size_t)(N * K)) == 0, "pack", "s4 panel round trip");
+    }
+    g.unit = ldexpf(1.0f, -(int)(rnd() % 5));
     g.scale = halves(n);
     g.zero = affine ? zeros_s4(n) : NULL;
     g.ep.row_scale = floats(R, RANDOM);
@@ -398,13 +404,13 @@ static void check_gemm_s4(const struct xc_kernels *k)
 
     for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
         for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++)
-            for (int variant = 0; variant < 2 * N_FILLS; variant++) {
+            for (int variant = 0; variant < 4 * N_FILLS; variant++) {
                 const int64_t N = Ns[in], K = Ks[ik], R = Rs[(in * 5 + ik * 3 + rnd()) % XC_ARRAY_LEN(Rs)], N16 = xc_round_up(N, 16);
                 const int64_t group = groups[rnd() % XC_ARRAY_LEN(groups)], ldx = xc_round_up(K, 4) + 4 * (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
                 const bool affine = variant % 2 != 0, part = rnd() % 3 == 0;
                 const int64_t row0 = part && R > 0 ? (int64_t)(rnd() % (uint32_t)R) : 0, row1 = part ? row0 + (R - row0) / 2 : R;
                 const int64_t col0 = part ? (int64_t)(rnd() % (uint32_t)(N16 / 16)) * 16 : 0, col1 = part && rnd() % 2 && col0 + 16 <= N ? col0 + 16 : N;
-                struct xc_gemm_s4 g = s4_operands(R, N, K, group, ldx, (enum fill)(variant / 2), affine);
+                struct xc_gemm_s4 g = s4_operands(R, N, K, group, ldx, (enum fill)(variant / 4), affine, variant / 2 % 2 != 0);
                 struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
                 char name[160];
 
@@ -424,8 +430,8 @@ static void check_gemm_s4(const struct xc_kernels *k)
                 ref->gemm_s4(&g, row0, row1, col0, col1);
                 g.ep.out = data(b);
                 k->gemm_s4(&g, row0, row1, col0, col1);
-                snprintf(name, sizeof name, "gemm_s4 R %d N %d K %d group %d fill %d affine %d act %d rows %d-%d cols %d-%d", (int)R, (int)N, (int)K, (int)group, variant / 2,
-                         affine, (int)g.ep.act, (int)row0, (int)row1, (int)col0, (int)col1);
+                snprintf(name, sizeof name, "gemm_s4 R %d N %d K %d group %d fill %d bytes %d affine %d act %d rows %d-%d cols %d-%d", (int)R, (int)N, (int)K, (int)group, variant / 4,
+                         g.bytes, affine, (int)g.ep.act, (int)row0, (int)row1, (int)col0, (int)col1);
                 check(same(a, b), k->isa, name);
                 free_blocks();
             }
@@ -1033,11 +1039,11 @@ static void check_oracle_gemm_s4(void)
 {
     static const int64_t groups[] = {32, 64, 128, 256};
 
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 32; i++) {
         const int64_t R = 5, N = 50, K = 333;
         double *want = block((size_t)(R * N) * 8);
         float *y = block((size_t)(R * N) * 4);
-        struct xc_gemm_s4 g = s4_operands(R, N, K, groups[i / 4], 336, RANDOM, i % 2 != 0);
+        struct xc_gemm_s4 g = s4_operands(R, N, K, groups[i / 8], 336, RANDOM, i % 2 != 0, i / 2 % 2 != 0);
 
         for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_scale)[r] *= 1e-4f;
         if (i % 3 == 0) {

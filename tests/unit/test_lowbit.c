@@ -19,13 +19,14 @@ static float uniform(struct xc_rng *rng) { return (float)xc_rng_below(rng, 20000
 static double error_of(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n)
 {
     uint8_t u[256], zero;
-    uint16_t scale;
+    uint16_t scale, row_scale;
     double e = 0;
 
-    assert_true(xc_lowbit_scale(f, x, weight, n, &scale, &zero));
+    assert_true(xc_lowbit_row_scale(f, x, n, n, &row_scale));
+    assert_true(xc_lowbit_scale(f, x, weight, n, row_scale, &scale, &zero));
     xc_lowbit_round(f, u, x, n, scale, zero);
     for (int64_t i = 0; i < n; i++) {
-        const double d = (double)x[i] - (double)xc_f16_to_f32(scale) * (u[i] - zero);
+        const double d = (double)x[i] - (double)xc_f16_to_f32(scale) * (u[i] - (double)xc_lowbit_zero(f, zero));
 
         assert_true(u[i] < 1 << f->bits);
         if (f->ternary) assert_true(u[i] >= 1);
@@ -59,7 +60,7 @@ static double least_error(const struct xc_lowbit *f, const float *x, const float
 static void test_scales(void **state)
 {
     struct xc_rng rng;
-    double nearest[5] = { 0 }, search[5] = { 0 }, least[5] = { 0 }, affine[5] = { 0 };
+    double nearest[7] = { 0 }, search[7] = { 0 }, least[7] = { 0 }, affine[7] = { 0 }, codes[7] = { 0 }, both[7] = { 0 };
 
     (void)state;
     xc_rng_init(&rng, 1, 2);
@@ -70,10 +71,15 @@ static void test_scales(void **state)
             x[k] = 0.05f * (uniform(&rng) + uniform(&rng) + uniform(&rng) + uniform(&rng));
             weight[k] = 0.1f + fabsf(uniform(&rng));
         }
-        for (int bits = 2; bits <= 4; bits++) {
+        for (int bits = 2; bits <= 6; bits++) {
             const float *w = i % 2 ? weight : NULL;
             const int64_t n = i % 3 ? 64 : 37;
             const struct xc_lowbit plain = { .bits = bits }, found = { .bits = bits, .search = true }, zp = { .bits = bits, .search = true, .affine = true };
+            struct xc_lowbit two = found, two_zp = zp;
+
+            two.two_level = two_zp.two_level = true;
+            codes[bits] += error_of(&two, x, w, n);
+            both[bits] += error_of(&two_zp, x, w, n);
 
             nearest[bits] += error_of(&plain, x, w, n);
             search[bits] += error_of(&found, x, w, n);
@@ -85,7 +91,11 @@ static void test_scales(void **state)
         search[0] += error_of(&ternary, x, NULL, 64);
         least[0] += least_error(&ternary, x, NULL, 64);
     }
-    for (int bits = 0; bits <= 4; bits++) {
+    for (int bits = 2; bits <= 6; bits++) { /* a group alone has the largest code, which may be too small for it; 5 and 6 bits feel the coarse codes */
+        if (codes[bits] > (bits < 5 ? 1.04 : 1.15) * search[bits]) fail_msg("%d bits: with codes for scales %g, without %g", bits, codes[bits], search[bits]);
+        if (both[bits] > (bits < 5 ? 0.98 : 1.1) * fmin(affine[bits], search[bits])) fail_msg("%d bits: with codes for zeros %g, without %g, %g", bits, both[bits], affine[bits], search[bits]);
+    }
+    for (int bits = 0; bits <= 6; bits++) {
         if (bits == 1) continue;
         if (search[bits] > 1.06 * least[bits]) fail_msg("%d bits: the search finds %g, the least is %g", bits, search[bits], least[bits]);
         if (bits) assert_true(search[bits] < 0.97 * nearest[bits]);
@@ -101,21 +111,42 @@ static void test_extremes(void **state)
     uint16_t scale;
 
     (void)state;
-    assert_true(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    assert_true(xc_lowbit_scale(&f, x, NULL, 64, 0, &scale, &zero));
     xc_lowbit_round(&f, u, x, 64, scale, zero);
     assert_int_equal(u[5], 8);
     x[7] = NAN;
-    assert_false(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    assert_false(xc_lowbit_scale(&f, x, NULL, 64, 0, &scale, &zero));
     x[7] = -INFINITY;
-    assert_false(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    assert_false(xc_lowbit_scale(&f, x, NULL, 64, 0, &scale, &zero));
     x[7] = 1e6f;
-    assert_false(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero)); /* a scale beyond f16 */
+    assert_false(xc_lowbit_scale(&f, x, NULL, 64, 0, &scale, &zero)); /* a scale beyond f16 */
     x[7] = 4e5f;
-    assert_true(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    assert_true(xc_lowbit_scale(&f, x, NULL, 64, 0, &scale, &zero));
     x[7] = 1e-38f;
-    assert_true(xc_lowbit_scale(&f, x, NULL, 64, &scale, &zero));
+    assert_true(xc_lowbit_scale(&f, x, NULL, 64, 0, &scale, &zero));
     xc_lowbit_round(&f, u, x, 64, scale, zero);
     assert_true(error_of(&f, x, NULL, 64) < 1e-70);
+}
+
+static void make_parts(struct xc_buf *part[XC_PART_COUNT], const struct xc_encoding *enc, int64_t rows, int64_t cols)
+{
+    struct xc_err err = { 0 };
+    size_t bytes;
+
+    for (int p = 0; p < XC_PART_COUNT; p++) {
+        part[p] = NULL;
+        assert_int_equal(xc_encoding_part_bytes(enc, rows, cols, (enum xc_part)p, &bytes, &err), XC_OK);
+        if (bytes) assert_int_equal(xc_buf_new(&part[p], bytes, &err), XC_OK);
+        if (bytes) memset(part[p]->data, 0, bytes);
+    }
+}
+
+static int bits_at(const uint8_t *p, int at, int n)
+{
+    int v = 0;
+
+    for (int b = 0; b < n; b++) v |= (p[(at + b) / 8] >> (at + b) % 8 & 1) << b;
+    return v;
 }
 
 /* Bytes as docs/container.md says. */
@@ -124,28 +155,58 @@ static void test_bytes(void **state)
     enum { K = 77, N = 19 };
     const struct xc_encoding panel = { .format = XC_FMT_S4, .layout = XC_LAYOUT_PANEL16, .scale_format = XC_FMT_F16, .group = 32, .zero_point = true };
     const struct xc_encoding rows = { .format = XC_FMT_S3, .scale_format = XC_FMT_F16, .group = 40 };
-    uint8_t data[32 * 80 / 2] = { 0 }, zeros[32 * 3] = { 0 }, data3[N * 29] = { 0 }, u[K], zero[3];
-    uint16_t scales[32 * 3] = { 0 }, scales3[N * 2] = { 0 }, scale[3];
+    const struct xc_encoding codes = { .format = XC_FMT_S6, .scale_format = XC_FMT_S6, .group = 32 }, codes_zp = { .format = XC_FMT_S4, .layout = XC_LAYOUT_PANEL16, .scale_format = XC_FMT_S6, .group = 32, .zero_point = true };
+    const uint16_t row_scale = xc_f32_to_f16(0.0123f);
+    struct xc_buf *a[XC_PART_COUNT], *b[XC_PART_COUNT], *c[XC_PART_COUNT], *d[XC_PART_COUNT];
+    uint8_t u[K], zero[3];
+    uint16_t scale[3], coded[3], positive[3];
 
     (void)state;
+    make_parts(a, &panel, N, K), make_parts(b, &rows, N, K), make_parts(c, &codes, N, K), make_parts(d, &codes_zp, N, K);
     for (int n = N - 1; n >= 0; n--) {
-        for (int g = 0; g < 3; g++) scale[g] = (uint16_t)(n * 100 + g), zero[g] = (uint8_t)((n + g) % 16);
+        for (int g = 0; g < 3; g++) {
+            scale[g] = (uint16_t)(n * 100 + g), zero[g] = (uint8_t)((n + g) % 16);
+            coded[g] = xc_grouped_scale_of(row_scale, (n * 3 + g) % 63 - 31), positive[g] = xc_grouped_scale_of(row_scale, n * 3 + g);
+        }
         for (int k = 0; k < K; k++) u[k] = (uint8_t)((n * 5 + k * 3) % 16);
-        xc_grouped_put_row(&panel, K, data, scales, zeros, n, u, scale, zero);
+        xc_grouped_put_row(&panel, N, K, a, n, u, 0, scale, zero);
+        for (int g = 0; g < 3; g++) zero[g] = (uint8_t)(63 - n - g);
+        xc_grouped_put_row(&codes_zp, N, K, d, n, u, row_scale, positive, zero);
         for (int k = 0; k < K; k++) u[k] &= 7;
-        xc_grouped_put_row(&rows, K, data3, scales3, NULL, n, u, scale, zero);
+        xc_grouped_put_row(&rows, N, K, b, n, u, 0, scale, zero);
+        for (int k = 0; k < K; k++) u[k] = (uint8_t)((n * 5 + k * 3) % 64);
+        xc_grouped_put_row(&codes, N, K, c, n, u, row_scale, coded, zero);
     }
     for (int n = 0; n < N; n++)
         for (int k = 0; k < K; k++) {
-            const int byte = data[n / 16 * 8 * 80 + k / 8 * 64 + n % 16 * 4 + k % 4], want = (n * 5 + k * 3) % 16;
-            int three = 0;
+            const int at = n / 16 * 8 * 80 + k / 8 * 64 + n % 16 * 4 + k % 4, byte = a[XC_PART_DATA]->data[at], want = (n * 5 + k * 3) % 16;
+            const uint16_t *scales = (const uint16_t *)(const void *)a[XC_PART_SCALE]->data, *scales3 = (const uint16_t *)(const void *)b[XC_PART_SCALE]->data;
 
             assert_int_equal(k % 8 < 4 ? byte & 15 : byte >> 4, want);
-            for (int b = 0; b < 3; b++) three |= (data3[n * 29 + (3 * k + b) / 8] >> (3 * k + b) % 8 & 1) << b;
-            assert_int_equal(three, want & 7);
+            assert_int_equal(d[XC_PART_DATA]->data[at], byte);
+            assert_int_equal(bits_at(b[XC_PART_DATA]->data + n * 29, 3 * k, 3), want & 7);
             assert_int_equal(scales[(n / 16 * 3 + k / 32) * 16 + n % 16], n * 100 + k / 32);
-            assert_int_equal(zeros[(n / 16 * 3 + k / 32) * 16 + n % 16], (n + k / 32) % 16);
+            assert_int_equal(a[XC_PART_ZERO]->data[(n / 16 * 3 + k / 32) * 16 + n % 16], (n + k / 32) % 16);
             assert_int_equal(scales3[n * 2 + k / 40], n * 100 + k / 40);
+            /* two levels: f16 of the rows, then rows of 18 bits: code + 32, or the code; zeros as rows of their own */
+            assert_int_equal(bits_at(c[XC_PART_DATA]->data + n * 58, 6 * k, 6), (n * 5 + k * 3) % 64);
+            assert_int_equal(((const uint16_t *)(const void *)c[XC_PART_SCALE]->data)[n], row_scale);
+            assert_int_equal(bits_at(c[XC_PART_SCALE]->data + 2 * N + 3 * n, 6 * (k / 32), 6), (n * 3 + k / 32) % 63 + 1);
+            assert_int_equal(bits_at(d[XC_PART_SCALE]->data + 2 * N + 3 * n, 6 * (k / 32), 6), n * 3 + k / 32);
+            assert_int_equal(bits_at(d[XC_PART_ZERO]->data + 3 * n, 6 * (k / 32), 6), 63 - n - k / 32);
+        }
+    for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&a[p]), xc_buf_unref(&b[p]), xc_buf_unref(&c[p]), xc_buf_unref(&d[p]);
+}
+
+/* Every code comes back from its f16, for every f16 that a row may have. */
+static void test_codes(void **state)
+{
+    (void)state;
+    for (int row = 1; row < 0x6400; row += 7)
+        for (int code = -31; code <= 63; code++) {
+            const float step = xc_f16_to_f32((uint16_t)row);
+
+            assert_int_equal(lrintf(xc_f16_to_f32(xc_grouped_scale_of((uint16_t)row, code)) / step), code);
         }
 }
 
@@ -170,12 +231,13 @@ static void test_gptq(void **state)
     uint8_t u[GPTQ_N * GPTQ_K], zero[GPTQ_N * 3];
     uint16_t scale[GPTQ_N * 3];
     float weight[GPTQ_K], *scratch = malloc(xc_gptq_scratch(GPTQ_K) * sizeof *scratch);
+    const uint16_t none[XC_GPTQ_ROWS] = { 0 };
     double nearest;
 
     (void)state;
     for (int k = 0; k < GPTQ_K; k++) weight[k] = gptq_h[k * GPTQ_K + k];
     for (int i = 0; i < GPTQ_N * 3; i++) {
-        assert_true(xc_lowbit_scale(&f, gptq_w + i * GPTQ_GROUP, NULL, GPTQ_GROUP, &scale[i], &zero[i]));
+        assert_true(xc_lowbit_scale(&f, gptq_w + i * GPTQ_GROUP, NULL, GPTQ_GROUP, 0, &scale[i], &zero[i]));
         xc_lowbit_round(&f, u + i * GPTQ_GROUP, gptq_w + i * GPTQ_GROUP, GPTQ_GROUP, scale[i], zero[i]);
     }
     nearest = loss_of(u, scale);
@@ -191,7 +253,7 @@ static void test_gptq(void **state)
         for (int r = 0; r < GPTQ_N; r += XC_GPTQ_ROWS) {
             const int n = GPTQ_N - r < XC_GPTQ_ROWS ? GPTQ_N - r : XC_GPTQ_ROWS;
 
-            assert_true(xc_gptq_rows(&g, &f, u + r * GPTQ_K, scale + r * 3, zero + r * 3, gptq_w + r * GPTQ_K, n, scratch, &bad));
+            assert_true(xc_gptq_rows(&g, &f, u + r * GPTQ_K, none, scale + r * 3, zero + r * 3, gptq_w + r * GPTQ_K, n, scratch, &bad));
         }
         xc_gptq_release(&g);
         for (int i = 0; i < GPTQ_N * GPTQ_K; i++) same += u[i] - 8 == want[i];
@@ -206,7 +268,7 @@ static void test_gptq(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scales), cmocka_unit_test(test_extremes), cmocka_unit_test(test_bytes), cmocka_unit_test(test_gptq),
+        cmocka_unit_test(test_scales), cmocka_unit_test(test_extremes), cmocka_unit_test(test_bytes), cmocka_unit_test(test_codes), cmocka_unit_test(test_gptq),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

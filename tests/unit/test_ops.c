@@ -104,12 +104,14 @@ static int32_t tensor(struct fix *f, const char *name, int32_t rank, int64_t a, 
     return id;
 }
 
-/* Changes the encoding of a tensor as a pass would: int8 or half formats, rows or panel16. */
+/* Changes the encoding of a tensor as a pass would: int8 or half formats, rows or panel16. In groups an odd N says that there are zero points, a
+ * multiple of three that scales are in two levels. */
 static void encode(struct xc_tensor *t, enum xc_format format, enum xc_layout layout)
 {
     const int64_t N = xc_tensor_rows(t), K = xc_tensor_cols(t);
-    const bool grouped = format == XC_FMT_S4 || format == XC_FMT_S3 || format == XC_FMT_S2;
-    const struct xc_encoding enc = { .format = (uint8_t)format, .layout = (uint8_t)layout, .scale_format = grouped ? XC_FMT_F16 : XC_FMT_F32, .group = grouped ? 32 : 0,
+    const struct xc_encoding form = { .format = (uint8_t)format };
+    const bool grouped = xc_is_grouped(&form), two_level = grouped && N % 3 == 0;
+    const struct xc_encoding enc = { .format = (uint8_t)format, .layout = (uint8_t)layout, .scale_format = two_level ? XC_FMT_S6 : grouped ? XC_FMT_F16 : XC_FMT_F32, .group = grouped ? 32 : 0,
                                      .zero_point = grouped && N % 2 != 0 };
     struct xc_buf *part[XC_PART_COUNT] = { 0 };
     float *x = malloc((size_t)(N * K) * sizeof *x);
@@ -123,17 +125,17 @@ static void encode(struct xc_tensor *t, enum xc_format format, enum xc_layout la
     for (int p = 0; grouped && p < XC_PART_COUNT; p++)
         if (part[p]) memset(part[p]->data, 0, part[p]->size);
     if (grouped) { /* any numbers will do: the tensor is what its bytes say */
-        const int64_t groups = (K + 31) / 32, levels = format == XC_FMT_S4 ? 16 : format == XC_FMT_S3 ? 8 : 4;
+        const int64_t groups = (K + 31) / 32, levels = 1 << xc_format_traits(format)->bits;
         uint8_t *u = malloc((size_t)K), zero[16];
         uint16_t scale[16];
 
         for (int64_t n = 0; n < N; n++) {
             for (int64_t g = 0; g < groups; g++) {
-                scale[g] = xc_f32_to_f16(0.01f * (float)(1 + (n * 3 + g) % 5));
-                zero[g] = (uint8_t)((n + g) % levels);
+                scale[g] = two_level ? xc_grouped_scale_of(xc_f32_to_f16(0.003f), (int)(n * 3 + g) % 32) : xc_f32_to_f16(0.01f * (float)(1 + (n * 3 + g) % 5));
+                zero[g] = (uint8_t)((n * 7 + g) % (two_level ? 64 : levels));
             }
             for (int64_t k = 0; k < K; k++) u[k] = (uint8_t)((n * 7 + k * k + k / 3) % levels);
-            xc_grouped_put_row(&enc, K, part[XC_PART_DATA]->data, (uint16_t *)(void *)part[XC_PART_SCALE]->data, part[XC_PART_ZERO] ? part[XC_PART_ZERO]->data : NULL, n, u, scale, zero);
+            xc_grouped_put_row(&enc, N, K, part, n, u, xc_f32_to_f16(0.003f), scale, zero);
         }
         free(u);
     } else if (format == XC_FMT_S8) {
@@ -284,12 +286,14 @@ static void test_gather(void **state)
         { XC_FMT_F32, XC_LAYOUT_ROWS }, { XC_FMT_F16, XC_LAYOUT_ROWS },    { XC_FMT_BF16, XC_LAYOUT_ROWS },
         { XC_FMT_S8, XC_LAYOUT_ROWS },  { XC_FMT_F32, XC_LAYOUT_PANEL16 }, { XC_FMT_S8, XC_LAYOUT_PANEL16 },
         { XC_FMT_S4, XC_LAYOUT_ROWS },  { XC_FMT_S3, XC_LAYOUT_ROWS },     { XC_FMT_S2, XC_LAYOUT_ROWS },
-        { XC_FMT_S4, XC_LAYOUT_PANEL16 },
+        { XC_FMT_S4, XC_LAYOUT_PANEL16 }, { XC_FMT_S5, XC_LAYOUT_ROWS },   { XC_FMT_S6, XC_LAYOUT_ROWS },
     };
 
     (void)state;
-    for (size_t k = 0; k < XC_ARRAY_LEN(kinds); k++) {
-        enum { N = 37, C = 26 };
+    for (size_t form = 0; form < 4 * XC_ARRAY_LEN(kinds); form++) {
+        const size_t k = form / 4;
+        const int32_t N = 36 + (int32_t)(form % 4); /* what it does: encode */
+        enum { C = 26 };
         struct fix f;
         double *table, *want = doubles(TOKENS * C);
 
@@ -314,6 +318,26 @@ static void test_gather(void **state)
         xc_run_free(&run);
         free(table);
         free(want);
+        end(&f);
+    }
+}
+
+/* What a file may say of groups, and must not. */
+static void test_hostile_groups(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        struct fix f;
+
+        begin(&f);
+        const int32_t x = ids(&f, 33), t = tensor(&f, "table", 2, kind ? 35 : 33, 70, 0);
+
+        encode(f.m->tensors[t], XC_FMT_S3, XC_LAYOUT_ROWS);
+        add(&f, "gather", (struct xc_ref[]){ xc_val(x), xc_ten(t) }, 2, NULL);
+        if (kind) f.m->tensors[t]->part[XC_PART_ZERO]->data[5] = 8;
+        else ((uint16_t *)(void *)f.m->tensors[t]->part[XC_PART_SCALE]->data)[3] = xc_f32_to_f16(2000);
+        assert_int_equal(xc_model_verify(f.m, &err), XC_E_FORMAT);
+        assert_non_null(strstr(err.msg, kind ? "'table': zero point 5 is beyond the levels" : "'table': the scale of row 3 is not finite"));
         end(&f);
     }
 }
@@ -488,6 +512,14 @@ static void test_linear(void **state)
     linear_case(78, 32, XC_FMT_S3, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
     linear_case(78, 33, XC_FMT_S2, XC_LAYOUT_ROWS, XC_RANGE_STATIC, true);
     linear_case(70, 20, XC_FMT_S2, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
+    linear_case(77, 35, XC_FMT_S4, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
+    for (int64_t N = 33; N < 37; N++)
+        for (int format = XC_FMT_S5; format <= XC_FMT_S6; format++)
+            linear_case(N % 2 ? 77 : 312, N, (enum xc_format)format, XC_LAYOUT_ROWS, N < 35 ? XC_RANGE_ROW : XC_RANGE_AFFINE, true);
+    linear_case(77, 36, XC_FMT_S4, XC_LAYOUT_PANEL16, XC_RANGE_AFFINE, true);
+    linear_case(77, 39, XC_FMT_S4, XC_LAYOUT_PANEL16, XC_RANGE_AFFINE, true);
+    linear_case(77, 39, XC_FMT_S3, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
+    linear_case(40, 35, XC_FMT_S6, XC_LAYOUT_ROWS, XC_RANGE_NONE, true);
 }
 
 static double act(double x, int fn)
@@ -845,7 +877,7 @@ static void test_bad_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gather),    cmocka_unit_test(test_positions), cmocka_unit_test(test_grid_positions),       cmocka_unit_test(test_add_mul), cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_gather), cmocka_unit_test(test_hostile_groups),    cmocka_unit_test(test_positions), cmocka_unit_test(test_grid_positions),       cmocka_unit_test(test_add_mul), cmocka_unit_test(test_norms),
         cmocka_unit_test(test_linear),    cmocka_unit_test(test_unary),           cmocka_unit_test(test_softmax), cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_edges), cmocka_unit_test(test_pool),      cmocka_unit_test(test_l2_normalize), cmocka_unit_test(test_conv1d),
         cmocka_unit_test(test_columns),   cmocka_unit_test(test_states),          cmocka_unit_test(test_bad_runs),

@@ -3,7 +3,7 @@
  * A nibble u is the unsigned operand of vpmaddubsw, x the signed one: 2 * 15 * 127 = 3810 never saturates and x needs no sign trick. The sum
  * of u - 8 over 64 inputs fits: each 16-bit lane holds 32 of them, 32 * 8 * 127 = 32512. So a lane starts from -8 times the sum of its x
  * (modulo 2^16, in which vpaddw is exact) and is widened once in 64 inputs: 17 multiplies for 512 products, where int8 takes 24 and 16 xor.
- * A zero point other than 8 is one more vpmaddwd a group: (8 - zero) * sum of x.
+ * With zero points, in quarters, a group's sum is taken four times, and one more vpmaddwd adds (32 - zero) * sum of x.
  *
  * A tile is 4 rows x 16 outputs: 8 accumulators. The floats lie in memory: each is touched once a group. The empty asm keeps gcc 12 from
  * adding products to each other first, which needs more registers than there are (10 % slower). */
@@ -76,6 +76,7 @@ struct tile {
     const uint8_t *w;
     const uint16_t *scale;
     const uint8_t *zero;          /* NULL = 8 */
+    float unit;
     int64_t K, group;
 };
 
@@ -142,14 +143,14 @@ LANES_INLINE void s4_tile(const struct tile *t, int mr, bool affine)
 #undef LOW
 #undef HIGH
             const bool first = k0 == g * t->group, last = k0 + BLOCK >= end;
-            const v16f scale = last ? v_from_f16(t->scale + 16 * g) : v_zero();
+            const v16f scale = !last ? v_zero() : affine ? v_mul(v_from_f16(t->scale + 16 * g), v_set1(t->unit)) : v_from_f16(t->scale + 16 * g);
             __m256i z0 = ones, z1 = ones;
 
-            if (affine && last) { /* dwords 8 - zero, of which vpmaddwd sees the low half alone: the group's sum has no high half to meet */
-                const __m256i eight = _mm256_set1_epi32(XC_S4_ZERO), low = _mm256_set1_epi32(0xffff);
+            if (affine && last) { /* dwords 32 - zero, of which vpmaddwd sees the low half alone: the group's sum has no high half to meet */
+                const __m256i usual = _mm256_set1_epi32(4 * XC_S4_ZERO), low = _mm256_set1_epi32(0xffff);
 
-                z0 = _mm256_and_si256(_mm256_sub_epi32(eight, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g)))), low);
-                z1 = _mm256_and_si256(_mm256_sub_epi32(eight, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g + 8)))), low);
+                z0 = _mm256_and_si256(_mm256_sub_epi32(usual, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g)))), low);
+                z1 = _mm256_and_si256(_mm256_sub_epi32(usual, _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g + 8)))), low);
             }
 #define FINISH(i)                                                                                          \
     if (mr > i) {                                                                                          \
@@ -160,6 +161,7 @@ LANES_INLINE void s4_tile(const struct tile *t, int mr, bool affine)
         } else {                                                                                           \
             if (affine) {                                                                                  \
                 const __m256i sum = _mm256_set1_epi32(t->group_sum[i * t->groups + g]);                    \
+                s = (v16i){_mm256_slli_epi32(s.a, 2), _mm256_slli_epi32(s.b, 2)};                          \
                 s = i_add(s, (v16i){_mm256_madd_epi16(z0, sum), _mm256_madd_epi16(z1, sum)});              \
             }                                                                                              \
             v_store(t->c + 16 * i, v_fma(v_from_i(s), scale, v_load(t->c + 16 * i)));                      \
@@ -171,11 +173,56 @@ LANES_INLINE void s4_tile(const struct tile *t, int mr, bool affine)
     }
 }
 
-static __attribute__((noinline)) void run_tile(const struct tile *t, int64_t rows)
+/* The same from bytes, u up to 63: 2 * 63 * 127 = 16002 never saturates, and vpmaddwd widens each product of four. All four rows, some of them
+ * the first again: bytes are for size. */
+static __attribute__((noinline)) void s6_tile(const struct tile *t, int64_t mr)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const v16f unit = v_set1(t->zero ? t->unit : 1.0f);
+    const int8_t *x0 = t->x, *x1 = mr > 1 ? x0 + t->ldx : x0, *x2 = mr > 2 ? x1 + t->ldx : x0, *x3 = mr > 3 ? x2 + t->ldx : x0;
+    const uint8_t *w = t->w;
+
+    for (int64_t i = 0; i < 4; i++) v_store(t->c + 16 * i, v_zero());
+    for (int64_t g = 0; g < t->groups; g++) {
+        const int64_t end = xc_min_i64((g + 1) * t->group, t->K);
+        v16i z = i_set1(XC_S6_ZERO);
+        int64_t k = g * t->group;
+
+        if (t->zero) z = (v16i){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g))), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g + 8)))};
+#define START(i) __m256i a##i = _mm256_setzero_si256(), b##i = a##i;
+        EACH_ROW(START)
+#undef START
+        for (; k < end; k += 4, w += 64) {
+            const __m256i u0 = _mm256_loadu_si256((const __m256i *)w), u1 = _mm256_loadu_si256((const __m256i *)(w + 32));
+
+#define STEP(i)                                                                                        \
+    {                                                                                                  \
+        const __m256i x = quad4(x##i + k);                                                             \
+        a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(_mm256_maddubs_epi16(u0, x), ones));           \
+        b##i = _mm256_add_epi32(b##i, _mm256_madd_epi16(_mm256_maddubs_epi16(u1, x), ones));           \
+    }
+            EACH_ROW(STEP)
+#undef STEP
+        }
+        const v16f scale = v_mul(v_from_f16(t->scale + 16 * g), unit);
+
+#define FINISH(i)                                                                                      \
+    {                                                                                                  \
+        const __m256i sum = _mm256_set1_epi32(t->group_sum[(mr > i ? i : 0) * t->groups + g]);         \
+        const v16i s = {_mm256_sub_epi32(a##i, _mm256_mullo_epi32(z.a, sum)), _mm256_sub_epi32(b##i, _mm256_mullo_epi32(z.b, sum))}; \
+        v_store(t->c + 16 * i, v_fma(v_from_i(s), scale, v_load(t->c + 16 * i)));                      \
+    }
+        EACH_ROW(FINISH)
+#undef FINISH
+    }
+}
+
+static __attribute__((noinline)) void run_tile(const struct tile *t, int64_t rows, bool bytes)
 {
     const bool affine = t->zero != NULL;
 
-    switch (rows * 2 + affine) {
+    switch (bytes ? 0 : rows * 2 + affine) {
+    case 0: s6_tile(t, rows); break;
     case 2: s4_tile(t, 1, false); break;
     case 3: s4_tile(t, 1, true); break;
     case 4: s4_tile(t, 2, false); break;
@@ -205,10 +252,10 @@ void xc_gemm_s4__avx2(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, in
             for (int64_t r = 0; r < rows; r += 4) {
                 const int64_t mr = xc_min_i64(4, rows - r);
                 const struct tile t = {.c = c, .wide = wide, .x = g->x + (r0 + r) * g->ldx, .ldx = g->ldx, .lanes = lanes_of(&sums, r, blocks),
-                                       .group_sum = groups_of(&sums, r, groups), .blocks = blocks, .groups = groups, .w = g->w + c0 / 2 * K8,
-                                       .scale = g->scale + at, .zero = g->zero ? g->zero + at : NULL, .K = g->K, .group = g->group};
+                                       .group_sum = groups_of(&sums, r, groups), .blocks = blocks, .groups = groups, .w = g->w + (g->bytes ? c0 : c0 / 2) * K8,
+                                       .scale = g->scale + at, .zero = g->zero ? g->zero + at : NULL, .unit = g->unit, .K = g->K, .group = g->group};
 
-                run_tile(&t, mr);
+                run_tile(&t, mr, g->bytes);
                 for (int64_t i = 0; i < mr; i++) {
                     ep_store_s4(&g->ep, g->w_sum, v_load(c + 16 * i), r0 + r + i, c0, n);
                     ep_finish(&g->ep, r0 + r + i, c0, n);

@@ -1,8 +1,9 @@
-/* gemm_s4 with AVX-512 VNNI: a nibble is the unsigned operand of vpdpbusd as it is, x the signed one, broadcast from memory.
+/* gemm_s4 with AVX-512 VNNI: a nibble, or a byte, is the unsigned operand of vpdpbusd as it is, x the signed one, broadcast from memory.
  *
  * A tile is 24 rows x 16 outputs: 24 sums in registers, whose weight is unpacked once for all rows; they start from -zero times the sum of the
  * group's x. The floats lie in memory, since each is touched once a group: a conversion and a fused multiply-add for each 4 * group products. The
- * latter shares its units with vpdpbusd, so that groups of 64 can reach 16/17 of the peak. */
+ * latter shares its units with vpdpbusd, so that groups of 64 can reach 16/17 of the peak. With zero points, in quarters, nibbles are unpacked four times as large. Bytes, which are for size,
+ * have fewer tiles of their own, and always zero points. */
 #include "runtime/kernels/avx512vnni/isa.h"
 #include "runtime/kernels/avx512vnni/lanes.h"
 #include "runtime/kernels/avx512vnni/tile.h"
@@ -16,7 +17,7 @@ struct tile {
     int64_t r0, rows, c0, n;                      /* rows, columns */
     int64_t inputs;                               /* of this part */
     _Alignas(64) float c[ROWS_MAX * 16];
-    _Alignas(64) int32_t sum[GROUPS * ROWS_MAX];  /* (groups, rows): sums of x, times -8 without zero points, else times -1 */
+    _Alignas(64) int32_t sum[GROUPS * ROWS_MAX];  /* (groups, rows): sums of x, times -8 for nibbles without zero points, else times -1 */
     _Alignas(64) uint8_t x[ROWS_MAX * ROW_STRIDE];
 };
 
@@ -25,7 +26,7 @@ static void copy_part(struct tile *t, int64_t k0, int64_t n)
 {
     const struct xc_gemm_s4 *g = t->g;
     const __m256i ones = _mm256_set1_epi8(1);
-    const int32_t by = g->zero ? -1 : -XC_S4_ZERO;
+    const int32_t by = g->zero || g->bytes ? -1 : -XC_S4_ZERO;
 
     t->inputs = n;
     copy_rows(t->x, g->x + t->r0 * g->ldx + k0, g->ldx, t->rows, n, 0);
@@ -62,8 +63,15 @@ typedef int32_t __attribute__((may_alias, aligned(1))) quad;
 #define UNROLLED -1 /* compiles for minutes */
 #endif
 
-LANES_INLINE v16i low(v16i both) { return _mm512_and_si512(both, _mm512_set1_epi8(15)); }
-LANES_INLINE v16i high(v16i both) { return _mm512_and_si512(_mm512_srli_epi16(both, 4), _mm512_set1_epi8(15)); }
+LANES_INLINE v16i low(v16i both, bool affine)
+{
+    return affine ? _mm512_and_si512(_mm512_slli_epi16(both, 2), _mm512_set1_epi8(60)) : _mm512_and_si512(both, _mm512_set1_epi8(15));
+}
+LANES_INLINE v16i high(v16i both, bool affine)
+{
+    return affine ? _mm512_and_si512(_mm512_srli_epi16(both, 2), _mm512_set1_epi8(60)) : _mm512_and_si512(_mm512_srli_epi16(both, 4), _mm512_set1_epi8(15));
+}
+LANES_INLINE v16f scales(const uint16_t *scale, float unit, bool affine) { return affine ? v_mul(v_from_f16(scale), v_set1(unit)) : v_from_f16(scale); }
 LANES_INLINE v16i zeros(const uint8_t *zero) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)zero)); } /* high halves are 0 */
 
 #define START(i) v16i a##i = mr <= i ? i_zero() : affine ? _mm512_madd_epi16(z, i_set1(sum[i])) : i_set1(sum[i]);
@@ -71,11 +79,11 @@ LANES_INLINE v16i zeros(const uint8_t *zero) { return _mm512_cvtepu8_epi32(_mm_l
 #define HIGH(i) if (mr > i) DOT(a##i, u, x + i * ROW_STRIDE + 4)
 
 /* One group, of `inputs` inputs. A function of its own: in a loop over groups gcc 12 takes the floats into registers, which are too few. */
-LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int64_t inputs,
-                           int mr, bool affine)
+LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, float unit, int64_t inputs,
+                           int mr, bool affine, bool bytes)
 {
     const v16i z = affine ? zeros(zero) : i_zero();
-    const v16f s = v_from_f16(scale);
+    const v16f s = scales(scale, unit, affine);
 
     EACH_ROW(START)
     EACH_ROW(KEEP)
@@ -83,16 +91,16 @@ LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const
     {                                                     \
         const v16i both = _mm512_loadu_si512(w);          \
         {                                                 \
-            const v16i u = low(both);                     \
+            const v16i u = bytes ? both : low(both, affine); \
                                                           \
             ROWS(LOW)                                     \
         }                                                 \
-        const v16i u = high(both);                        \
+        const v16i u = bytes ? _mm512_loadu_si512(w + 64) : high(both, affine); \
                                                           \
         ROWS(HIGH)                                        \
-        w += 64, x += 8;                                  \
+        w += bytes ? 128 : 64, x += 8;                    \
     }
-    if (inputs == UNROLLED) {
+    if (inputs == UNROLLED && !bytes) {
         EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW) EIGHT(EACH_ROW)
     } else {
         for (; inputs > 0; inputs -= 8) EIGHT(EACH_ROW)
@@ -105,6 +113,7 @@ LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const
 /* All groups of a part, for FEW rows: floats in registers, and four chains of sums for each. */
 LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int mr, bool affine)
 {
+    const bool bytes = false;
     const int64_t group = t->g->group;
     const int32_t *sum = t->sum;
     const uint8_t *x = t->x;
@@ -130,7 +139,7 @@ LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale
 #define TWICE                                                                                        \
     {                                                                                                \
         const v16i first = _mm512_loadu_si512(w), second = _mm512_loadu_si512(w + 64);               \
-        const v16i u0 = low(first), u1 = high(first), u2 = low(second), u3 = high(second);           \
+        const v16i u0 = low(first, affine), u1 = high(first, affine), u2 = low(second, affine), u3 = high(second, affine); \
                                                                                                      \
         FEW_ROWS(SIXTEEN)                                                                            \
         w += 128, x += 16;                                                                           \
@@ -141,7 +150,7 @@ LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale
         }
         for (; eights > 1; eights -= 2) TWICE
         if (eights > 0) EIGHT(FEW_ROWS)
-        const v16f s = v_from_f16(scale);
+        const v16f s = scales(scale, t->g->unit, affine);
 
 #define FINISH(i) if (mr > i) c##i = v_fma(v_from_i(i_add(i_add(a##i, d##i), i_add(e##i, f##i))), s, c##i);
         FEW_ROWS(FINISH)
@@ -157,23 +166,30 @@ LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale
 #undef STORE
 }
 
-#define GROUP_ARGS float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int64_t inputs
+#define GROUP_ARGS float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, float unit, int64_t inputs
 typedef void group_fn(GROUP_ARGS);
 #define GROUP(count)                                                                                            \
-    static void group_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, inputs, count, false); }        \
-    static void group_zero_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, inputs, count, true); }
+    static void group_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, false, false); }     \
+    static void group_zero_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, false); }
+#define BYTES(count) static void bytes_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, true); }
 GROUP(4) GROUP(8) GROUP(12) GROUP(16) GROUP(20) GROUP(24)
+BYTES(8) BYTES(16) BYTES(24)
 #undef GROUP
-static group_fn *const group_fns[2][ROWS_MAX / 4] = {{group_4, group_8, group_12, group_16, group_20, group_24},
-                                                     {group_zero_4, group_zero_8, group_zero_12, group_zero_16, group_zero_20, group_zero_24}};
+#undef BYTES
+static group_fn *const group_fns[3][ROWS_MAX / 4] = {{group_4, group_8, group_12, group_16, group_20, group_24},
+                                                     {group_zero_4, group_zero_8, group_zero_12, group_zero_16, group_zero_20, group_zero_24},
+                                                     {bytes_8, bytes_8, bytes_16, bytes_16, bytes_24, bytes_24}};
 
 /* All groups of a part. */
 static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero)
 {
-    const int64_t group = t->g->group;
+    const int64_t group = t->g->group, w_step = group * (t->g->bytes ? 16 : 8), zero_step = zero ? 16 : 0;
+    static const uint8_t usual[16] = {XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO,
+                                      XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO};
+    const float unit = zero ? t->g->unit : 1.0f;
     const int32_t *sum = t->sum;
 
-    switch (t->rows * 2 + (zero != NULL)) {
+    switch (t->g->bytes ? 0 : t->rows * 2 + (zero != NULL)) {
     case 2: s4_few(t, w, scale, NULL, 1, false); return;
     case 3: s4_few(t, w, scale, zero, 1, true); return;
     case 4: s4_few(t, w, scale, NULL, 2, false); return;
@@ -182,12 +198,11 @@ static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, cons
     case 7: s4_few(t, w, scale, zero, 3, true); return;
     default: break;
     }
-    group_fn *const fn = group_fns[zero != NULL][xc_div_up(t->rows, 4) - 1];
+    group_fn *const fn = group_fns[t->g->bytes ? 2 : zero != NULL][xc_div_up(t->rows, 4) - 1];
 
-    for (int64_t k = 0; k < t->inputs; k += group, w += group * 8, scale += 16, sum += ROWS_MAX) {
-        fn(t->c, t->x + k, sum, w, scale, zero, xc_min_i64(group, t->inputs - k));
-        if (zero) zero += 16;
-    }
+    if (!zero) zero = usual;
+    for (int64_t k = 0; k < t->inputs; k += group, w += w_step, scale += 16, zero += zero_step, sum += ROWS_MAX)
+        fn(t->c, t->x + k, sum, w, scale, zero, unit, xc_min_i64(group, t->inputs - k));
 }
 
 static void finish_tile(const struct tile *t)
@@ -218,12 +233,12 @@ void xc_gemm_s4__avx512vnni(const struct xc_gemm_s4 *g, int64_t row0, int64_t ro
         for (t.c0 = col0; t.c0 < col1; t.c0 += 16) {
             t.n = xc_min_i64(16, col1 - t.c0);
             fetch_outputs(&g->ep, t.r0, t.rows, t.c0);
-            memset(t.c, 0, (size_t)(t.rows <= FEW ? t.rows : xc_round_up(t.rows, 4)) * 16 * sizeof *t.c);
+            memset(t.c, 0, (size_t)(t.rows <= FEW && !g->bytes ? t.rows : xc_round_up(t.rows, 4)) * 16 * sizeof *t.c);
             for (int64_t k0 = 0; k0 < g->K; k0 += part) {
                 const int64_t at = (t.c0 / 16 * groups + k0 / g->group) * 16;
 
                 if (part < g->K || t.c0 == col0) copy_part(&t, k0, xc_min_i64(part, g->K - k0));
-                s4_run(&t, g->w + t.c0 / 2 * K8 + k0 * 8, g->scale + at, g->zero ? g->zero + at : NULL);
+                s4_run(&t, g->w + (t.c0 * K8 + k0 * 16) / (g->bytes ? 1 : 2), g->scale + at, g->zero ? g->zero + at : NULL);
             }
             finish_tile(&t);
         }

@@ -1,9 +1,9 @@
-/* gemm_s4 with AVX-VNNI: a nibble is the unsigned operand of vpdpbusd as it is. 4 rows x 16 outputs. */
+/* gemm_s4 with AVX-VNNI: a nibble, or a byte, is the unsigned operand of vpdpbusd as it is. 4 rows x 16 outputs. */
 #include "runtime/kernels/avx2/lanes.h"
 #include "runtime/kernels/avxvnni/isa.h"
 
 #define S4_ROWS 4
-#define S4_OFFSET 8
+#define S4_UNSIGNED 1
 
 LANES_INLINE v16i s4_low(const uint8_t *p)
 {
@@ -19,6 +19,7 @@ LANES_INLINE v16i s4_high(const uint8_t *p)
 
     return (v16i){_mm256_and_si256(_mm256_srli_epi16(w.a, 4), nibble), _mm256_and_si256(_mm256_srli_epi16(w.b, 4), nibble)};
 }
+LANES_INLINE v16i s4_bytes(const uint8_t *p) { return i_load((const int32_t *)(const void *)p); }
 LANES_INLINE v16i s4_dot(v16i acc, v16i w, int32_t x)
 {
     const __m256i s = _mm256_set1_epi32(x);

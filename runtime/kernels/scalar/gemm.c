@@ -103,18 +103,22 @@ void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, 
 
     for (int64_t r = row0; r < row1; r++)
         for (int64_t n0 = col0; n0 < col1; n0 += 16) {
-            const uint8_t *w = g->w + n0 / 2 * K8; /* [K/8][16][4] */
+            const uint8_t *w = g->w + (g->bytes ? n0 : n0 / 2) * K8; /* [K/8][16][4], or [K/4][16][4] */
             float acc[16] = {0};
 
             for (int64_t i = 0; i < groups; i++) {
                 const int64_t at = (n0 / 16 * groups + i) * 16, end = xc_min_i64((i + 1) * g->group, g->K);
 
                 for (int64_t l = 0; l < 16; l++) {
-                    const int32_t zero = g->zero ? g->zero[at + l] : XC_S4_ZERO;
+                    const int32_t zero = g->zero ? g->zero[at + l] : g->bytes ? XC_S6_ZERO : XC_S4_ZERO, by = g->zero && !g->bytes ? 4 : 1;
                     int32_t sum = 0;
 
-                    for (int64_t k = i * g->group; k < end; k++) sum += g->x[r * g->ldx + k] * ((w[k / 8 * 64 + l * 4 + k % 4] >> (k & 4) & 15) - zero);
-                    acc[l] = fmaf((float)sum, xc_f16_to_f32(g->scale[at + l]), acc[l]);
+                    for (int64_t k = i * g->group; k < end; k++) {
+                        const int32_t u = g->bytes ? w[k / 4 * 64 + l * 4 + k % 4] : w[k / 8 * 64 + l * 4 + k % 4] >> (k & 4) & 15;
+
+                        sum += g->x[r * g->ldx + k] * (by * u - zero);
+                    }
+                    acc[l] = fmaf((float)sum, xc_f16_to_f32(g->scale[at + l]) * (g->zero ? g->unit : 1.0f), acc[l]);
                 }
             }
             for (int64_t l = 0; l < 16 && n0 + l < col1; l++) {
