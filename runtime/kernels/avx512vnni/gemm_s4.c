@@ -169,15 +169,17 @@ LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale
 #define GROUP_ARGS float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, float unit, int64_t inputs
 typedef void group_fn(GROUP_ARGS);
 #define GROUP(count)                                                                                            \
-    static void group_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, false, false); }     \
-    static void group_zero_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, false); }
+    static void group_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, false, false); }
+#define ZERO(count) static void zero_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, false); }
 #define BYTES(count) static void bytes_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, true); }
 GROUP(4) GROUP(8) GROUP(12) GROUP(16) GROUP(20) GROUP(24)
+ZERO(4) ZERO(8) ZERO(16) ZERO(24) /* fewer than without: the library is to stay small */
 BYTES(8) BYTES(16) BYTES(24)
 #undef GROUP
+#undef ZERO
 #undef BYTES
 static group_fn *const group_fns[3][ROWS_MAX / 4] = {{group_4, group_8, group_12, group_16, group_20, group_24},
-                                                     {group_zero_4, group_zero_8, group_zero_12, group_zero_16, group_zero_20, group_zero_24},
+                                                     {zero_4, zero_8, zero_16, zero_16, zero_24, zero_24},
                                                      {bytes_8, bytes_8, bytes_16, bytes_16, bytes_24, bytes_24}};
 
 /* All groups of a part. */
@@ -192,10 +194,8 @@ static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, cons
     switch (t->g->bytes ? 0 : t->rows * 2 + (zero != NULL)) {
     case 2: s4_few(t, w, scale, NULL, 1, false); return;
     case 3: s4_few(t, w, scale, zero, 1, true); return;
-    case 4: s4_few(t, w, scale, NULL, 2, false); return;
-    case 5: s4_few(t, w, scale, zero, 2, true); return;
-    case 6: s4_few(t, w, scale, NULL, 3, false); return;
-    case 7: s4_few(t, w, scale, zero, 3, true); return;
+    case 4: case 6: s4_few(t, w, scale, NULL, 3, false); return;
+    case 5: case 7: s4_few(t, w, scale, zero, 3, true); return;
     default: break;
     }
     group_fn *const fn = group_fns[t->g->bytes ? 2 : zero != NULL][xc_div_up(t->rows, 4) - 1];
@@ -233,7 +233,7 @@ void xc_gemm_s4__avx512vnni(const struct xc_gemm_s4 *g, int64_t row0, int64_t ro
         for (t.c0 = col0; t.c0 < col1; t.c0 += 16) {
             t.n = xc_min_i64(16, col1 - t.c0);
             fetch_outputs(&g->ep, t.r0, t.rows, t.c0);
-            memset(t.c, 0, (size_t)(t.rows <= FEW && !g->bytes ? t.rows : xc_round_up(t.rows, 4)) * 16 * sizeof *t.c);
+            memset(t.c, 0, (size_t)xc_round_up(t.rows, 4) * 16 * sizeof *t.c);
             for (int64_t k0 = 0; k0 < g->K; k0 += part) {
                 const int64_t at = (t.c0 / 16 * groups + k0 / g->group) * 16;
 
