@@ -11,13 +11,14 @@
 struct distill_opts {
     const char *out, *recipe, *student, *from, *dev, *metric, *layers, *log, *checkpoint, *cache, *masked, *quantize;
     struct cli_list data, teacher;
-    int task, init;
+    int task, init, precision;
     int64_t epochs, batch_tokens, accumulate, max_steps, eval_every, checkpoint_every, max_tokens, augment, threads, seed;
     double rate, temperature;
     bool resume, no_golden, quiet, json;
 };
 
 static const char *const tasks[] = { "recipe", "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
+static const char *const precisions[] = { "recipe", "f32", "bf16", NULL };
 static const char *const inits[] = { "recipe", "teacher", "select", "random", NULL };
 
 #define RECIPE "the recipe's"
@@ -37,6 +38,7 @@ static const struct cli_opt table[] = {
     { .type = CLI_TYPE_FLOAT, .name = "temperature", .arg = "T", .help = "of the soft cross-entropy", .field = CLI_FIELD(struct distill_opts, temperature, double), .def = "0", .def_help = RECIPE ", else 1",
       .flo = 0, .fhi = 1000 },
     CLI_STRING(struct distill_opts, quantize, 0, "quantize", "HOW", NULL, "int8, int4, or a recipe of quantize passes: train on the integer arithmetic of the file that is written"),
+    CLI_CHOICE(struct distill_opts, precision, 0, "precision", precisions, "recipe", "products of f32 numbers, or of numbers rounded to bf16 (weights, sums and gradients stay f32)"),
     { .type = CLI_TYPE_INT, .name = "augment", .arg = "N", .help = "make N copies of every text with words replaced", .field = CLI_FIELD(struct distill_opts, augment, int64_t), .def = "0",
       .def_help = RECIPE ", else none", .hi = 1000 },
     CLI_STRING(struct distill_opts, masked, 0, "augment-model", "MODEL", NULL, "a masked language model that proposes the words; else neighbours in the teacher's word table"),
@@ -110,6 +112,7 @@ static enum xc_status gather(struct xc_distill_opts *d, struct xc_arena *arena, 
     if (o->layers) XC_TRY(xc_distill_layers(d, o->layers, err));
     if (o->init) d->init = (enum xc_student_init)(o->init - 1);
     if (o->quantize) d->quantize = o->quantize;
+    if (o->precision) d->train.bf16 = o->precision == 2;
     if (o->temperature > 0) d->temperature = o->temperature;
     if (o->augment) d->augment.count = o->augment;
     if (o->masked) d->augment.model = o->masked;

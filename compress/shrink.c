@@ -346,12 +346,22 @@ static void move_weights(const struct shrink *s, const struct place *p, const st
         }
 }
 
+/* A copy of a tensor's numbers that is its own: they may be the uncut model's too, or a mapped file's. */
+static enum xc_status own_numbers(struct xc_tensor *t, struct xc_err *err)
+{
+    float *copy = NULL;
+    enum xc_status status = xc_surgery_numbers(&copy, t, err);
+
+    if (status == XC_OK) status = xc_surgery_replace(t, t->rank, t->dim, copy, err);
+    xc_free(copy);
+    return status;
+}
+
 static enum xc_status fit_place(struct shrink *s, const struct place *p, struct pair *q, struct xc_err *err)
 {
     const struct xc_site *site = p->site;
     struct xc_tensor *bias = xc_site_bias(s->g, site);
     struct fit f = { .bias = bias != NULL, .m = site->outputs, .n = site->units * site->width };
-    float *copy = NULL;
     enum xc_status status = XC_OK;
 
     f.k = p->keep * site->width + f.bias;
@@ -361,11 +371,8 @@ static enum xc_status fit_place(struct shrink *s, const struct place *p, struct 
     f.w = xc_malloc((size_t)(f.k * f.m) * sizeof *f.w);
     if (!f.cols || !f.gram || !f.cross || !f.w) status = xc_fail_nomem(err, (size_t)(f.k * f.k) * sizeof *f.gram);
     for (int64_t i = 0; f.cols && i < p->keep * site->width; i++) f.cols[i] = (int32_t)(p->kept[i / site->width] * site->width + i % site->width);
-    if (status == XC_OK && bias) { /* its bytes are the uncut model's too: a copy of its own */
-        status = xc_surgery_numbers(&copy, bias, err);
-        if (status == XC_OK) status = xc_surgery_replace(bias, bias->rank, bias->dim, copy, err);
-        xc_free(copy);
-    }
+    if (status == XC_OK) status = own_numbers(xc_site_weight(s->g, site), err);
+    if (status == XC_OK && bias) status = own_numbers(bias, err);
     for (int64_t b = 0; b < s->replay.n_batches && status == XC_OK; b++) status = fit_batch(s, p, &f, q, b, err);
     if (status == XC_OK) {
         move_weights(s, p, &f, false);

@@ -28,6 +28,7 @@ struct key {
 
 static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
 static const char *const optimizers[] = { "adamw", "sgd", NULL };
+static const char *const precisions[] = { "f32", "bf16", NULL };
 static const char *const tasks[] = { "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
 
 #define OPTS(f) offsetof(struct xc_distill_opts, f)
@@ -255,6 +256,10 @@ static enum xc_status read_choices(const struct reader *r, const struct xc_yaml 
         XC_TRY(choice_of(r, &i, n, optimizers));
         r->o->train.optimizer.kind = (enum xc_optimizer)i;
     }
+    if ((n = xc_yaml_member(root, "precision"))) {
+        XC_TRY(choice_of(r, &i, n, precisions));
+        r->o->train.bf16 = i == 1;
+    }
     return XC_OK;
 }
 
@@ -308,7 +313,7 @@ static enum xc_status read_root(const struct reader *r, const struct xc_yaml *ro
     }
     return xc_yaml_no_unknown(r->name, root,
                               "task, student, student_from, init, data, dev, metric, layers, relation_heads, temperature, stages, augment, quantize, batch_tokens, batch_rows, accumulate, max_tokens, "
-                              "eval_every, patience, dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, freeze, prune, seed",
+                              "eval_every, patience, dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, precision, freeze, prune, seed",
                               r->err);
 }
 

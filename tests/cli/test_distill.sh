@@ -40,6 +40,23 @@ cmp -s a.xc b.xc || fail "3 threads train otherwise"
 }
 cmp -s c.xc d.xc && fail "the seed changes nothing"
 
+# ---- products in bf16, by the recipe or the command line: another training, the same bytes for any number of threads ----
+printf 'precision: bf16\n' >bf16.yaml
+# shellcheck disable=SC2086
+{
+    run "$XC_BIN" distill teacher.xc -s $spec $small -r bf16.yaml -o c.xc --max-steps 2 --threads 1
+    expect_code 0
+    run "$XC_BIN" distill teacher.xc -s $spec $small --precision bf16 -o d.xc --max-steps 2 --threads 3
+    expect_code 0
+    cmp -s c.xc d.xc || fail "3 threads train otherwise in bf16"
+    run "$XC_BIN" distill teacher.xc -s $spec $small -r bf16.yaml --precision f32 -o d.xc --max-steps 2
+    expect_code 0
+    cmp -s c.xc d.xc && fail "the precision changes nothing"
+    printf 'precision: f16\n' >bf16.yaml
+    run "$XC_BIN" distill teacher.xc -s $spec $small -r bf16.yaml -o d.xc
+    expect_failure "must be one of f32, bf16"
+}
+
 # ---- killed in either stage and resumed: the same bytes ----
 for wait in 3 120; do
     # shellcheck disable=SC2086

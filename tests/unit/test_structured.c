@@ -576,6 +576,30 @@ static void test_refused(void **state)
     xc_model_free(&m);
 }
 
+/* Layers that keep all their heads are fitted behind the cuts before them, and so are those cut by gradients: in numbers of their own, not in those of the
+ * model that was given (which may be a mapped file's). */
+static void test_source_untouched(void **state)
+{
+    static const char *const how[] = { "shrink keep_neurons=0.5", "shrink keep_heads=0.5 keep_neurons=0.5 saliency=fisher" };
+    struct xc_model *m = load("tests/data/tiny-bert"), *was = load("tests/data/tiny-bert");
+
+    (void)state;
+    for (size_t k = 0; k < XC_ARRAY_LEN(how); k++) {
+        struct xc_model *made = NULL;
+        struct xc_err err = { 0 };
+
+        ok(compress_with(&made, m, how[k], true, 2, NULL, &err), &err);
+        for (int32_t i = 0; i < m->n_tensors; i++) {
+            ok(xc_tensor_load(m->tensors[i], &err), &err);
+            ok(xc_tensor_load(was->tensors[i], &err), &err);
+            assert_memory_equal(m->tensors[i]->part[XC_PART_DATA]->data, was->tensors[i]->part[XC_PART_DATA]->data, (size_t)xc_tensor_count(m->tensors[i]) * sizeof(float));
+        }
+        xc_model_free(&made);
+    }
+    xc_model_free(&m);
+    xc_model_free(&was);
+}
+
 static void test_no_memory(void **state)
 {
     static const char *const how[] = { "shrink flops=0.6", "shrink flops=0.6 saliency=fisher", "drop_layers keep=1", "low_rank rank=4 @linear @gather", "prune_vocabulary" };
@@ -612,7 +636,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_least_squares), cmocka_unit_test(test_worthless_units), cmocka_unit_test(test_budget), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_drop_layers),
-        cmocka_unit_test(test_low_rank), cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_subset_of_tokenizers), cmocka_unit_test(test_refused), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_low_rank), cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_subset_of_tokenizers), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_source_untouched), cmocka_unit_test(test_no_memory),
     };
     const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
     char command[1100];
