@@ -9,7 +9,7 @@
 #include "xcompress/compress.h"
 
 struct compress_opts {
-    const char *out, *recipe, *calibrate, *head;
+    const char *out, *recipe, *calibrate, *head, *attention;
     struct cli_list prune, targets, ignore, set;
     int quantize, store;
     int64_t threads, seed, rows, max_tokens;
@@ -34,6 +34,8 @@ static const struct cli_opt table[] = {
               "relative distance, for embeddings 1 - cosine"),
     CLI_LIST(struct compress_opts, prune, 0, "prune", "KIND=AMOUNT", "before that, cut: magnitude, wanda or obs = a share of the weights (0.5), N:M kept (2:4), or a share of blocks (0.75@16x4); speedup = times fewer multiply-adds by heads and "
              "neurons; layers = how many to keep; vocabulary = least count of a token; may be repeated"),
+    CLI_STRING(struct compress_opts, attention, 0, "attention", "KIND", NULL, "after that and before --quantize, another attention, its options behind a colon: adaptive:eps=1e-3 leaves out blocks of keys that have at most that "
+               "share of a query's attention together"),
     CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
     CLI_LIST(struct compress_opts, targets, 0, "target", "WORD", "treat only this: an op (linear), a node, a tensor, or re:PATTERN; may be repeated"),
     CLI_LIST(struct compress_opts, ignore, 0, "ignore", "WORD", "leave this as it is; may be repeated"),
@@ -314,9 +316,33 @@ static enum xc_status set_number(struct xc_recipe *r, const char *option, double
     return xc_recipe_set(r, option, text, err);
 }
 
+/* --attention KIND[:OPTION=VALUE,...]: a pass of that name. */
+static enum xc_status add_attention(struct xc_recipe *r, const char *text, struct xc_err *err)
+{
+    static const char *const kinds[] = { "adaptive" };
+    const size_t kind = strcspn(text, ":");
+    size_t k = 0;
+
+    while (k < XC_ARRAY_LEN(kinds) && (strlen(kinds[k]) != kind || strncmp(kinds[k], text, kind) != 0)) k++;
+    if (k == XC_ARRAY_LEN(kinds)) return xc_fail(err, XC_E_ARG, "--attention '%s' is not KIND or KIND:OPTION=VALUE,... with KIND adaptive", text);
+    XC_TRY(xc_recipe_add(r, kinds[k], err));
+    for (const char *at = text + kind; *at;) {
+        const size_t n = strcspn(at + 1, ",");
+        char setting[128];
+
+        if (n >= sizeof setting) return xc_fail(err, XC_E_ARG, "--attention: the setting '%.40s...' is too long", at + 1);
+        memcpy(setting, at + 1, n);
+        setting[n] = 0;
+        XC_TRY(add_setting(r, setting, err));
+        at += 1 + n;
+    }
+    return XC_OK;
+}
+
 static enum xc_status make_recipe(struct xc_recipe *r, const struct compress_opts *o, struct xc_err *err)
 {
     for (size_t i = 0; i < o->prune.n; i++) XC_TRY(add_prune(r, o->prune.items[i], err));
+    if (o->attention) XC_TRY(add_attention(r, o->attention, err));
     if (!quantizes(o)) return XC_OK;
     XC_TRY(xc_recipe_add(r, "quantize", err));
     XC_TRY(xc_recipe_set(r, "format", has_target(o) ? "mixed" : quantize_choices[o->quantize], err));
@@ -343,8 +369,8 @@ static int compress_run(void *opts, int argc, char **argv)
     int code = CLI_OK;
 
     (void)argc;
-    if (o->recipe && (quantizes(o) || o->prune.n || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
-        return cli_usage(&cli_verb_compress, "--recipe says it all: without --quantize, --target-bytes, --target-bits, --target-drop, --prune, --static, --target, --ignore and --set");
+    if (o->recipe && (quantizes(o) || o->prune.n || o->attention || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
+        return cli_usage(&cli_verb_compress, "--recipe says it all: without --quantize, --target-bytes, --target-bits, --target-drop, --prune, --attention, --static, --target, --ignore and --set");
     if (!o->out && !o->plan) return cli_usage(&cli_verb_compress, "give -o OUT.xc, or --plan");
     if (!quantizes(o) && !o->recipe && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
     if (has_target(o) && o->quantize && strcmp(quantize_choices[o->quantize], "mixed")) return cli_usage(&cli_verb_compress, "--target-bytes, --target-bits and --target-drop are for --quantize mixed");
@@ -377,7 +403,7 @@ static int compress_run(void *opts, int argc, char **argv)
 }
 
 const struct cli_verb cli_verb_compress = {
-    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [--prune KIND=AMOUNT] [options]\nMODEL -o OUT.xc --recipe FILE [options]\nMODEL --plan [--quantize int8 | --recipe FILE] [options]",
+    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [--prune KIND=AMOUNT] [--attention KIND] [options]\nMODEL -o OUT.xc --recipe FILE [options]\nMODEL --plan [--quantize int8 | --recipe FILE] [options]",
     .details = "Without --quantize the weights stay as they are. --quantize int8 treats linears, embeddings and attention; biases and norms stay f32, and tensors that no graph "
                "uses are dropped. --plan says so tensor by tensor, with the reason.\n\n"
                "The file carries golden samples (see selftest) and a manifest (see reproduce, and inspect --manifest). The same input, options and seed give the same bytes, for any number of threads.",

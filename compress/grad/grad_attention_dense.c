@@ -226,4 +226,6 @@ static enum xc_status dense_dropped(const struct xc_op_ctx *op, const struct xc_
     return XC_OK;
 }
 
+/* What adaptive leaves out is little: its derivative is that of the whole attention. */
+const struct xc_grad_attention xc_grad_attention_adaptive = { .kind = "adaptive", .backward = dense_backward, .forward_dropped = dense_dropped };
 const struct xc_grad_attention xc_grad_attention_dense = { .kind = "dense", .backward = dense_backward, .forward_dropped = dense_dropped };

@@ -123,6 +123,7 @@ struct xc_attr_attention {
     int32_t rounds, buckets, buckets2; /* reformer: hashes; with buckets2 a bucket is a pair */
     int32_t positions, rank, factor;   /* synthesizer: positions that scores reach, rank of a random matrix, first factor of a dense one */
     bool dot;              /* synthesizer: q k^T takes part */
+    float eps;             /* adaptive: at most this share of a query's softmax is left out; 0 = nothing, which is dense */
 };
 enum xc_pool_mode { XC_POOL_MEAN = 0, XC_POOL_FIRST, XC_POOL_LAST, XC_POOL_MAX, XC_POOL_MEAN_SQRT, XC_POOL_COUNT };
 struct xc_attr_pool { int32_t mode; };

@@ -199,6 +199,22 @@ struct xc_key_run_f32 {
     int64_t ldk, ldv;
 };
 
+/* Leaving out blocks that matter little, with a proof. Each run is then at most one block of XC_KEY_BLOCK keys. Rows decide together, in groups of
+ * XC_SKIP_ROWS_S8 or _F32 from row0 on: a block of n keys is left out when for each row
+ *   (lost + n 2^(top - max)) <= eps * low
+ * where top bounds the block's scores, max is the largest score so far, low bounds the sum of 2^(score - max) so far from below, and lost is the sum of
+ * what was left out before. top is first `bound`, before any score is computed; then the largest score, before probabilities are. So what a row
+ * leaves out is at most eps of its softmax. A row that has seen nothing leaves out nothing. Runs have no step. */
+struct xc_attn_skip {
+    float eps;
+    const float *bound; /* NULL, or (n_q, ld_bound): of run r, at [r]; in units of log2 for int8, natural for f32 */
+    int64_t ld_bound;
+    float *lost;        /* NULL, or (n_q): the share of the softmax that was left out, at most */
+    int64_t *count;     /* NULL, or (3), added to: blocks that groups computed, left out by bound, left out by their scores */
+};
+#define XC_SKIP_ROWS_S8 8
+#define XC_SKIP_ROWS_F32 32
+
 struct xc_attn_runs {
     const float *q_pos;     /* (n_q); NULL when no run has positions */
     int64_t n_runs, D;
@@ -209,6 +225,7 @@ struct xc_attn_runs {
     int64_t ld_out;
     float *stat;            /* NULL, or (n_q,2): the largest score, in units of log2 for int8; and the sum of probabilities relative to it,
                                times XC_P_MAX for int8 */
+    const struct xc_attn_skip *skip; /* NULL = every block counts */
     void *scratch;          /* xc_attn_scratch_bytes() */
 };
 struct xc_attn_runs_s8 {

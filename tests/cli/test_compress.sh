@@ -24,6 +24,19 @@ expect_code 0
 run "$XC_BIN" compress "$tiny" -o small.xc --quantize int8 --store small
 expect_code 0
 [ "$(wc -c <small.xc)" -lt "$(wc -c <a.xc)" ] || fail "--store small is not smaller"
+run "$XC_BIN" compress "$tiny" -o adaptive.xc --quantize int8 --attention adaptive:eps=1e-3
+expect_code 0
+run "$XC_BIN" inspect adaptive.xc --graph
+expect_code 0
+out_has 'kind=adaptive'
+out_has 'eps=0.001'
+run "$XC_BIN" selftest adaptive.xc
+expect_code 0
+run "$XC_BIN" compress "$tiny" -o no.xc --attention adaptive:eps=0.9
+expect_failure "'eps' of pass 'adaptive' is '0.9'"
+run "$XC_BIN" compress "$tiny" -o no.xc --attention sparse
+expect_failure "--attention 'sparse' is not KIND"
+[ ! -e no.xc ] || fail "a refused option left a file"
 run "$XC_BIN" compress "$tiny" -o int4.xc --quantize int4 --json
 expect_code 0
 expect_json

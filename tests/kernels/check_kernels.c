@@ -645,11 +645,24 @@ static void check_attn_runs(const struct xc_kernels *k)
         const float *qf = floats((c.n_q - 1) * (c.D + 1) + c.D, c.fill);
         const int64_t row0 = rnd() % 4 ? 0 : (int64_t)(rnd() % (uint32_t)c.n_q), row1 = rnd() % 4 ? c.n_q : row0 + (c.n_q - row0) / 2;
 
+        const bool skips = rnd() % 2;
+        float *bound = block((size_t)c.n_q * RUNS * 4);
+
+        for (int64_t j = 0; j < c.n_q * RUNS; j++) bound[j] = rnd() % 3 ? -60.0f + (float)(rnd() % 60) : (float)(rnd() % 60); /* any number: the levels must agree */
+        for (int64_t r = 0; skips && r < n_runs; r++) {
+            s8[r].see.step = f32[r].see.step = 0;
+            s8[r].see.n = f32[r].see.n = xc_min_i64(s8[r].see.n, XC_KEY_BLOCK);
+        }
         for (int f = 0; f < 2; f++) {
-            struct out y[2], stat[2];
+            struct out y[2], stat[2], lost[2];
+            int64_t count[2][3] = {0};
             char name[160];
 
             for (int s = 0; s < 2; s++) {
+                lost[s] = output((size_t)c.n_q * 4);
+                const struct xc_attn_skip skip = {.eps = (float)(1 + i % 4) * 0.02f, .bound = i % 3 ? bound : NULL, .ld_bound = RUNS, .lost = data(lost[s]), .count = count[s]};
+
+                a.skip = skips ? &skip : NULL;
                 y[s] = output((size_t)(c.n_q * ld_out) * 4);
                 stat[s] = output((size_t)(c.n_q * 2) * 4);
                 a.out = data(y[s]);
@@ -663,7 +676,7 @@ static void check_attn_runs(const struct xc_kernels *k)
             }
             snprintf(name, sizeof name, "attn_runs_%s case %d n_q %d D %d runs %d own %d fill %d rows %d-%d", f ? "f32" : "s8", i, (int)c.n_q, (int)c.D, (int)n_runs,
                      a.own, (int)c.fill, (int)row0, (int)row1);
-            check(same(y[0], y[1]) && same(stat[0], stat[1]), k->isa, name);
+            check(same(y[0], y[1]) && same(stat[0], stat[1]) && same(lost[0], lost[1]) && !memcmp(count[0], count[1], sizeof count[0]), k->isa, name);
         }
         free_blocks();
     }

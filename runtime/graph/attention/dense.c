@@ -44,6 +44,7 @@ struct dense {
     const struct xc_op_ctx *c;
     const struct xc_attr_attention *attr;
     int64_t D, kv, L;
+    int64_t below;         /* sequences of so many keys or more are left to the caller */
     float scale;
     const float *bias;     /* (1 or heads, 2L-1) f32 */
     int64_t bias_head;     /* floats from head to head */
@@ -73,6 +74,8 @@ static enum xc_status plan_sequences(struct dense *d, struct xc_err *err)
         const int64_t n_q = n_rows(q, s), n_k = n_rows(k, s), blocks = xc_div_up(n_k, XC_KEY_BLOCK), k16 = xc_round_up(n_k, 16);
         const struct packed *p = &d->seq[s];
 
+        d->seq[s + 1] = *p;
+        if (n_k >= d->below) continue;
         if (d->attr->causal && n_k < n_q)
             return xc_fail(err, XC_E_SHAPE, "node '%s': sequence %d has %lld queries and %lld keys, and is causal", d->c->node->name, s, (long long)n_q, (long long)n_k);
         if (d->bias && n_k > d->L)
@@ -94,6 +97,7 @@ static void pack_head(void *arg, int64_t item, int thread)
     const struct packed *all = &d->seq[q->rag->n_seq], *p = &d->seq[s];
 
     (void)thread;
+    if (n_k >= d->below) return;
     kern->quantize_rows_s8(d->q + at * d->ldq, d->ldq, d->q_scale + at, d->q_sum + at, rows_of(q, s, h * d->D), q->cols, NULL, n_rows(q, s), d->D, 0.0f);
     if (h % group != 0 || n_k == 0) return;
     kern->pack_keys_s8(d->k + h / group * all->k + p->k, d->k_scale + h / group * all->k_scale + p->k_scale, rows_of(k, s, h / group * d->D), k->cols, n_k, d->D);
@@ -179,11 +183,11 @@ static enum xc_status load_bias(struct dense *d, struct xc_err *err)
     return XC_OK;
 }
 
-static enum xc_status dense_forward(const struct xc_op_ctx *c, struct xc_err *err)
+enum xc_status xc_attention_dense_below(const struct xc_op_ctx *c, int64_t below, struct xc_err *err)
 {
     const struct xc_attr_attention *attr = c->attr;
     const int threads = xc_pool_threads(c->pool);
-    struct dense d = { .c = c, .attr = attr, .D = c->in[0]->cols / attr->heads, .kv = attr->kv_heads > 0 ? attr->kv_heads : attr->heads };
+    struct dense d = { .c = c, .attr = attr, .D = c->in[0]->cols / attr->heads, .kv = attr->kv_heads > 0 ? attr->kv_heads : attr->heads, .below = below };
 
     d.scale = attr->scale != 0.0f ? attr->scale : 1.0f / sqrtf((float)d.D);
     d.scratch_each = (xc_attn_scratch_bytes(d.D) + XC_ALIGN - 1) / XC_ALIGN * XC_ALIGN;
@@ -195,5 +199,7 @@ static enum xc_status dense_forward(const struct xc_op_ctx *c, struct xc_err *er
     xc_pool_run(c->pool, attend, &d, d.seq[c->in[0]->rag->n_seq].tile);
     return XC_OK;
 }
+
+static enum xc_status dense_forward(const struct xc_op_ctx *c, struct xc_err *err) { return xc_attention_dense_below(c, INT64_MAX, err); }
 
 const struct xc_attention_kind xc_attention_dense = { .name = "dense", .infer = dense_infer, .macs = dense_macs, .forward = dense_forward };

@@ -78,6 +78,7 @@ static const struct xc_attr_def attrs[] = {
     { "rank", XC_ATTR_INT, offsetof(struct xc_attr_attention, rank), 0, NULL, 0, 1 << 16, true },
     { "factor", XC_ATTR_INT, offsetof(struct xc_attr_attention, factor), 0, NULL, 0, 1 << 20, true },
     { "dot", XC_ATTR_BOOL, offsetof(struct xc_attr_attention, dot), 0, NULL, 0, 1, true },
+    { "eps", XC_ATTR_FLOAT, offsetof(struct xc_attr_attention, eps), 0, NULL, 0, 0.5, true },
     { NULL, XC_ATTR_INT, 0, 0, NULL, 0, 0 },
 };
 static const char *const in_names[] = { "q", "k", "v", "extra1", "extra2", "extra3", "extra4", "extra5", "extra6" };

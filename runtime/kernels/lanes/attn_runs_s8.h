@@ -5,11 +5,13 @@
 #define XC_RUNTIME_KERNELS_LANES_ATTN_RUNS_S8_H
 
 #include "runtime/kernels/lanes/attn_runs.h"
+#include "runtime/kernels/scalar/skip.h"
 
 enum { RUNS_ROWS = 4 * S8_GROUP };
+_Static_assert(S8_GROUP == XC_SKIP_ROWS_S8, "rows that skip together are computed together");
 
 struct runs_rows {
-    float max[RUNS_ROWS], sum[RUNS_ROWS];
+    float max[RUNS_ROWS], sum[RUNS_ROWS], lost[RUNS_ROWS], low[RUNS_ROWS]; /* the last two for skipping */
     int32_t init[RUNS_ROWS];
     int64_t rows;
 };
@@ -42,13 +44,25 @@ LANES_INLINE float runs_scale(int32_t *s, const struct xc_attn_runs_s8 *a, const
 static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, struct runs_rows *at, const struct runs_memory *m, int64_t i0, int64_t r0,
                           int64_t rows, int64_t j0, int64_t keys)
 {
+    const struct xc_attn_skip *skip = a->a.skip;
     const int64_t D4 = xc_round_up(a->a.D, 4), D16 = xc_round_up(a->a.D, 16), block = j0 / XC_KEY_BLOCK, quads = xc_div_up(keys, 4);
     const float *v_scale = run->v_scale + block * D16;
     float *max = at->max + r0, *sum = at->sum + r0, block_max[S8_GROUP], keep[S8_GROUP], add[S8_GROUP];
     int32_t p_sum[S8_GROUP];
 
+    if (skip && skip->bound &&
+        xc_skip_block(skip, at->lost + r0, at->low + r0, max, skip->bound + (i0 + r0) * skip->ld_bound + (run - a->run), skip->ld_bound, 1.0f, (float)(run->see.n * XC_P_MAX), rows)) {
+        xc_skip_count(skip, 1);
+        return;
+    }
     s8_scores(m->s, m->xp + r0 * 2 * D4, at->init + r0, run->k + j0 * D4, D4, xc_div_up(keys, 16), rows);
     for (int64_t r = 0; r < rows; r++) block_max[r] = runs_scale(m->s + r * XC_KEY_BLOCK, a, run, i0 + r0 + r, j0, keys);
+    if (skip) {
+        const bool little = xc_skip_block(skip, at->lost + r0, at->low + r0, max, block_max, 1, 1.0f, (float)(run->see.n * XC_P_MAX), rows);
+
+        xc_skip_count(skip, little ? 2 : 0);
+        if (little) return;
+    }
     for (int64_t r = 0; r < rows; r++) p_sum[r] = s8_probabilities(m->p + r * XC_KEY_BLOCK, m->s + r * XC_KEY_BLOCK, block_max[r], keys, quads * 4);
     for (int64_t r = 0; r < rows; r++) {
         const float new_max = xc_max_f32(block_max[r], max[r]);
@@ -57,6 +71,7 @@ static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_r
         add[r] = xc_exp2_f32(block_max[r] - new_max);
         sum[r] = fmaf(sum[r], keep[r], (float)p_sum[r] * add[r]);
         max[r] = new_max;
+        if (skip) at->lost[r0 + r] *= keep[r], at->low[r0 + r] = at->low[r0 + r] * keep[r] + xc_skip_low_s8(p_sum[r], run->see.n) * add[r];
     }
     s8_values(m->o, D16, m->p, p_sum, run->v + block * D16 * XC_KEY_BLOCK + j0 % XC_KEY_BLOCK * 16, quads, rows);
     for (int64_t r = 0; r < rows; r++)
@@ -99,7 +114,7 @@ static void lanes_attn_runs_s8(const struct xc_attn_runs_s8 *a, int64_t row0, in
     for (int64_t i0 = row0; i0 < row1; i0 += RUNS_ROWS) {
         struct runs_rows at = { .rows = xc_min_i64(RUNS_ROWS, row1 - i0) };
 
-        for (int64_t r = 0; r < at.rows; r++) at.max[r] = -1e30f, at.sum[r] = 0.0f;
+        for (int64_t r = 0; r < at.rows; r++) at.max[r] = -1e30f, at.sum[r] = at.lost[r] = at.low[r] = 0.0f;
         memset(m.acc, 0, (size_t)(at.rows * D16) * sizeof *m.acc);
         s8_prepare(m.xp, at.init, a->q + i0 * a->ldq, a->ldq, at.rows, D4);
         for (int64_t k = 0; k < a->a.n_runs; k++) runs_run_s8(a, &a->run[k], &at, &m, i0);
@@ -113,6 +128,7 @@ static void lanes_attn_runs_s8(const struct xc_attn_runs_s8 *a, int64_t row0, in
                 else v_store_n(a->a.out + (i0 + r) * a->a.ld_out + d, y, D - d);
             }
             if (a->a.stat) a->a.stat[2 * (i0 + r)] = at.max[r], a->a.stat[2 * (i0 + r) + 1] = at.sum[r];
+            if (a->a.skip) xc_skip_report(a->a.skip, i0 + r, at.lost[r], at.low[r]);
         }
     }
 }

@@ -1,8 +1,10 @@
 /* attn_runs: one head over keys in several runs, seen by position (kernels.h): windows, global keys, buckets, chosen blocks. Block by block
- * with a running maximum, in the order of the runs; blocks as in attention.c. */
+ * with a running maximum, in the order of the runs; blocks as in attention.c. Rows go in groups, because a block is left out for a whole
+ * group (skip.h). */
 #include "runtime/base/base.h"
 #include "runtime/kernels/scalar/math.h"
 #include "runtime/kernels/scalar/scalar.h"
+#include "runtime/kernels/scalar/skip.h"
 
 #define FLOOR (-1e30f)
 
@@ -45,82 +47,147 @@ static float block_probabilities(int8_t *p, const struct xc_attn_runs_s8 *a, con
     return max;
 }
 
+struct rows_s8 { /* of XC_SKIP_ROWS_S8 queries from i0 on */
+    int64_t i0, n;
+    float max[XC_SKIP_ROWS_S8], sum[XC_SKIP_ROWS_S8], lost[XC_SKIP_ROWS_S8], low[XC_SKIP_ROWS_S8];
+    float *acc; /* (n, D) */
+};
+
+/* Run r, or one block of it, for those rows. */
+static void block_s8(const struct xc_attn_runs_s8 *a, struct rows_s8 *at, int64_t r, int64_t j0)
+{
+    const struct xc_attn_skip *skip = a->a.skip;
+    const struct xc_key_run_s8 *run = &a->run[r];
+    const int64_t D = a->a.D, D16 = xc_round_up(D, 16), block = j0 / XC_KEY_BLOCK, count = xc_min_i64(XC_KEY_BLOCK, run->see.n - j0);
+    const int8_t *v = run->v + block * D16 * XC_KEY_BLOCK; /* [D/16][keys/4][16][4] */
+    const float whole = (float)(run->see.n * XC_P_MAX);
+    int8_t p[XC_SKIP_ROWS_S8][XC_KEY_BLOCK] = { 0 };
+    float top[XC_SKIP_ROWS_S8];
+
+    if (skip && skip->bound &&
+        xc_skip_block(skip, at->lost, at->low, at->max, skip->bound + at->i0 * skip->ld_bound + r, skip->ld_bound, 1.0f, whole, at->n)) {
+        xc_skip_count(skip, 1);
+        return;
+    }
+    for (int64_t i = 0; i < at->n; i++) top[i] = block_probabilities(p[i], a, run, at->i0 + i, j0, count);
+    if (skip) {
+        const bool little = xc_skip_block(skip, at->lost, at->low, at->max, top, 1, 1.0f, whole, at->n);
+
+        xc_skip_count(skip, little ? 2 : 0);
+        if (little) return;
+    }
+    for (int64_t i = 0; i < at->n; i++) {
+        const float new_max = xc_max_f32(top[i], at->max[i]);
+        const float keep = xc_exp2_f32(at->max[i] - new_max), add = xc_exp2_f32(top[i] - new_max);
+        float *acc = at->acc + i * D;
+        int32_t p_sum = 0;
+
+        for (int64_t j = 0; j < count; j++) p_sum += p[i][j];
+        at->sum[i] = fmaf(at->sum[i], keep, (float)p_sum * add);
+        for (int64_t d = 0; d < D; d++) {
+            const int32_t dot = dot4(p[i], v + d / 16 * 16 * XC_KEY_BLOCK + d % 16 * 4, xc_round_up(count, 4)); /* beyond count both are zero */
+
+            acc[d] = fmaf(acc[d], keep, (float)dot * (run->v_scale[block * D16 + d] * add));
+        }
+        at->max[i] = new_max;
+        if (skip) at->lost[i] *= keep, at->low[i] = at->low[i] * keep + xc_skip_low_s8(p_sum, run->see.n) * add;
+    }
+}
+
 void xc_attn_runs_s8__scalar(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1)
 {
-    const int64_t D = a->a.D, D16 = xc_round_up(D, 16);
-    float *acc = a->a.scratch; /* (D) */
+    const int64_t D = a->a.D;
 
-    for (int64_t i = row0; i < row1; i++) {
-        float max = FLOOR, sum = 0.0f;
+    for (int64_t i0 = row0; i0 < row1; i0 += XC_SKIP_ROWS_S8) {
+        struct rows_s8 at = { .i0 = i0, .n = xc_min_i64(XC_SKIP_ROWS_S8, row1 - i0), .acc = a->a.scratch };
 
-        for (int64_t d = 0; d < D; d++) acc[d] = 0.0f;
+        for (int64_t i = 0; i < at.n; i++) at.max[i] = FLOOR;
+        for (int64_t d = 0; d < at.n * D; d++) at.acc[d] = 0.0f;
         for (int64_t r = 0; r < a->a.n_runs; r++)
-            for (int64_t j0 = 0; j0 < a->run[r].see.n; j0 += XC_KEY_BLOCK) {
-                const struct xc_key_run_s8 *run = &a->run[r];
-                const int64_t block = j0 / XC_KEY_BLOCK, count = xc_min_i64(XC_KEY_BLOCK, run->see.n - j0);
-                const int8_t *v = run->v + block * D16 * XC_KEY_BLOCK; /* [D/16][keys/4][16][4] */
-                int8_t p[XC_KEY_BLOCK] = { 0 };
-                int32_t p_sum = 0;
-                const float block_max = block_probabilities(p, a, run, i, j0, count);
-                const float new_max = xc_max_f32(block_max, max);
-                const float keep = xc_exp2_f32(max - new_max), add = xc_exp2_f32(block_max - new_max);
+            for (int64_t j0 = 0; j0 < a->run[r].see.n; j0 += XC_KEY_BLOCK) block_s8(a, &at, r, j0);
+        for (int64_t i = 0; i < at.n; i++) {
+            const float inv = at.sum[i] > 0.0f ? 1.0f / at.sum[i] : 0.0f;
 
-                for (int64_t j = 0; j < count; j++) p_sum += p[j];
-                sum = fmaf(sum, keep, (float)p_sum * add);
-                for (int64_t d = 0; d < D; d++) {
-                    const int32_t dot = dot4(p, v + d / 16 * 16 * XC_KEY_BLOCK + d % 16 * 4, xc_round_up(count, 4)); /* beyond count both are zero */
+            for (int64_t d = 0; d < D; d++) a->a.out[(i0 + i) * a->a.ld_out + d] = at.acc[i * D + d] * inv;
+            if (a->a.stat) a->a.stat[2 * (i0 + i)] = at.max[i], a->a.stat[2 * (i0 + i) + 1] = at.sum[i];
+            if (a->a.skip) xc_skip_report(a->a.skip, i0 + i, at.lost[i], at.low[i]);
+        }
+    }
+}
 
-                    acc[d] = fmaf(acc[d], keep, (float)dot * (run->v_scale[block * D16 + d] * add));
-                }
-                max = new_max;
-            }
-        const float inv = sum > 0.0f ? 1.0f / sum : 0.0f;
+struct rows_f32 { /* of XC_SKIP_ROWS_F32 queries from i0 on */
+    int64_t i0, n;
+    float max[XC_SKIP_ROWS_F32], sum[XC_SKIP_ROWS_F32], lost[XC_SKIP_ROWS_F32];
+    float *acc, *p; /* (n, D) (n, XC_KEY_BLOCK) */
+};
 
-        for (int64_t d = 0; d < D; d++) a->a.out[i * a->a.ld_out + d] = acc[d] * inv;
-        if (a->a.stat) a->a.stat[2 * i] = max, a->a.stat[2 * i + 1] = sum;
+static void block_f32(const struct xc_attn_runs_f32 *a, struct rows_f32 *at, int64_t r, int64_t j0)
+{
+    const struct xc_attn_skip *skip = a->a.skip;
+    const struct xc_key_run_f32 *run = &a->run[r];
+    const int64_t D = a->a.D, count = xc_min_i64(XC_KEY_BLOCK, run->see.n - j0);
+    const float whole = (float)run->see.n;
+    float top[XC_SKIP_ROWS_F32];
+
+    if (skip && skip->bound &&
+        xc_skip_block(skip, at->lost, at->sum, at->max, skip->bound + at->i0 * skip->ld_bound + r, skip->ld_bound, XC_LOG2E, whole, at->n)) {
+        xc_skip_count(skip, 1);
+        return;
+    }
+    for (int64_t i = 0; i < at->n; i++) {
+        const float *q = a->q + (at->i0 + i) * a->ldq;
+
+        top[i] = FLOOR;
+        for (int64_t j = 0; j < count; j++) {
+            const float *k = run->k + (j0 + j) * run->ldk;
+            float dot = 0.0f;
+
+            for (int64_t d = 0; d < D; d++) dot = fmaf(q[d], k[d], dot);
+            at->p[i * XC_KEY_BLOCK + j] = seen(dot * a->a.scale, &a->a, &run->see, at->i0 + i, j0 + j, 1.0f);
+            top[i] = xc_max_f32(at->p[i * XC_KEY_BLOCK + j], top[i]);
+        }
+    }
+    if (skip) {
+        const bool little = xc_skip_block(skip, at->lost, at->sum, at->max, top, 1, XC_LOG2E, whole, at->n);
+
+        xc_skip_count(skip, little ? 2 : 0);
+        if (little) return;
+    }
+    for (int64_t i = 0; i < at->n; i++) {
+        const float new_max = xc_max_f32(top[i], at->max[i]), keep = xc_exp_f32(at->max[i] - new_max);
+        float *p = at->p + i * XC_KEY_BLOCK;
+
+        for (int64_t j = 0; j < count; j++) p[j] = xc_exp_f32(p[j] - new_max);
+        at->sum[i] = fmaf(at->sum[i], keep, xc_sum16(p, count));
+        for (int64_t d = 0; d < D; d++) {
+            float o = at->acc[i * D + d] * keep;
+
+            for (int64_t j = 0; j < count; j++) o = fmaf(p[j], run->v[(j0 + j) * run->ldv + d], o);
+            at->acc[i * D + d] = o;
+        }
+        at->max[i] = new_max;
+        if (skip) at->lost[i] *= keep;
     }
 }
 
 void xc_attn_runs_f32__scalar(const struct xc_attn_runs_f32 *a, int64_t row0, int64_t row1)
 {
     const int64_t D = a->a.D;
-    float *acc = a->a.scratch; /* (D) */
+    float *acc = a->a.scratch;
 
-    for (int64_t i = row0; i < row1; i++) {
-        const float *q = a->q + i * a->ldq;
-        float max = FLOOR, sum = 0.0f;
+    for (int64_t i0 = row0; i0 < row1; i0 += XC_SKIP_ROWS_F32) {
+        struct rows_f32 at = { .i0 = i0, .n = xc_min_i64(XC_SKIP_ROWS_F32, row1 - i0), .acc = acc, .p = acc + XC_SKIP_ROWS_F32 * D };
 
-        for (int64_t d = 0; d < D; d++) acc[d] = 0.0f;
+        for (int64_t i = 0; i < at.n; i++) at.max[i] = FLOOR;
+        for (int64_t d = 0; d < at.n * D; d++) at.acc[d] = 0.0f;
         for (int64_t r = 0; r < a->a.n_runs; r++)
-            for (int64_t j0 = 0; j0 < a->run[r].see.n; j0 += XC_KEY_BLOCK) {
-                const struct xc_key_run_f32 *run = &a->run[r];
-                const int64_t count = xc_min_i64(XC_KEY_BLOCK, run->see.n - j0);
-                float p[XC_KEY_BLOCK], new_max = max;
+            for (int64_t j0 = 0; j0 < a->run[r].see.n; j0 += XC_KEY_BLOCK) block_f32(a, &at, r, j0);
+        for (int64_t i = 0; i < at.n; i++) {
+            const float inv = at.sum[i] > 0.0f ? 1.0f / at.sum[i] : 0.0f;
 
-                for (int64_t j = 0; j < count; j++) {
-                    const float *k = run->k + (j0 + j) * run->ldk;
-                    float dot = 0.0f;
-
-                    for (int64_t d = 0; d < D; d++) dot = fmaf(q[d], k[d], dot);
-                    p[j] = seen(dot * a->a.scale, &a->a, &run->see, i, j0 + j, 1.0f);
-                    new_max = xc_max_f32(p[j], new_max);
-                }
-                for (int64_t j = 0; j < count; j++) p[j] = xc_exp_f32(p[j] - new_max);
-
-                const float keep = xc_exp_f32(max - new_max);
-
-                sum = fmaf(sum, keep, xc_sum16(p, count));
-                for (int64_t d = 0; d < D; d++) {
-                    float o = acc[d] * keep;
-
-                    for (int64_t j = 0; j < count; j++) o = fmaf(p[j], run->v[(j0 + j) * run->ldv + d], o);
-                    acc[d] = o;
-                }
-                max = new_max;
-            }
-        const float inv = sum > 0.0f ? 1.0f / sum : 0.0f;
-
-        for (int64_t d = 0; d < D; d++) a->a.out[i * a->a.ld_out + d] = acc[d] * inv;
-        if (a->a.stat) a->a.stat[2 * i] = max, a->a.stat[2 * i + 1] = sum;
+            for (int64_t d = 0; d < D; d++) a->a.out[(i0 + i) * a->a.ld_out + d] = at.acc[i * D + d] * inv;
+            if (a->a.stat) a->a.stat[2 * (i0 + i)] = at.max[i], a->a.stat[2 * (i0 + i) + 1] = at.sum[i];
+            if (a->a.skip) xc_skip_report(a->a.skip, i0 + i, at.lost[i], at.sum[i]);
+        }
     }
 }

@@ -1,0 +1,60 @@
+/* adaptive: dense attention becomes the kind that leaves out blocks of keys (runtime/graph/attention/adaptive.c): no weight changes, and the answers
+ * move by what eps allows. Layers with a bias of positions stay dense. */
+#include <string.h>
+
+#include "compress/pass.h"
+#include "runtime/graph/attention/attention.h"
+
+static const struct xc_pass_option options[] = {
+    { .name = "eps", .help = "at most this share of each query's attention is left out", .def = "0.001", .min = 0, .max = 0.5 },
+    { .name = NULL },
+};
+
+static int32_t kind_named(const char *name)
+{
+    int32_t kind = 0;
+
+    while (strcmp(xc_attention_kinds[kind]->name, name)) kind++;
+    return kind;
+}
+
+static bool is_plain_dense(const struct xc_node *node)
+{
+    const struct xc_attr_attention *attr = node->attr;
+
+    return !strcmp(node->op->name, "attention") && attr->kind == kind_named("dense") && (node->n_in < 4 || node->in[3].kind == XC_REF_NONE);
+}
+
+static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
+{
+    static const char *const ops[] = { "attention", NULL };
+    const int32_t adaptive = kind_named("adaptive");
+    struct xc_scope scope;
+    int32_t n_changed = 0;
+
+    XC_TRY(xc_pass_no_overrides(p->spec, err));
+    XC_TRY(xc_scope_make(&scope, p->model, p->spec, ops, err));
+    for (int32_t g = 0; g < p->model->n_graphs; g++)
+        for (int32_t n = 0; n < p->model->graphs[g]->n_nodes; n++) {
+            const struct xc_node *node = &p->model->graphs[g]->nodes[n];
+            const int pick = scope.pick[scope.first[g] + n];
+            struct xc_attr_attention *attr = node->attr;
+
+            if (pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) continue;
+            if (!is_plain_dense(node)) {
+                if (pick != XC_PICK_TARGET) continue;
+                xc_fail(err, XC_E_UNSUPPORTED, "node '%s' is no dense attention without a bias: pass 'adaptive' cannot treat it", node->name);
+                xc_recipe_fail_at(p->spec, scope.word[scope.first[g] + n], XC_E_UNSUPPORTED, err);
+                xc_scope_release(&scope);
+                return XC_E_UNSUPPORTED;
+            }
+            attr->kind = adaptive;
+            attr->eps = (float)xc_recipe_number(p->spec, "eps");
+            n_changed++;
+        }
+    xc_scope_release(&scope);
+    return n_changed ? XC_OK : xc_fail(err, XC_E_UNSUPPORTED, "pass 'adaptive' finds no dense attention without a bias in the model");
+}
+
+const struct xc_pass xc_pass_adaptive = { .name = "adaptive", .summary = "attention that leaves out what matters little, up to a bound", .options = options, .prepare = prepare,
+                                          .plan = xc_pass_nothing, .apply = xc_pass_nothing };
