@@ -16,10 +16,10 @@
 #include "runtime/graph/attention/attention.h"
 #include "runtime/graph/run.h"
 
-enum { HEADS = 2, D = 16, W = HEADS * D, N_SEQ = 4 };
-static const int lengths[N_SEQ] = { 1500, 0, 40, 1100 };
-static const int starts[N_SEQ + 1] = { 0, 1500, 1500, 1540, 2640 };
-enum { ROWS = 2640 };
+enum { HEADS = 2, D = 20, W = HEADS * D, N_SEQ = 4 };
+static const int lengths[N_SEQ] = { 2100, 0, 40, 2048 };
+static const int starts[N_SEQ + 1] = { 0, 2100, 2100, 2140, 4188 };
+enum { ROWS = 4188 };
 
 static struct xc_err err;
 static struct xc_pool *threads;
@@ -214,7 +214,7 @@ static void check(float eps, bool quantized, bool causal)
 static void test_lost(void **state)
 {
     (void)state;
-    for (int i = 0; i < 8; i++) check(i % 2 ? 0.05f : 1e-3f, i / 2 % 2, i / 4);
+    for (int i = 0; i < 4; i++) check(i / 2 ? 0.05f : 1e-3f, i % 2, i / 2);
 }
 
 /* ---- which kernel is called ---- */

@@ -21,7 +21,7 @@ extern const struct xc_attention_kind *const xc_attention_kinds[];
 extern const int xc_attention_n_kinds;
 
 /* adaptive.c: sequences of fewer keys are dense. */
-#define XC_ADAPTIVE_LEAST 1024
+#define XC_ADAPTIVE_LEAST 2048
 /* dense.c: the whole of dense attention for the sequences of fewer than `below` keys; the others' outputs are left alone. */
 enum xc_status xc_attention_dense_below(const struct xc_op_ctx *c, int64_t below, struct xc_err *err);
 
