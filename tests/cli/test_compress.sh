@@ -36,6 +36,9 @@ run "$XC_BIN" compress "$tiny" -o no.xc --attention adaptive:eps=0.9
 expect_failure "'eps' of pass 'adaptive' is '0.9'"
 run "$XC_BIN" compress "$tiny" -o no.xc --attention sparse
 expect_failure "--attention 'sparse' is not KIND"
+run "$XC_BIN" compress "$tiny" --plan --attention longformer:window=8
+expect_code 0
+out_has 'longformer, window 8'
 [ ! -e no.xc ] || fail "a refused option left a file"
 run "$XC_BIN" compress "$tiny" -o int4.xc --quantize int4 --json
 expect_code 0
