@@ -89,6 +89,8 @@ stsb layers-top "layers: top" "$(stages "$all" "$answer")"
 stsb layers-bottom "$bottom" "$(stages "$all" "$answer")"
 stsb init-random "init: random" "$(stages "$all" "$answer")"
 
+[ -e "$out/jobs" ] || { echo "ablation: no run has a name like '$only'" >&2; exit 2; }
+
 # ---- all of them, seed by seed: a shell with a run each ----
 # The first updates of a task and seed alone make its augmented texts, which all its runs then read.
 # shellcheck disable=SC2016
@@ -110,6 +112,6 @@ for first in 1 0; do
         while read -r name; do
             case $first.$name in 1.*.all | 0.*) echo "$name $seed $first" ;; esac
         done <"$out/jobs"
-    done | xargs -P "$jobs" -L 1 sh -euc "$one" ablation
+    done | xargs -r -P "$jobs" -L 1 sh -euc "$one" ablation
 done
 python3 "$here/ablation_table.py" --from "$out" "$out/ablation.tsv"
