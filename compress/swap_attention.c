@@ -85,8 +85,12 @@ static enum xc_status choose_part(struct job *j, size_t part, struct xc_err *err
         const char *why;
 
         if ((pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) || strcmp(j->g->nodes[n].op->name, "attention") != 0 || is(&spec, "kind", "dense")) continue;
-        if (xc_swap_possible(&why, j->g, n)) {
+        const bool again = is(&spec, "kind", "reformer") && xc_swap_hashed(j->g, n);
+
+        if (again || xc_swap_possible(&why, j->g, n)) {
             j->swap[j->n] = read_swap(&spec);
+            j->swap[j->n].again = again;
+            if (again) j->swap[j->n].chunk = ((const struct xc_attr_attention *)j->g->nodes[n].attr)->chunk;
             if (j->swap[j->n].buckets % 2) status = xc_fail(err, XC_E_RANGE, "option 'buckets' of pass 'swap_attention' is %d, must be even", j->swap[j->n].buckets);
             j->swap[j->n++].node = j->g->nodes[n].name;
         } else if (pick == XC_PICK_TARGET) {
@@ -191,7 +195,7 @@ static void describe(char *to, size_t n, const struct job *j, const struct xc_sw
     switch (s->kind) {
     case XC_SWAP_LONGFORMER: snprintf(to, n, "longformer, window %d, %d global", s->window >= 0 ? s->window : j->positions, s->global); break;
     case XC_SWAP_LINFORMER: snprintf(to, n, "linformer, %d slots%s %s", s->slots, s->each_head ? " a head" : "", from[s->drawn]); break;
-    case XC_SWAP_REFORMER: snprintf(to, n, "reformer, chunk %d, %d rounds, %s", s->chunk, s->rounds, s->query ? "queries" : "mean of queries and keys"); break;
+    case XC_SWAP_REFORMER: snprintf(to, n, "reformer, chunk %d, %d rounds, %s", s->chunk, s->rounds, s->again ? "hashes drawn again" : s->query ? "queries" : "mean of queries and keys"); break;
     case XC_SWAP_SYNTHESIZER: snprintf(to, n, "synthesizer, rank %d, %s%s", s->rank, from[s->drawn || s->dot], s->dot ? ", beside queries and keys" : ""); break;
     case XC_SWAP_UNIFORM: break;
     }
@@ -221,7 +225,7 @@ static enum xc_status look(struct job *j, struct xc_err *err)
     enum xc_status status = xc_model_clone(&was, j->p->model, err);
     bool maps = false;
 
-    for (int32_t i = 0; i < j->n; i++) maps |= needs_texts(&j->swap[i]) || j->swap[i].window < 0 || j->swap[i].kind == XC_SWAP_REFORMER;
+    for (int32_t i = 0; i < j->n; i++) maps |= needs_texts(&j->swap[i]) || j->swap[i].window < 0 || (j->swap[i].kind == XC_SWAP_REFORMER && !j->swap[i].again);
     if (status == XC_OK) status = xc_sense_new(&j->sense, was, j->p->texts, j->p->opts, err);
     if (status == XC_OK) xc_sense_stop(j->sense);
     if (status == XC_OK && maps && j->p->texts) status = xc_attention_maps(j->swap, j->n, was, j->p->texts, j->p->opts, err);

@@ -18,6 +18,7 @@ struct xc_swap {
     int32_t slots;              /* linformer */
     bool each_head;             /* linformer: slots for each head, else the same for all */
     int32_t chunk, rounds, buckets;
+    bool again;                 /* reformer: the layer is one already, and gets other hashes */
     bool query;                 /* reformer: the queries are the keys too, else the mean of both projections */
     int32_t rank;               /* synthesizer; 0 = a whole matrix */
     bool dot;                   /* synthesizer: beside queries and keys */
@@ -36,8 +37,9 @@ void xc_swap_release(struct xc_swap *s);
 /* Runs texts through m, a dense model, and fills what each of the n swaps needs of maps: window, e, r, scale. */
 enum xc_status xc_attention_maps(struct xc_swap *swap, int32_t n, struct xc_model *m, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err);
 
-/* Is node n of g an attention that can become another kind? *why (may be NULL) says what is in the way. */
+/* Is node n of g an attention that can become another kind? *why (may be NULL) says what is in the way. Has it hashes, which can be drawn again? */
 bool xc_swap_possible(const char **why, const struct xc_graph *g, int32_t n);
+bool xc_swap_hashed(const struct xc_graph *g, int32_t n);
 
 /* The node named s->node becomes s->kind, for texts of up to `positions` tokens. Dead nodes stay: xc_swap_finish after the last. plan_only: no numbers. */
 enum xc_status xc_swap_layer(struct xc_graph *g, const struct xc_swap *s, int32_t positions, uint64_t seed, bool plan_only, struct xc_err *err);

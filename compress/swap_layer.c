@@ -40,6 +40,14 @@ bool xc_swap_possible(const char **why, const struct xc_graph *g, int32_t n)
     return !reason;
 }
 
+bool xc_swap_hashed(const struct xc_graph *g, int32_t n)
+{
+    const struct xc_node *node = &g->nodes[n];
+
+    if (strcmp(node->op->name, "attention") || ((const struct xc_attr_attention *)node->attr)->kind != kind_of("reformer")) return false;
+    return node->n_in > 3 && node->in[3].kind == XC_REF_TENSOR && xc_surgery_tensor_uses(g->model, node->in[3].id) == 1;
+}
+
 /* ---- tensors ---- */
 /* x NULL with plan_only. */
 static enum xc_status add_tensor(struct xc_model *m, int32_t *id, const char *node, const char *part, int64_t rows, int64_t cols, const float *x, struct xc_err *err)
@@ -175,22 +183,27 @@ static enum xc_status share_projections(struct xc_graph *g, const struct xc_node
 static enum xc_status as_reformer(struct xc_graph *g, struct xc_node *node, const struct xc_swap *s, int32_t positions, uint64_t seed, bool plan_only, struct xc_err *err)
 {
     struct xc_attr_attention *a = node->attr;
-    const int32_t auto_buckets = 2 * (int32_t)xc_min_i64(1024, xc_div_up(positions, s->chunk)), buckets = s->buckets ? s->buckets : auto_buckets;
-    const int64_t rows = g->values[node->in[0].id].cols, cols = (int64_t)s->rounds * buckets / 2;
+    const int32_t auto_buckets = s->again ? a->buckets : 2 * (int32_t)xc_min_i64(1024, xc_div_up(positions, s->chunk)), buckets = s->buckets ? s->buckets : auto_buckets;
+    const int64_t rows = g->values[node->in[0].id].cols, cols = (int64_t)s->rounds * (buckets + (s->again ? a->buckets2 : 0)) / 2, dim[2] = { rows, cols };
     float *x;
     int32_t id;
     enum xc_status status;
 
-    if (!s->query && !plan_only) XC_TRY(share_projections(g, node, err));
+    a->rounds = s->rounds;
+    a->buckets = buckets;
+    XC_TRY(room(&x, rows, cols, plan_only, err));
+    if (x) draw(x, rows * cols, 1, seed, s->node, 0);
+    if (s->again) {
+        status = xc_surgery_replace(g->model->tensors[node->in[3].id], 2, dim, x, err);
+        xc_free(x);
+        return status;
+    }
+    status = s->query || plan_only ? XC_OK : share_projections(g, node, err);
     a->kind = kind_of("reformer");
     a->chunk = s->chunk;
     a->before = 1;
-    a->rounds = s->rounds;
-    a->buckets = buckets;
     if (s->scale > 0) a->scale = s->scale; /* keys have unit length */
-    XC_TRY(room(&x, rows, cols, plan_only, err));
-    if (x) draw(x, rows * cols, 1, seed, s->node, 0);
-    status = add_tensor(g->model, &id, s->node, "rotations", rows, cols, x, err);
+    if (status == XC_OK) status = add_tensor(g->model, &id, s->node, "rotations", rows, cols, x, err);
     xc_free(x);
     XC_TRY(status);
     node->in[1] = node->in[0];

@@ -244,6 +244,17 @@ static void test_threads(void **state)
     assert_true(xc_model_find_tensor(one, "encoder.layer.0.attention.e") >= 0 && xc_model_find_tensor(one, "encoder.layer.1.attention.e") < 0);
     assert_true(xc_model_find_tensor(one, "encoder.layer.1.attention.rotations") >= 0);
     assert_true(xc_model_find_tensor(one, "encoder.layer.1.attention.self.key.weight") < 0); /* shared: gone */
+    {
+        static const char rounds[] = "passes:\n  - swap_attention: {kind: reformer, rounds: 9, targets: [\"encoder.layer.1.attention\"]}\n";
+        const struct xc_tensor *r;
+        struct xc_model *again;
+
+        OK(swap_with(&again, NULL, one, rounds, false, 1)); /* other hashes, and nothing else */
+        r = again->tensors[xc_model_find_tensor(again, "encoder.layer.1.attention.rotations")];
+        assert_int_equal(r->dim[1], 9 * 256 / 2); /* 512 positions in chunks of 4, two buckets each */
+        assert_true(distance(one, again, NULL) < 0.2);
+        xc_model_free(&again);
+    }
     assert_int_equal(one->n_tensors, three->n_tensors);
     for (int32_t t = 0; t < one->n_tensors; t++) {
         OK(xc_tensor_load(one->tensors[t], &err));
