@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/argparse.h"
+#include "compress/ranks.h"
 #include "formats/units.h"
 #include "runtime/base/base.h"
 
@@ -18,6 +19,7 @@ int cli_usage(const struct cli_verb *verb, const char *fmt, ...)
     char text[sizeof err.msg];
     va_list ap;
 
+    if (!xc_ranks_speaks(NULL)) return 2; /* mpirun started several of us */
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);

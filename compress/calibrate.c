@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "compress/limits.h"
+#include "compress/ranks.h"
 #include "runtime/base/half.h"
 #include "runtime/session/session.h"
 
@@ -98,7 +99,8 @@ struct watch {
     struct xc_session *session;
     const struct xc_graph *graph, *changed; /* the same nodes */
     struct xc_run *run;                     /* of the changed model */
-    double *error2, *norm2;                 /* by tensor of the changed model */
+    double *error2, *norm2;                 /* by batch and tensor of the changed model */
+    int64_t batch, n_batches;
     enum xc_status status;
     struct xc_err *err;
 };
@@ -107,7 +109,7 @@ struct watch {
 static enum xc_status compare(struct watch *w, const struct xc_op_ctx *c, int32_t n)
 {
     const struct xc_node *node = &w->changed->nodes[n];
-    const int32_t t = node->in[1].id;
+    const int64_t t = w->batch * w->changed->model->n_tensors + node->in[1].id;
     const struct xc_scratch_mark mark = xc_scratch_save(&w->run->values);
     struct xc_view *out;
     const float *real = c->out[0]->data, *got;
@@ -160,20 +162,80 @@ static enum xc_status run_batch(struct watch *w, const int32_t *ids, const int64
     return status == XC_OK ? w->status : status;
 }
 
+/* The end of the batch that begins with text i. */
+static int64_t batch_end(const int64_t *start, int64_t i, int64_t n)
+{
+    int64_t j = i + 1;
+
+    while (j < n && start[j + 1] - start[i] <= BATCH_TOKENS) j++;
+    return j;
+}
+
+static enum xc_status room_for_errors(struct watch *w, const int64_t *start, int64_t n, struct xc_err *err)
+{
+    size_t count;
+
+    for (int64_t i = 0; i < n; i = batch_end(start, i, n)) w->n_batches++;
+    if (!w->changed) return XC_OK;
+    count = (size_t)(w->n_batches * w->changed->model->n_tensors) + 1;
+    w->error2 = xc_calloc(count, sizeof *w->error2);
+    w->norm2 = xc_calloc(count, sizeof *w->norm2);
+    return w->error2 && w->norm2 ? XC_OK : xc_fail_nomem(err, count * sizeof *w->norm2);
+}
+
+/* Ranks take batches in turn, round by round. */
 static enum xc_status run_all(struct watch *w, const int32_t *ids, const int64_t *start, int64_t n, const struct xc_compress_opts *opts, struct xc_err *err)
 {
     const struct xc_progress *p = opts->progress;
+    const int ranks = xc_ranks_n(opts->ranks);
 
-    for (int64_t i = 0; i < n;) {
-        int64_t j = i + 1;
+    XC_TRY(room_for_errors(w, start, n, err));
+    w->batch = 0;
+    for (int64_t i = 0; i < n; w->batch++) {
+        const int64_t j = batch_end(start, i, n);
+        const int turn = (int)(w->batch % ranks);
 
-        while (j < n && start[j + 1] - start[i] <= BATCH_TOKENS) j++;
-        XC_TRY(run_batch(w, ids, start + i, j - i, err));
+        if (turn == xc_ranks_me(opts->ranks)) XC_TRY(run_batch(w, ids, start + i, j - i, err));
         i = j;
+        if (w->c->after && opts->ranks && (turn == ranks - 1 || i == n)) XC_TRY(w->c->after(w->c->each_arg, turn + 1, err));
         if (p && p->update) p->update(p->arg, w->changed ? "measure" : "calibrate", (double)i, (double)n);
         if (p && p->cancelled && p->cancelled(p->arg)) return xc_fail(err, XC_E_CANCELLED, "stopped on request");
     }
     return XC_OK;
+}
+
+/* What each rank saw becomes what all did. Counts are exact, and every number of a batch is of one rank. */
+static enum xc_status join_ranges(struct xc_ranges *r, struct xc_ranks *ranks, struct xc_err *err)
+{
+    const int n = xc_ranks_n(ranks), me = xc_ranks_me(ranks);
+
+    for (int32_t node = 0; node < r->n_nodes; node++) {
+        double max[2] = { 0, r->bins[node] != NULL }, bins[N_BINS];
+
+        XC_TRY(xc_ranks_sum(ranks, max + 1, 1, err));
+        if (!(max[1] > 0)) continue;
+        if (!r->bins[node]) r->bins[node] = xc_calloc(N_BINS, sizeof *r->bins[node]);
+        if (!r->bins[node]) return xc_fail_nomem(err, N_BINS * sizeof *r->bins[node]);
+        for (int b = 0; b < N_BINS; b++) bins[b] = (double)r->bins[node][b];
+        XC_TRY(xc_ranks_sum(ranks, bins, N_BINS, err));
+        for (int b = 0; b < N_BINS; b++) r->bins[node][b] = (uint64_t)bins[b];
+        for (int i = 0; i < n; i++) {
+            max[0] = i == me ? (double)r->max[node] : 0;
+            XC_TRY(xc_ranks_sum(ranks, max, 1, err));
+            if (max[0] > (double)r->max[node]) r->max[node] = (float)max[0];
+        }
+    }
+    return XC_OK;
+}
+
+static enum xc_status join(struct watch *w, const struct xc_compress_opts *opts, struct xc_err *err)
+{
+    const int64_t count = w->changed ? w->n_batches * w->changed->model->n_tensors : 0;
+
+    if (!opts->ranks) return XC_OK;
+    if (w->c->ranges) XC_TRY(join_ranges(w->c->ranges, opts->ranks, err));
+    XC_TRY(xc_ranks_sum(opts->ranks, w->error2, count, err));
+    return xc_ranks_sum(opts->ranks, w->norm2, count, err);
 }
 
 static enum xc_status run_texts(struct watch *w, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
@@ -214,9 +276,6 @@ static enum xc_status prepare(struct watch *w, struct xc_model *model, const str
     w->changed = xc_model_find_graph(changed, w->graph->name);
     if (!w->changed || w->changed->n_nodes != w->graph->n_nodes) return xc_fail(err, XC_E_ARG, "the changed model has other nodes");
     for (int32_t t = 0; t < changed->n_tensors; t++) XC_TRY(xc_tensor_load(changed->tensors[t], err));
-    w->error2 = xc_calloc((size_t)changed->n_tensors + 1, sizeof *w->error2);
-    w->norm2 = xc_calloc((size_t)changed->n_tensors + 1, sizeof *w->norm2);
-    if (!w->error2 || !w->norm2) return xc_fail_nomem(err, (size_t)changed->n_tensors * 2 * sizeof *w->norm2);
     return xc_run_new(&w->run, changed, w->session->run->kern, opts->pool, err);
 }
 
@@ -226,8 +285,16 @@ enum xc_status xc_calibrate(struct xc_calibration *c, struct xc_model *model, co
     enum xc_status status = prepare(&w, model, opts, err);
 
     if (status == XC_OK) status = run_texts(&w, texts, opts, err);
-    for (int32_t t = 0; status == XC_OK && c->changed && t < c->changed->n_tensors; t++)
-        c->output_error[t] = w.norm2[t] > 0 ? sqrt(w.error2[t] / w.norm2[t]) : -1;
+    if (status == XC_OK) status = join(&w, opts, err);
+    for (int32_t t = 0; status == XC_OK && c->changed && t < c->changed->n_tensors; t++) {
+        double error2 = 0, norm2 = 0;
+
+        for (int64_t b = 0; b < w.n_batches; b++) {
+            error2 += w.error2[b * c->changed->n_tensors + t];
+            norm2 += w.norm2[b * c->changed->n_tensors + t];
+        }
+        c->output_error[t] = norm2 > 0 ? sqrt(error2 / norm2) : -1;
+    }
     xc_free(w.error2);
     xc_free(w.norm2);
     xc_run_free(&w.run);

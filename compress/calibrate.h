@@ -40,11 +40,13 @@ struct xc_calibration {
     double *output_error;            /* with changed: by tensor of `changed`, relative L2 of the outputs; -1 where nothing was seen */
     /* NULL, or called at every linear of every batch, in the order of the nodes: c->in[0] is what it reads */
     enum xc_status (*each)(void *arg, const struct xc_op_ctx *c, int32_t node, struct xc_err *err);
+    /* With ranks, which take batches in turn: called by all after each round, in which the first n of them had a batch. */
+    enum xc_status (*after)(void *arg, int n, struct xc_err *err);
     void *each_arg;
     int64_t texts, tokens;           /* filled */
 };
 
-/* Runs the texts through graph "encode" of `model`, whose weights are brought in (and stay). */
+/* Runs the texts through graph "encode" of `model`, whose weights are brought in (and stay). opts->ranks share the batches out; what is filled is that of all. */
 enum xc_status xc_calibrate(struct xc_calibration *c, struct xc_model *model, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err);
 
 #endif

@@ -14,6 +14,7 @@
 #include "compress/measure.h"
 #include "compress/pass.h"
 #include "compress/predict.h"
+#include "compress/ranks.h"
 #include "compress/report.h"
 #include "compress/sample_texts.h"
 #include "compress/sensitivity.h"
@@ -254,7 +255,7 @@ static enum xc_status dry_run(struct job *j, const char *to, struct xc_err *err)
     dry.check = true;
     XC_TRY(xc_model_clone(&dry.model, j->model, err));
     status = run_passes(&dry, true, err);
-    if (status == XC_OK && to) status = open_side(j, &dry, to, err);
+    if (status == XC_OK && to && !j->opts->ranks) status = open_side(j, &dry, to, err); /* ranks would not agree about what is done */
     xc_model_free(&dry.model);
     xc_model_free(&dry.before);
     xc_compress_result_release(&result);
@@ -522,7 +523,7 @@ enum xc_status xc_compress_file(const char *from, const char *to, const struct x
     loaded = xc_seconds();
     if (status == XC_OK) status = compress_model(&made, &side, &digesting, source, from, to, !to, opts, result, err);
     if (status == XC_OK && !to) result->predicted_seconds += loaded - begin;
-    if (status == XC_OK && to) {
+    if (status == XC_OK && to && xc_ranks_me(opts->ranks) == 0) {
         status = save(made, to, side, opts, &result->output_bytes, err);
         if (status != XC_OK) xc_compress_result_release(result);
     }

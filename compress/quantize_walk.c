@@ -14,6 +14,7 @@
 #include "compress/least_squares.h"
 #include "compress/quantize_grouped.h"
 #include "compress/quantize_table.h"
+#include "compress/ranks.h"
 #include "compress/replay.h"
 #include "compress/surgery.h"
 #include "runtime/graph/grouped.h"
@@ -109,8 +110,8 @@ struct walk {
     struct xc_replay replay;
     struct xc_frontier now, was;
     struct xc_run *run_now, *run_was;
-    float *x, *target;       /* one batch */
-    int64_t cap_x, cap_target;
+    float *seen, *given;     /* one batch; of another rank */
+    int64_t cap_seen, cap_given;
     bool fit, correct;
 };
 
@@ -185,35 +186,75 @@ static void make_target(float *t, const struct walk *k, const struct reader *r, 
         for (int64_t c = 0; c < r->N; c++) t[i * r->N + c] = weight[i] * (was[i * r->N + c] - (now ? now[i * r->N + c] : 0));
 }
 
-static enum xc_status add_batch(struct walk *k, struct stop *s, int64_t b, struct xc_err *err)
+/* Numbers that `rows` rows of a stop take: inputs, and the targets of its readers behind them. */
+static int64_t seen_numbers(const struct walk *k, const struct stop *s, int64_t rows)
+{
+    int64_t width = s->k;
+
+    for (int i = 0; i < s->n && k->fit; i++) width += s->reader[i].N;
+    return rows * width;
+}
+
+/* What batch b gives, in k->seen. */
+static enum xc_status see_batch(struct walk *k, const struct stop *s, int64_t b, int64_t *rows, struct xc_err *err)
 {
     const struct xc_view *x;
-    int64_t widest = 0;
-    float *weight;
+    float *weight, *target;
 
     if (k->fit) XC_TRY(xc_frontier_run(&k->was, &k->replay, k->run_was, k->g0, b, s->last + 1, err));
     XC_TRY(xc_frontier_run(&k->now, &k->replay, k->run_now, k->g, b, s->first, err));
     x = &k->run_now->views[s->value];
-    for (int i = 0; i < s->n; i++) widest = xc_max_i64(widest, s->reader[i].N);
-    XC_TRY(room(&k->x, &k->cap_x, x->rows * (s->k + 1), err));
-    if (k->fit) XC_TRY(room(&k->target, &k->cap_target, x->rows * widest, err));
-    weight = k->x + x->rows * s->k;
+    *rows = x->rows;
+    XC_TRY(room(&k->seen, &k->cap_seen, seen_numbers(k, s, x->rows) + x->rows, err));
+    target = k->seen + x->rows * s->k;
+    weight = k->seen + seen_numbers(k, s, x->rows);
     row_weights(weight, x);
     for (int64_t r = 0; r < x->rows; r++) {
         for (int64_t c = 0; c < s->K; c++) {
             const float v = ((const float *)x->data)[r * s->K + c];
 
             if (!isfinite(v)) return xc_fail(err, XC_E_RANGE, "the calibration texts make an input of '%s' that is not finite", k->g->nodes[s->first].name);
-            k->x[r * s->k + c] = weight[r] * v;
+            k->seen[r * s->k + c] = weight[r] * v;
         }
-        k->x[r * s->k + s->K] = weight[r];
+        k->seen[r * s->k + s->K] = weight[r];
     }
-    xc_moments_add(s->gram, k->x, k->x, x->rows, s->k, s->k, true, k->w->opts->pool);
-    for (int i = 0; i < s->n && k->fit; i++) {
-        make_target(k->target, k, &s->reader[i], weight, x->rows);
-        xc_moments_add(s->reader[i].cross, k->x, k->target, x->rows, s->k, s->reader[i].N, false, k->w->opts->pool);
+    for (int i = 0; i < s->n && k->fit; target += x->rows * s->reader[i++].N) make_target(target, k, &s->reader[i], weight, x->rows);
+    return XC_OK;
+}
+
+/* Batches in their order; with ranks each adds its tiles. */
+static void add_rows(struct walk *k, struct stop *s, const float *seen, int64_t rows)
+{
+    const struct xc_compress_opts *o = k->w->opts;
+    const int me = xc_ranks_me(o->ranks), n = xc_ranks_n(o->ranks);
+    const float *target = seen + rows * s->k;
+
+    xc_moments_add_some(s->gram, seen, seen, rows, s->k, s->k, true, me, n, o->pool);
+    for (int i = 0; i < s->n && k->fit; target += rows * s->reader[i++].N)
+        xc_moments_add_some(s->reader[i].cross, seen, target, rows, s->k, s->reader[i].N, false, me, n, o->pool);
+    s->rows += rows;
+}
+
+/* Ranks take the batches in turn; what one saw goes to all. */
+static enum xc_status add_batches(struct walk *k, struct stop *s, struct xc_err *err)
+{
+    struct xc_ranks *ranks = k->w->opts->ranks;
+    const int n = xc_ranks_n(ranks), me = xc_ranks_me(ranks);
+    int64_t rows = 0;
+
+    for (int64_t first = 0; first < k->replay.n_batches; first += n) {
+        if (first + me < k->replay.n_batches) XC_TRY(see_batch(k, s, first + me, &rows, err));
+        for (int r = 0; r < n && first + r < k->replay.n_batches; r++) {
+            int64_t count = rows;
+
+            XC_TRY(xc_ranks_give(ranks, r, &count, sizeof count, err));
+            if (r != me) XC_TRY(room(&k->given, &k->cap_given, seen_numbers(k, s, count), err));
+            XC_TRY(xc_ranks_give(ranks, r, r == me ? k->seen : k->given, (size_t)seen_numbers(k, s, count) * sizeof(float), err));
+            add_rows(k, s, r == me ? k->seen : k->given, count);
+        }
     }
-    s->rows += x->rows;
+    XC_TRY(xc_ranks_merge(ranks, s->gram, s->k * s->k, err));
+    for (int i = 0; i < s->n && k->fit; i++) XC_TRY(xc_ranks_merge(ranks, s->reader[i].cross, s->k * s->reader[i].N, err));
     return XC_OK;
 }
 
@@ -312,7 +353,7 @@ static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *
     }
     if (status == XC_OK && k->fit) status = xc_frontier_move(&k->was, &k->replay, k->run_was, k->g0, s->first, err);
     if (status == XC_OK) status = xc_frontier_move(&k->now, &k->replay, k->run_now, k->g, s->first, err);
-    for (int64_t b = 0; b < k->replay.n_batches && status == XC_OK; b++) status = add_batch(k, s, b, err);
+    if (status == XC_OK) status = add_batches(k, s, err);
     for (int64_t i = 0; i < s->k && status == XC_OK; i++)
         for (int64_t j = 0; j < i; j++) s->gram[i * s->k + j] = s->gram[j * s->k + i];
     for (int i = 0; i < s->n && status == XC_OK; i++) status = treat_reader(k, s, &s->reader[i], h, norm2, err);
@@ -436,6 +477,8 @@ static enum xc_status load(struct walk *k, struct xc_err *err)
     }
     XC_TRY(xc_frontier_init(&k->now, &k->replay, 1, err));
     XC_TRY(xc_frontier_init(&k->was, &k->replay, 1, err));
+    k->now.first = k->was.first = xc_ranks_me(k->w->opts->ranks);
+    k->now.step = k->was.step = xc_ranks_n(k->w->opts->ranks);
     XC_TRY(xc_run_new(&k->run_now, m, NULL, k->w->opts->pool, err));
     return xc_run_new(&k->run_was, before, NULL, k->w->opts->pool, err);
 }
@@ -462,8 +505,8 @@ enum xc_status xc_quantize_walk(struct xc_work *w, enum xc_status (*settle)(stru
     xc_replay_release(&k.replay);
     xc_run_free(&k.run_now);
     xc_run_free(&k.run_was);
-    xc_free(k.x);
-    xc_free(k.target);
+    xc_free(k.seen);
+    xc_free(k.given);
     xc_uses_release(&uses);
     for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++)
         if (is_due(w, t)) status = finish_weight(w, t, err);

@@ -14,7 +14,8 @@
 #define XC_MODULE_DIR "."
 #endif
 
-enum { TAG_ERROR = 1, TAG_GATHER, TAG_RESULT };
+enum { TAG_ERROR = 1, TAG_GATHER, TAG_RESULT, TAG_GIVE };
+#define PIECE ((size_t)1 << 26) /* bytes of a message */
 #define PATIENCE 0.25 /* seconds from a request to stop until other ranks are given up: mpirun kills a second after it asks */
 
 struct message { /* of an error */
@@ -277,6 +278,40 @@ enum xc_status xc_ranks_sum(struct xc_ranks *r, double *x, int64_t n, struct xc_
         xc_free(request);
     } /* else messages may still be under way to them, and the process is about to end */
     return status;
+}
+
+enum xc_status xc_ranks_give(struct xc_ranks *r, int from, void *bytes, size_t n, struct xc_err *err)
+{
+    enum xc_status status = XC_OK;
+
+    if (!r) return XC_OK;
+    if (r->failed) return known(r, err);
+    for (size_t at = 0; at < n && status == XC_OK; at += PIECE) {
+        const size_t size = n - at < PIECE ? n - at : PIECE;
+        void **request = xc_calloc((size_t)r->n, sizeof *request);
+
+        if (!request) return xc_fail_nomem(err, (size_t)r->n * sizeof *request);
+        for (int i = 0; i < r->n && r->me == from; i++)
+            if (i != from) request[i] = r->t->send((char *)bytes + at, size, i, TAG_GIVE);
+        if (r->me != from) request[0] = r->t->receive((char *)bytes + at, size, from, TAG_GIVE);
+        status = wait_all(r, request, r->n, err);
+        if (status == XC_OK) xc_free(request);
+    }
+    return status;
+}
+
+enum xc_status xc_ranks_merge(struct xc_ranks *r, float *x, int64_t n, struct xc_err *err)
+{
+    double wide[4096];
+
+    for (int64_t at = 0; r && at < n; at += 4096) {
+        const int64_t count = xc_min_i64(4096, n - at);
+
+        for (int64_t i = 0; i < count; i++) wide[i] = (double)x[at + i];
+        XC_TRY(xc_ranks_sum(r, wide, count, err));
+        for (int64_t i = 0; i < count; i++) x[at + i] = (float)wide[i];
+    }
+    return XC_OK;
 }
 
 enum xc_status xc_ranks_agree(struct xc_ranks *r, enum xc_status mine, struct xc_err *err)

@@ -47,6 +47,12 @@ void xc_ranks_watch(struct xc_ranks *r, const struct xc_progress *progress);
 /* x[i] becomes the sum over all ranks, added in their order. A call of all ranks. */
 enum xc_status xc_ranks_sum(struct xc_ranks *r, double *x, int64_t n, struct xc_err *err);
 
+/* n bytes of rank `from` are here too, afterwards. A call of all ranks. */
+enum xc_status xc_ranks_give(struct xc_ranks *r, int from, void *bytes, size_t n, struct xc_err *err);
+
+/* The same as xc_ranks_sum for f32 numbers of which one rank alone has each: the others have zeros. */
+enum xc_status xc_ranks_merge(struct xc_ranks *r, float *x, int64_t n, struct xc_err *err);
+
 /* Tells the others of this rank's failure, so that they stop too; returns status. Once an error is known everywhere, calls do nothing but return it. */
 enum xc_status xc_ranks_fail(struct xc_ranks *r, enum xc_status status, struct xc_err *err);
 

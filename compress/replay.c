@@ -134,7 +134,7 @@ static int32_t live_values(int32_t *value, const struct xc_graph *g, int32_t to)
 
 enum xc_status xc_frontier_move(struct xc_frontier *f, const struct xc_replay *r, struct xc_run *run, const struct xc_graph *g, int32_t to, struct xc_err *err)
 {
-    struct xc_frontier next = { .node = to, .step = f->step };
+    struct xc_frontier next = { .node = to, .first = f->first, .step = f->step };
     enum xc_status status = XC_OK;
 
     next.value = xc_malloc(((size_t)g->n_values + 1) * sizeof *next.value);
@@ -142,7 +142,7 @@ enum xc_status xc_frontier_move(struct xc_frontier *f, const struct xc_replay *r
     next.n = live_values(next.value, g, to);
     next.rows = xc_calloc((size_t)(r->n_batches * next.n) + 1, sizeof *next.rows);
     if (!next.rows) status = xc_fail_nomem(err, (size_t)(r->n_batches * next.n) * sizeof *next.rows);
-    for (int64_t b = 0; b < r->n_batches && status == XC_OK; b += f->step) {
+    for (int64_t b = f->first; b < r->n_batches && status == XC_OK; b += f->step) {
         status = xc_frontier_run(f, r, run, g, b, to, err);
         for (int32_t i = 0; i < next.n && status == XC_OK; i++) {
             const struct xc_view *view = &run->views[next.value[i]];
@@ -167,6 +167,7 @@ struct tiles {
     float *out;
     const float *a, *b;
     int64_t rows, n, m, across;
+    int first, step;
     bool upper;
 };
 
@@ -176,14 +177,19 @@ static void add_tile(void *arg, int64_t item, int thread)
     const int64_t i = item / t->across * TILE, j = item % t->across * TILE;
 
     (void)thread;
-    if (t->upper && j < i) return;
+    if ((t->upper && j < i) || item % t->step != t->first) return;
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)xc_min_i64(TILE, t->n - i), (int)xc_min_i64(TILE, t->m - j), (int)t->rows, 1.0f, t->a + i, (int)t->n,
                 t->b + j, (int)t->m, 1.0f, t->out + i * t->m + j, (int)t->m);
 }
 
 void xc_moments_add(float *out, const float *a, const float *b, int64_t rows, int64_t n, int64_t m, bool upper, struct xc_pool *pool)
 {
-    struct tiles t = { .out = out, .a = a, .b = b, .rows = rows, .n = n, .m = m, .across = xc_div_up(m, TILE), .upper = upper };
+    xc_moments_add_some(out, a, b, rows, n, m, upper, 0, 1, pool);
+}
+
+void xc_moments_add_some(float *out, const float *a, const float *b, int64_t rows, int64_t n, int64_t m, bool upper, int first, int step, struct xc_pool *pool)
+{
+    struct tiles t = { .out = out, .a = a, .b = b, .rows = rows, .n = n, .m = m, .across = xc_div_up(m, TILE), .first = first, .step = step, .upper = upper };
 
     if (rows > 0) xc_pool_run(pool, add_tile, &t, xc_div_up(n, TILE) * t.across);
 }

@@ -32,7 +32,7 @@ struct xc_frontier {
     int32_t node, n;    /* nodes before this one are done; values kept */
     int32_t *value;     /* n */
     void **rows;        /* n a batch; NULL for batches that are left out */
-    int64_t step;       /* every step-th batch takes part */
+    int64_t first, step; /* every step-th batch takes part, from `first` on (0; with ranks: the rank) */
 };
 enum xc_status xc_frontier_init(struct xc_frontier *f, const struct xc_replay *r, int64_t step, struct xc_err *err);
 void xc_frontier_release(struct xc_frontier *f, const struct xc_replay *r);
@@ -46,5 +46,7 @@ enum xc_status xc_frontier_move(struct xc_frontier *f, const struct xc_replay *r
 /* out (n,m) += a^T b, a (rows,n), b (rows,m); `upper`: only tiles that touch the upper triangle, for a == b. OpenBLAS with one thread; tiles
  * that do not depend on the number of threads of the pool. */
 void xc_moments_add(float *out, const float *a, const float *b, int64_t rows, int64_t n, int64_t m, bool upper, struct xc_pool *pool);
+/* The same of every step-th tile, from tile `first` on. */
+void xc_moments_add_some(float *out, const float *a, const float *b, int64_t rows, int64_t n, int64_t m, bool upper, int first, int step, struct xc_pool *pool);
 
 #endif

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/ranks.h"
 #include "compress/sample_texts.h"
 #include "runtime/base/rng.h"
 #include "runtime/session/session.h"
@@ -139,6 +140,7 @@ static enum xc_status start(struct xc_sense *s, struct xc_model *m, const struct
     struct xc_graph *g;
 
     XC_TRY(encode_graph(&g, m, err));
+    s->ranks = opts->ranks;
     XC_TRY(take_tokens(s, m, texts, opts, err));
     for (int32_t t = 0; t < m->n_tensors; t++) XC_TRY(xc_tensor_load(m->tensors[t], err));
     s->step = xc_replay_step(&s->replay, TOKENS);
@@ -203,7 +205,7 @@ static enum xc_status measure(struct xc_sense *s, double *cost, struct xc_model 
 
         XC_TRY(xc_frontier_run(&s->frontier, &s->replay, s->run, g, b, s->frontier.node, err));
         mark = xc_scratch_save(&s->run->values);
-        for (int i = 0; i < n; i++) {
+        for (int i = xc_ranks_me(s->ranks); i < n; i += xc_ranks_n(s->ranks)) {
             XC_TRY(put(m, g, t, &variants[i], set_node, arg, err));
             XC_TRY(xc_replay_nodes(s->run, g, s->frontier.node, g->n_nodes, err));
             cost[i] += drop_of(&s->run->views[g->outputs[0]], s->answer[b]) / (double)s->rows;
@@ -227,6 +229,7 @@ enum xc_status xc_sense_variants(struct xc_sense *s, double *cost, struct xc_mod
     for (int p = 0; p < XC_PART_COUNT; p++) was.part[p] = m->tensors[t]->part[p] ? xc_buf_ref(m->tensors[t]->part[p]) : NULL;
     status = measure(s, cost, m, g, t, variants, n, set_node, arg, err);
     if (status == XC_OK) status = put(m, g, t, &was, set_node, arg, err);
+    if (status == XC_OK) status = xc_ranks_sum(s->ranks, cost, n, err);
     xc_variant_release(&was);
     for (int i = 0; i < n && status == XC_OK; i++)
         if (!isfinite(cost[i])) status = xc_fail(err, XC_E_RANGE, "the model's answers are not finite once '%s' is encoded", m->tensors[t]->name);

@@ -17,6 +17,7 @@ struct xc_sense {
     struct xc_run *run;        /* of the model being measured; NULL once that is over */
     float **answer;            /* by batch: of the model as it was; NULL for batches left out */
     int64_t step, rows;        /* every step-th batch takes part; answers in all */
+    struct xc_ranks *ranks;    /* each measures some of the variants */
 };
 
 /* A weight in one encoding. */

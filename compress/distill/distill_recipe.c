@@ -45,6 +45,7 @@ static const struct key root_keys[] = {
     { "eval_every", COUNT, OPTS(train.eval_every), 0, 1e9, NULL },
     { "patience", COUNT, OPTS(train.patience), 0, 1e6, NULL },
     { "dropout", NUMBER, OPTS(train.dropout), 0, 0.99, NULL },
+    { "attention_dropout", NUMBER, OPTS(train.attention_dropout), 0, 0.99, NULL },
     { "label_smoothing", NUMBER, OPTS(train.smoothing), 0, 0.99, NULL },
     { "weight_decay", NUMBER, OPTS(train.optimizer.weight_decay), 0, 1000, NULL },
     { "clip", NUMBER, OPTS(train.optimizer.clip), 0, 1e9, NULL },
@@ -252,13 +253,13 @@ static enum xc_status read_choices(const struct reader *r, const struct xc_yaml 
         XC_TRY(choice_of(r, &i, n, schedules));
         r->o->train.schedule = (enum xc_schedule)i;
     }
-    if ((n = xc_yaml_member(root, "optimizer"))) {
-        XC_TRY(choice_of(r, &i, n, optimizers));
-        r->o->train.optimizer.kind = (enum xc_optimizer)i;
-    }
     if ((n = xc_yaml_member(root, "precision"))) {
         XC_TRY(choice_of(r, &i, n, precisions));
         r->o->train.bf16 = i == 1;
+    }
+    if ((n = xc_yaml_member(root, "optimizer"))) {
+        XC_TRY(choice_of(r, &i, n, optimizers));
+        r->o->train.optimizer.kind = (enum xc_optimizer)i;
     }
     return XC_OK;
 }
@@ -313,7 +314,7 @@ static enum xc_status read_root(const struct reader *r, const struct xc_yaml *ro
     }
     return xc_yaml_no_unknown(r->name, root,
                               "task, student, student_from, init, data, dev, metric, layers, relation_heads, temperature, stages, augment, quantize, batch_tokens, batch_rows, accumulate, max_tokens, "
-                              "eval_every, patience, dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, precision, freeze, prune, seed",
+                              "eval_every, patience, dropout, attention_dropout, label_smoothing, weight_decay, clip, ema, schedule, optimizer, precision, freeze, prune, seed",
                               r->err);
 }
 

@@ -1,9 +1,10 @@
 /* dropout: see dropout.h. */
 #include "compress/grad/dropout.h"
 
-#include "runtime/base/rng.h"
+#include "compress/grad/loops.h"
 
-#define BLOCK 8192 /* numbers of an item; a multiple of 8 */
+#define BLOCK 8192  /* numbers of an item; a multiple of 8 */
+#define FACTORS 128 /* of a row of probabilities at a time; as many draws are made at once */
 
 struct job {
     float *x;
@@ -17,26 +18,19 @@ struct job {
 static void draw(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
-    const int64_t end = xc_min_i64((item + 1) * BLOCK, j->n);
+    const int64_t first = item * BLOCK, end = xc_min_i64(first + BLOCK, j->n);
 
     (void)thread;
-    for (int64_t i = item * BLOCK; i < end; i += 8) {
-        uint32_t word[4], bits = 0;
-
-        xc_philox(word, j->seed, j->stream, (uint64_t)(i / 8));
-        for (int k = 0; k < 8; k++) bits |= (uint32_t)((word[k / 2] >> (k % 2 * 16) & 0xffff) >= j->below) << k;
-        j->mask[i / 8] = (uint8_t)bits;
-    }
+    xc_loops()->draw(j->mask + first / 8, xc_div_up(end - first, 8), j->below, j->seed, j->stream, (uint64_t)(first / 8));
 }
 
 static void apply(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
-    const float factor[2] = { 0.0f, j->scale };
-    const int64_t end = xc_min_i64((item + 1) * BLOCK, j->n);
+    const int64_t first = item * BLOCK, end = xc_min_i64(first + BLOCK, j->n);
 
     (void)thread;
-    for (int64_t i = item * BLOCK; i < end; i++) j->x[i] *= factor[j->mask[i / 8] >> (i % 8) & 1];
+    xc_loops()->apply(j->x + first, j->mask + first / 8, end - first, j->scale);
 }
 
 static uint32_t threshold(double p) { return (uint32_t)(p * 65536.0 + 0.5); }
@@ -60,10 +54,12 @@ void xc_dropout_factors(float *factor, int64_t n, const struct xc_dropout_probs 
     const uint32_t below = threshold(d->p);
     const float keep = (float)(65536.0 / (65536.0 - (double)below));
 
-    for (int64_t i = 0; i < n; i += 8) {
-        uint32_t word[4];
+    for (int64_t i = 0; i < n; i += FACTORS) {
+        const int64_t count = xc_min_i64(FACTORS, n - i);
+        uint8_t mask[FACTORS / 8];
 
-        xc_philox(word, d->seed, d->stream, row << 24 | (uint64_t)(i / 8));
-        for (int64_t k = 0; k < 8 && i + k < n; k++) factor[i + k] = (word[k / 2] >> (k % 2 * 16) & 0xffff) >= below ? keep : 0.0f;
+        xc_loops()->draw(mask, xc_div_up(count, 8), below, d->seed, d->stream, row << 24 | (uint64_t)(i / 8));
+        for (int64_t k = 0; k < count; k++) factor[i + k] = 1.0f;
+        xc_loops()->apply(factor + i, mask, count, keep);
     }
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "compress/grad/grad.h"
+#include "compress/grad/loops.h"
 #include "runtime/graph/ops/parallel.h"
 
 struct rows_job {
@@ -32,9 +33,6 @@ void xc_grad_put(float *d, const float *x, int64_t n, bool fresh)
         for (int64_t i = 0; i < n; i++) d[i] += x[i];
 }
 
-#define SUM_COLS 64 /* columns of an item */
-#define SUM_ROWS 64 /* rows summed in f32 before they join the double */
-
 struct sums {
     float *sum;
     const float *x, *y;
@@ -44,32 +42,17 @@ struct sums {
 static void sum_cols(void *arg, int64_t item, int thread)
 {
     const struct sums *s = arg;
-    const int64_t c0 = item * SUM_COLS, n = xc_min_i64(SUM_COLS, s->C - c0);
-    double total[SUM_COLS] = { 0 };
+    const int64_t c0 = item * XC_LOOPS_COLS;
 
     (void)thread;
-    for (int64_t r0 = 0; r0 < s->R; r0 += SUM_ROWS) {
-        const int64_t r1 = xc_min_i64(r0 + SUM_ROWS, s->R);
-        float part[SUM_COLS] = { 0 };
-
-        for (int64_t r = r0; r < r1; r++) {
-            const float *x = s->x + r * s->ldx + c0, *y = s->y ? s->y + r * s->ldy + c0 : NULL;
-
-            if (y)
-                for (int64_t i = 0; i < n; i++) part[i] += x[i] * y[i];
-            else
-                for (int64_t i = 0; i < n; i++) part[i] += x[i];
-        }
-        for (int64_t i = 0; i < n; i++) total[i] += (double)part[i];
-    }
-    for (int64_t i = 0; i < n; i++) s->sum[c0 + i] += (float)total[i];
+    xc_loops()->col_sums(s->sum + c0, s->x + c0, s->ldx, s->y ? s->y + c0 : NULL, s->ldy, s->R, xc_min_i64(XC_LOOPS_COLS, s->C - c0));
 }
 
 void xc_grad_col_sums(const struct xc_grad_ctx *c, float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t C)
 {
     struct sums s = { .sum = sum, .x = x, .y = y, .ldx = ldx, .ldy = ldy, .R = R, .C = C };
 
-    if (R > 0) xc_pool_run(c->op->pool, sum_cols, &s, xc_div_up(C, SUM_COLS));
+    if (R > 0) xc_pool_run(c->op->pool, sum_cols, &s, xc_div_up(C, XC_LOOPS_COLS));
 }
 
 enum xc_status xc_grad_scratch(const struct xc_grad_ctx *c, void *out, size_t bytes, struct xc_err *err)

@@ -11,7 +11,7 @@
 #include "compress/grad/grad.h"
 #include "runtime/graph/ops/gemm.h"
 
-#define BLOCK 512 /* rows summed by one product: three panels of it (96 KB) stay in the second-level cache */
+#define BLOCK 1024 /* rows summed by one product: three panels of it (192 KB) stay in the second-level cache */
 
 int64_t xc_grad_panel_floats(int64_t N, int64_t K) { return xc_round_up(N, 16) * K; }
 
@@ -76,7 +76,6 @@ static void transpose_item(void *arg, int64_t item, int thread)
 }
 
 /* ---- in bf16: panels of dy serve as the transposed operand as they are ---- */
-#define BF16_BLOCK 1024 /* rows summed by one product: as many bytes as above */
 
 static enum xc_status bf16_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw, int64_t R, int64_t N, int64_t K,
                               bool fresh, struct xc_err *err)
@@ -95,9 +94,9 @@ static enum xc_status bf16_dx(const struct xc_grad_ctx *c, float *dx, int64_t ld
 static enum xc_status bf16_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx, int64_t R, int64_t N, int64_t K,
                               struct xc_err *err)
 {
-    for (int64_t r0 = 0; r0 < R; r0 += BF16_BLOCK) {
+    for (int64_t r0 = 0; r0 < R; r0 += BLOCK) {
         const struct xc_scratch_mark mark = xc_scratch_save(&c->op->run->node);
-        const int64_t n = xc_min_i64(BF16_BLOCK, R - r0);
+        const int64_t n = xc_min_i64(BLOCK, R - r0);
         struct xc_gemm_bf16 g = { .x_panels = true, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
         uint16_t *of_dy, *of_x;
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/grad/loops.h"
+
 #define BLOCK 16384 /* numbers of an item */
 
 void xc_params_release(struct xc_params *p)
@@ -117,12 +119,9 @@ static void norm_block(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
     const struct xc_param_block *b = &j->p->block[item];
-    const float *g = of_block(j, j->p->grad, b);
-    double sum[4] = { 0 };
 
     (void)thread;
-    for (int64_t i = 0; i < b->n; i++) sum[i % 4] += (double)g[i] * (double)g[i];
-    j->p->norm[item] = sum[0] + sum[1] + (sum[2] + sum[3]);
+    j->p->norm[item] = xc_loops()->sum_squares(of_block(j, j->p->grad, b), b->n);
 }
 
 enum xc_status xc_params_norm(struct xc_params *p, const struct xc_model *m, double *norm, struct xc_pool *pool, struct xc_err *err)

@@ -60,6 +60,7 @@ struct xc_pass_option_info {
 XC_API bool xc_pass_option(const char *pass, int i, struct xc_pass_option_info *info);
 
 /* ---- compression ---- */
+struct xc_ranks; /* processes that mpirun started together: the program's affair */
 struct xc_compress_opts {
     const struct xc_recipe *recipe; /* NULL = made from the shorthands below */
     const char *quantize;   /* NULL = as stored; "int8" */
@@ -74,6 +75,7 @@ struct xc_compress_opts {
     uint64_t max_memory;    /* bytes that a run may take, about; 0 = a quarter of the machine. Finished tensors go to disk before that */
     bool no_resume;         /* forget what an interrupted run of the same work left (OUT.xc.resume) */
     struct xc_pool *pool;   /* NULL = the calling thread; the bytes made do not depend on it */
+    struct xc_ranks *ranks; /* NULL = this process alone; nor on it. Such a run keeps no file to go on from */
     const struct xc_progress *progress; /* may be NULL */
 };
 #define XC_COMPRESS_DEFAULT { .calibrate_rows = 256 }

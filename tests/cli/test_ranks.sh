@@ -67,6 +67,19 @@ distill="teacher.xc -s layers=1,hidden=16,heads=2,ffn=32 -t classify -d train.ts
 cmp -s one.xc many.xc || fail "2 ranks distill otherwise"
 [ "$(sed 's/"seconds":[^,}]*//' one.jsonl | cksum)" = "$(sed 's/"seconds":[^,}]*//' many.jsonl | cksum)" ] || fail "the curves of the losses are others"
 
+# ---- calibration: Hessians, the walk with its fit, ranges, and what each encoding does to the answers: the file that one process makes ----
+cut -f2 train.tsv | tail -n +2 >lines.txt
+for how in '--prune obs=0.5 --quantize int4' '--quantize mixed --target-bits 6' '--quantize int8 --static'; do
+    # shellcheck disable=SC2086
+    {
+        run "$XC_BIN" compress "$tiny" $how --calibrate lines.txt -o one.xc -q
+        expect_code 0
+        ranks 2 "$XC_BIN" compress "$tiny" $how --calibrate lines.txt -o many.xc -q
+        expect_code 0
+    }
+    cmp -s one.xc many.xc || fail "$how: 2 ranks calibrate otherwise"
+done
+
 # ---- a rank is killed: all stop; others, and more of them, go on from its last checkpoint ----
 long="$train --dev dev.tsv --accumulate 4 -e 20 --checkpoint-every 1"
 # shellcheck disable=SC2086
@@ -115,4 +128,7 @@ chmod +x elsewhere.sh
     ours
     err_has 'is not finite at step'
 }
+ranks 2 "$XC_BIN" finetune "$tiny" --no-such-option
+expect_code 2
+[ "$(grep -c '^xcompress finetune: ' err)" -eq 1 ] || fail "expected one line of ours on stderr"
 [ ! -e x.xc ] || fail "a failed training left a file"

@@ -1,4 +1,4 @@
-/* The parts of training: batches of an epoch, masks, schedules, the optimizer's step against plain double-precision code, and out of memory. */
+/* The parts of training: its loops at every level, batches of an epoch, masks, schedules, the optimizer's step against plain double-precision code, and out of memory. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "compress/grad/loops.h"
 #include "compress/train/dataset.h"
 #include "compress/train/finetune.h"
 #include "runtime/base/rng.h"
@@ -21,6 +22,89 @@ static void ok_at(enum xc_status status, int line)
     if (status != XC_OK) fail_msg("line %d: %s (%s)", line, err.msg, err.where);
 }
 #define OK(call) ok_at(call, __LINE__)
+
+/* ---- loops: the generator against xc_philox, sums against plain double, every level against scalar bit for bit ---- */
+enum { WIDE = 400 };
+
+static void fill(float *x, int64_t n, uint64_t stream)
+{
+    struct xc_rng rng;
+
+    xc_rng_init(&rng, 7, stream);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)xc_rng_normal(&rng) * (i % 37 ? 1.0f : 50.0f);
+}
+
+struct looped { /* what each loop made; the last of each array is a guard */
+    uint8_t mask[WIDE / 8 + 1];
+    float applied[WIDE + 1], sum[XC_LOOPS_COLS + 1], sum_xy[XC_LOOPS_COLS + 1], h[WIDE + 1], d[WIDE + 1], d_rms[WIDE + 1];
+    double squares;
+};
+
+static void loop(struct looped *o, const struct xc_loops *l, int64_t n, const float *x, const float *y, const float *gain)
+{
+    const int64_t cols = n < XC_LOOPS_COLS ? n : XC_LOOPS_COLS;
+
+    memset(o, 0x5a, sizeof *o);
+    l->draw(o->mask, xc_div_up(n, 8), 20000, 5, (uint64_t)1 << 40 | 9, 0xfffffff8u);
+    memcpy(o->applied, x, (size_t)n * sizeof *x);
+    l->apply(o->applied, o->mask, n, 1.25f);
+    fill(o->sum, cols, 1);
+    memset(o->sum_xy, 0, (size_t)cols * sizeof *o->sum_xy);
+    l->col_sums(o->sum, x, n, NULL, 0, 150, cols);
+    l->col_sums(o->sum_xy, x, n, y, n, 150, cols);
+    l->norm_row(o->h, o->d, x, y, gain, 1e-5f, false, true, n);
+    memcpy(o->d_rms, x, (size_t)n * sizeof *x);
+    l->norm_row(o->h, o->d_rms, x, y, gain, 1e-5f, true, false, n);
+    o->squares = l->sum_squares(x, n);
+}
+
+static void test_loops(void **state)
+{
+    static const int64_t sizes[] = { 1, 7, 8, 15, 16, 17, 63, 64, 65, 129, 312, 384, 399 };
+    float *x = xc_malloc(150 * WIDE * sizeof *x), *y = xc_malloc(150 * WIDE * sizeof *y), gain[WIDE];
+    int levels = 0;
+
+    (void)state;
+    fill(x, 150 * WIDE, 2);
+    fill(y, 150 * WIDE, 3);
+    fill(gain, WIDE, 4);
+    for (size_t k = 0; k < XC_ARRAY_LEN(sizes); k++) {
+        const int64_t n = sizes[k];
+        struct looped want, got;
+        double squares = 0;
+
+        loop(&want, xc_loops_at(0), n, x, y, gain);
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t word[4];
+            bool kept;
+
+            xc_philox(word, 5, (uint64_t)1 << 40 | 9, 0xfffffff8u + (uint64_t)(i / 8));
+            kept = (word[i % 8 / 2] >> (i % 2 * 16) & 0xffff) >= 20000;
+            assert_int_equal(want.mask[i / 8] >> (i % 8) & 1, kept);
+            assert_true(want.applied[i] == x[i] * (kept ? 1.25f : 0.0f));
+            squares += (double)x[i] * (double)x[i];
+        }
+        assert_true(fabs(want.squares - squares) <= 1e-12 * squares);
+        for (int64_t c = 0; c < n && c < XC_LOOPS_COLS; c++) {
+            double sum = 0, size = 0;
+
+            for (int64_t r = 0; r < 150; r++) {
+                sum += (double)x[r * n + c] * (double)y[r * n + c];
+                size += fabs((double)x[r * n + c] * (double)y[r * n + c]);
+            }
+            assert_true(fabs((double)want.sum_xy[c] - sum) <= 1e-5 * size);
+        }
+        for (int i = 1; xc_loops_at(i); i++) {
+            if (!xc_loops_run_here(xc_loops_at(i))) continue;
+            loop(&got, xc_loops_at(i), n, x, y, gain);
+            if (memcmp(&want, &got, sizeof want)) fail_msg("level %s, %d numbers: other bits than scalar", xc_loops_at(i)->level, (int)n);
+            levels++;
+        }
+    }
+    if (!levels) print_message("no level but scalar runs here\n");
+    xc_free(x);
+    xc_free(y);
+}
 
 /* ---- batches ---- */
 enum { ROWS = 500 };
@@ -288,7 +372,7 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batches), cmocka_unit_test(test_masks), cmocka_unit_test(test_schedule), cmocka_unit_test(test_optimizer), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_loops), cmocka_unit_test(test_batches), cmocka_unit_test(test_masks), cmocka_unit_test(test_schedule), cmocka_unit_test(test_optimizer), cmocka_unit_test(test_out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,6 +81,8 @@ static void lanes_gemm_f32(const struct xc_gemm_f32 *g, int64_t row0, int64_t ro
             const int64_t mr = xc_min_i64(F32_ROWS, row1 - r0);
             float tile[F32_ROWS * F32_COLS * 16];
 
+            for (int64_t i = 0; i < mr; i++) /* they are wanted when the tile is done */
+                for (int64_t v = 0; v < nv; v++) __builtin_prefetch(g->ep.out + (r0 + i) * g->ep.ld_out + c0 + v * 16, 1);
             f32_panels(tile, g->x + r0 * g->ldx, g->ldx, g->w + c0 * g->K, 16 * g->K, g->K, mr, nv, true);
             for (int64_t i = 0; i < mr; i++) {
                 for (int64_t v = 0; v < nv; v++)

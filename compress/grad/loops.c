@@ -1,0 +1,217 @@
+/* loops: see loops.h. The bodies are written once, always inlined; each level is a set of functions with the attribute of its instructions. */
+#include "compress/grad/loops.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "runtime/kernels/kernels.h"
+
+#define BODY static inline __attribute__((always_inline))
+#define LANES 16
+
+/* ---- dropout ---- */
+/* Philox4x32-10 (runtime/base/rng.c) of sixteen consecutive indices side by side. */
+BODY void philox16(uint32_t c[4][LANES], uint64_t seed, uint64_t stream, uint64_t index)
+{
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+
+    for (int l = 0; l < LANES; l++) {
+        c[0][l] = (uint32_t)(index + (uint64_t)l);
+        c[1][l] = (uint32_t)((index + (uint64_t)l) >> 32);
+        c[2][l] = (uint32_t)stream;
+        c[3][l] = (uint32_t)(stream >> 32);
+    }
+    for (int round = 0; round < 10; round++) {
+        for (int l = 0; l < LANES; l++) {
+            const uint64_t a = (uint64_t)0xD2511F53u * c[0][l], b = (uint64_t)0xCD9E8D57u * c[2][l];
+
+            c[0][l] = (uint32_t)(b >> 32) ^ c[1][l] ^ k0;
+            c[2][l] = (uint32_t)(a >> 32) ^ c[3][l] ^ k1;
+            c[1][l] = (uint32_t)b;
+            c[3][l] = (uint32_t)a;
+        }
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+}
+
+BODY void draw_body(uint8_t *mask, int64_t n, uint32_t below, uint64_t seed, uint64_t stream, uint64_t first)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        uint32_t c[4][LANES], bits[LANES] = { 0 };
+        uint8_t bytes[LANES];
+
+        philox16(c, seed, stream, first + (uint64_t)i);
+        for (int w = 0; w < 4; w++)
+            for (int l = 0; l < LANES; l++) bits[l] |= (uint32_t)((c[w][l] & 0xffff) >= below) << (2 * w) | (uint32_t)((c[w][l] >> 16) >= below) << (2 * w + 1);
+        for (int l = 0; l < LANES; l++) bytes[l] = (uint8_t)bits[l];
+        memcpy(mask + i, bytes, (size_t)xc_min_i64(LANES, n - i));
+    }
+}
+
+BODY float factor_of(uint32_t bit, uint32_t scale_bits)
+{
+    const uint32_t bits = scale_bits & (0u - bit);
+    float f;
+
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+BODY void apply_body(float *x, const uint8_t *mask, int64_t n, float scale)
+{
+    const int64_t whole = n / 8 * 8;
+    uint32_t scale_bits;
+
+    memcpy(&scale_bits, &scale, sizeof scale_bits);
+    for (int64_t i = 0; i < whole; i += 8) {
+        const uint32_t m = mask[i / 8];
+
+        for (int l = 0; l < 8; l++) x[i + l] *= factor_of(m >> l & 1, scale_bits);
+    }
+    for (int64_t i = whole; i < n; i++) x[i] *= factor_of((uint32_t)mask[i / 8] >> (i % 8) & 1, scale_bits);
+}
+
+/* ---- sums of columns ---- */
+#define SUM_ROWS 64
+
+BODY void col_sums_body(float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t n)
+{
+    double total[XC_LOOPS_COLS] = { 0 };
+
+    for (int64_t r0 = 0; r0 < R; r0 += SUM_ROWS) {
+        const int64_t r1 = xc_min_i64(r0 + SUM_ROWS, R);
+        float part[XC_LOOPS_COLS] = { 0 };
+
+        if (n == XC_LOOPS_COLS && y)
+            for (int64_t r = r0; r < r1; r++)
+                for (int i = 0; i < XC_LOOPS_COLS; i++) part[i] += x[r * ldx + i] * y[r * ldy + i];
+        else if (n == XC_LOOPS_COLS)
+            for (int64_t r = r0; r < r1; r++)
+                for (int i = 0; i < XC_LOOPS_COLS; i++) part[i] += x[r * ldx + i];
+        else
+            for (int64_t r = r0; r < r1; r++)
+                for (int64_t i = 0; i < n; i++) part[i] += y ? x[r * ldx + i] * y[r * ldy + i] : x[r * ldx + i];
+        for (int64_t i = 0; i < n; i++) total[i] += (double)part[i];
+    }
+    for (int64_t i = 0; i < n; i++) sum[i] += (float)total[i];
+}
+
+/* ---- norms ---- */
+/* Sums of a row, sixteen at a time, then folded: one order whatever the compiler does with it. */
+BODY double fold(const float lane[LANES])
+{
+    double sum = 0;
+
+    for (int i = 0; i < LANES; i++) sum += (double)lane[i];
+    return sum;
+}
+
+BODY double row_sum(const float *x, const float *y, int64_t C) /* y NULL: of x */
+{
+    float lane[LANES] = { 0 };
+    const int64_t whole = C / LANES * LANES;
+
+    if (y)
+        for (int64_t i = 0; i < whole; i += LANES)
+            for (int64_t l = 0; l < LANES; l++) lane[l] += x[i + l] * y[i + l];
+    else
+        for (int64_t i = 0; i < whole; i += LANES)
+            for (int64_t l = 0; l < LANES; l++) lane[l] += x[i + l];
+    for (int64_t i = whole; i < C; i++) lane[i - whole] += y ? x[i] * y[i] : x[i];
+    return fold(lane);
+}
+
+BODY void norm_row_body(float *restrict h, float *restrict d, const float *restrict x, const float *restrict dy, const float *restrict gain, float eps, bool rms, bool fresh, int64_t C)
+{
+    const float mean = rms ? 0.0f : (float)(row_sum(x, NULL, C) / (double)C);
+    float e_lane[LANES] = { 0 }, eh_lane[LANES] = { 0 };
+    const int64_t whole = C / LANES * LANES;
+    float rstd;
+
+    for (int64_t i = 0; i < C; i++) h[i] = x[i] - mean;
+    rstd = (float)(1.0 / sqrt(row_sum(h, h, C) / (double)C + (double)eps));
+    for (int64_t i = 0; i < C; i++) h[i] *= rstd;
+    if (!d) return;
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int64_t l = 0; l < LANES; l++) {
+            const float e = dy[i + l] * gain[i + l];
+
+            e_lane[l] += e;
+            eh_lane[l] += e * h[i + l];
+        }
+    for (int64_t i = whole; i < C; i++) {
+        const float e = dy[i] * gain[i];
+
+        e_lane[i - whole] += e;
+        eh_lane[i - whole] += e * h[i];
+    }
+
+    const float e_mean = rms ? 0.0f : (float)(fold(e_lane) / (double)C), eh_mean = (float)(fold(eh_lane) / (double)C);
+
+    if (fresh)
+        for (int64_t i = 0; i < C; i++) d[i] = rstd * (dy[i] * gain[i] - e_mean - h[i] * eh_mean);
+    else
+        for (int64_t i = 0; i < C; i++) d[i] += rstd * (dy[i] * gain[i] - e_mean - h[i] * eh_mean);
+}
+
+BODY double sum_squares_body(const float *x, int64_t n)
+{
+    const int64_t whole = n / LANES * LANES;
+    double lane[LANES] = { 0 }, sum = 0;
+
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] += (double)x[i + l] * (double)x[i + l];
+    for (int64_t i = whole; i < n; i++) lane[i - whole] += (double)x[i] * (double)x[i];
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
+/* ---- levels ---- */
+#define LEVEL(name, attribute)                                                                                                                       \
+    attribute static void draw_##name(uint8_t *mask, int64_t n, uint32_t below, uint64_t seed, uint64_t stream, uint64_t first)                      \
+    {                                                                                                                                                \
+        draw_body(mask, n, below, seed, stream, first);                                                                                              \
+    }                                                                                                                                                \
+    attribute static void apply_##name(float *x, const uint8_t *mask, int64_t n, float scale) { apply_body(x, mask, n, scale); }                     \
+    attribute static void col_sums_##name(float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t n)                \
+    {                                                                                                                                                \
+        col_sums_body(sum, x, ldx, y, ldy, R, n);                                                                                                    \
+    }                                                                                                                                                \
+    attribute static void norm_row_##name(float *h, float *d, const float *x, const float *dy, const float *gain, float eps, bool rms, bool fresh, int64_t C) \
+    {                                                                                                                                                \
+        norm_row_body(h, d, x, dy, gain, eps, rms, fresh, C);                                                                                        \
+    }                                                                                                                                                \
+    attribute static double sum_squares_##name(const float *x, int64_t n) { return sum_squares_body(x, n); }                                         \
+    static const struct xc_loops loops_##name = { #name, draw_##name, apply_##name, col_sums_##name, norm_row_##name, sum_squares_##name };
+
+LEVEL(scalar, )
+#ifdef __x86_64__
+LEVEL(avx2, __attribute__((target("avx2"))))
+LEVEL(avx512vnni, __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512dq"))))
+#endif
+
+static const struct xc_loops *const levels[] = {
+    &loops_scalar,
+#ifdef __x86_64__
+    &loops_avx2, &loops_avx512vnni,
+#endif
+};
+
+const struct xc_loops *xc_loops_at(int i) { return i < (int)XC_ARRAY_LEN(levels) ? levels[i] : NULL; }
+
+bool xc_loops_run_here(const struct xc_loops *l)
+{
+    const char *isa = xc_kernels()->isa;
+
+    if (!strcmp(l->level, "scalar")) return true;
+    return !strncmp(isa, "avx512", 6) || (!strcmp(l->level, "avx2") && !strncmp(isa, "avx", 3));
+}
+
+const struct xc_loops *xc_loops(void)
+{
+    int i = (int)XC_ARRAY_LEN(levels) - 1;
+
+    while (!xc_loops_run_here(levels[i])) i--;
+    return levels[i];
+}
