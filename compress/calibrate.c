@@ -275,8 +275,10 @@ static enum xc_status prepare(struct watch *w, struct xc_model *model, const str
     if (!changed) return XC_OK;
     w->changed = xc_model_find_graph(changed, w->graph->name);
     if (!w->changed || w->changed->n_nodes != w->graph->n_nodes) return xc_fail(err, XC_E_ARG, "the changed model has other nodes");
-    for (int32_t t = 0; t < changed->n_tensors; t++) XC_TRY(xc_tensor_load(changed->tensors[t], err));
-    return xc_run_new(&w->run, changed, w->session->run->kern, opts->pool, err);
+    for (int32_t t = 0; t < changed->n_tensors && !session.lazy; t++) XC_TRY(xc_tensor_load(changed->tensors[t], err));
+    XC_TRY(xc_run_new(&w->run, changed, w->session->run->kern, opts->pool, err));
+    w->run->lazy = session.lazy; /* weights that are absent come for a node and go */
+    return XC_OK;
 }
 
 enum xc_status xc_calibrate(struct xc_calibration *c, struct xc_model *model, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)

@@ -115,7 +115,9 @@ static enum xc_status measure_outputs(struct job *j, struct xc_err *err)
     enum xc_status status;
 
     texts.n = xc_min_i64(texts.n, 1024);
-    for (int32_t t = 0; t < j->model->n_tensors; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err)); /* what this pass left alone, too */
+    const bool large = xc_memory_is_short(j->before, j->opts->max_memory);
+
+    for (int32_t t = 0; t < j->model->n_tensors && !large; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err)); /* what this pass left alone, too */
     c.output_error = xc_calloc((size_t)j->model->n_tensors + 1, sizeof *c.output_error);
     if (!c.output_error) return xc_fail_nomem(err, (size_t)j->model->n_tensors * sizeof *c.output_error);
     status = xc_calibrate(&c, j->before, &texts, j->opts, err);

@@ -159,7 +159,7 @@ static enum xc_status choose_by_error(struct layers *s, int32_t keep, struct xc_
     enum xc_status status;
 
     if (!s->p->texts) return xc_fail(err, XC_E_ARG, "pass 'drop_layers' needs calibration texts: name a file of them (--calibrate FILE), or set 'by' to last or even");
-    XC_TRY(xc_replay_init(&r, s->p->model, s->p->texts, s->p->opts, err));
+    XC_TRY(xc_replay_init(&r, s->p->model, s->p->texts, true, s->p->opts, err));
     const int64_t count = xc_max_i64(r.tokens, r.n_texts) * s->g->values[s->g->outputs[0]].cols;
 
     want = xc_alloc_aligned((size_t)count * sizeof *want);

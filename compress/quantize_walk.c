@@ -5,17 +5,22 @@
  *             each layer makes up for those before it. Frantar et al. 2022 round on such inputs; the fit is shrink.c's
  *   round     nearest, search or GPTQ; GPTQ on H without the mean, since the bias takes what is constant
  *   bias      takes the mean of the rounding's error (Nagel et al. 2019, arXiv:1906.04721)
- * So texts run once through either model, and one batch's values are held beside those that are still to be read. */
+ * So texts run once through either model, and one batch's values are held beside those that are still to be read.
+ *
+ * Where memory is short (xc_memory_is_short), values that are still to be read lie in a file, and weights are in memory from the walk's last place to
+ * its next: those of one layer's linears, or of about as many numbers as the largest tensor has. What remains is the moments: K x K a stop, a few times. */
 #include "compress/quantize_walk.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "compress/least_squares.h"
+#include "compress/limits.h"
 #include "compress/quantize_grouped.h"
 #include "compress/quantize_table.h"
 #include "compress/ranks.h"
 #include "compress/replay.h"
+#include "compress/side.h"
 #include "compress/surgery.h"
 #include "runtime/graph/grouped.h"
 
@@ -113,6 +118,8 @@ struct walk {
     float *seen, *given;     /* one batch; of another rank */
     int64_t cap_seen, cap_given;
     bool fit, correct;
+    bool lean;               /* memory is short */
+    char folder[4096];       /* for what is kept then */
 };
 
 /* The sum that alone reads value v, and its other side, made before node `before`. */
@@ -258,6 +265,57 @@ static enum xc_status add_batches(struct walk *k, struct stop *s, struct xc_err 
     return XC_OK;
 }
 
+/* ---- weights that are in memory for a while ---- */
+static bool is_held(const struct xc_node *node, int32_t input) { return node->in[input].kind == XC_REF_TENSOR && !(is_op(node, "gather") && input == 1); /* of tables the run reads rows */ }
+
+/* Numbers that node n would bring in. */
+static int64_t absent(const struct xc_graph *g, int32_t n)
+{
+    int64_t count = 0;
+
+    for (int32_t i = 0; i < g->nodes[n].n_in; i++)
+        if (is_held(&g->nodes[n], i) && !g->model->tensors[g->nodes[n].in[i].id]->part[XC_PART_DATA]) count += xc_tensor_count(g->model->tensors[g->nodes[n].in[i].id]);
+    return count;
+}
+
+static enum xc_status hold(const struct xc_graph *g, int32_t first, int32_t last, struct xc_err *err)
+{
+    for (int32_t n = first; n < last; n++)
+        for (int32_t i = 0; i < g->nodes[n].n_in; i++)
+            if (is_held(&g->nodes[n], i)) XC_TRY(xc_tensor_load(g->model->tensors[g->nodes[n].in[i].id], err));
+    return XC_OK;
+}
+
+/* Those that can be had again. */
+static void let_go(const struct xc_graph *g, int32_t first, int32_t last)
+{
+    for (int32_t n = first; n < last; n++)
+        for (int32_t i = 0; i < g->nodes[n].n_in; i++)
+            if (is_held(&g->nodes[n], i)) xc_tensor_drop(g->model->tensors[g->nodes[n].in[i].id]);
+}
+
+/* Walks a frontier on to node `to`; where memory is short, in steps whose weights are about as large as the largest tensor. */
+static enum xc_status move_on(const struct walk *k, struct xc_frontier *f, struct xc_run *run, const struct xc_graph *g, int32_t to, struct xc_err *err)
+{
+    int64_t largest = 0;
+
+    if (!k->lean) return xc_frontier_move(f, &k->replay, run, g, to, err);
+    for (int32_t t = 0; t < g->model->n_tensors; t++) largest = xc_max_i64(largest, xc_tensor_count(g->model->tensors[t]));
+    while (f->node < to) {
+        const int32_t from = f->node;
+        int64_t count = absent(g, from);
+        int32_t next = from + 1;
+        enum xc_status status;
+
+        while (next < to && count + absent(g, next) <= largest) count += absent(g, next++);
+        status = hold(g, from, next, err);
+        if (status == XC_OK) status = xc_frontier_move(f, &k->replay, run, g, next, err);
+        let_go(g, from, next);
+        XC_TRY(status);
+    }
+    return XC_OK;
+}
+
 /* ---- one stop ---- */
 static enum xc_status replace(struct xc_tensor *t, const float *x, struct xc_err *err) { return xc_surgery_replace(t, t->rank, t->dim, x, err); }
 
@@ -351,9 +409,11 @@ static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *
         s->reader[i].cross = xc_calloc((size_t)(s->k * s->reader[i].N), sizeof(float));
         if (!s->reader[i].cross) status = xc_fail_nomem(err, (size_t)(s->k * s->reader[i].N) * sizeof(float));
     }
-    if (status == XC_OK && k->fit) status = xc_frontier_move(&k->was, &k->replay, k->run_was, k->g0, s->first, err);
-    if (status == XC_OK) status = xc_frontier_move(&k->now, &k->replay, k->run_now, k->g, s->first, err);
+    if (status == XC_OK && k->fit) status = move_on(k, &k->was, k->run_was, k->g0, s->first, err);
+    if (status == XC_OK) status = move_on(k, &k->now, k->run_now, k->g, s->first, err);
+    if (status == XC_OK && k->lean && k->fit) status = hold(k->g0, s->first, s->last + 1, err);
     if (status == XC_OK) status = add_batches(k, s, err);
+    if (k->lean && k->fit) let_go(k->g0, s->first, s->last + 1);
     for (int64_t i = 0; i < s->k && status == XC_OK; i++)
         for (int64_t j = 0; j < i; j++) s->gram[i * s->k + j] = s->gram[j * s->k + i];
     for (int i = 0; i < s->n && status == XC_OK; i++) status = treat_reader(k, s, &s->reader[i], h, norm2, err);
@@ -459,13 +519,14 @@ static enum xc_status walk_graph(struct walk *k, enum xc_status (*settle)(struct
     return XC_OK;
 }
 
-/* The numbers of both models are in memory; those that did not change, once. */
+/* The numbers of both models are in memory, those that did not change once; or, where it is short, none is. */
 static enum xc_status load(struct walk *k, struct xc_err *err)
 {
     struct xc_model *m = k->w->model, *before = k->w->before;
 
-    XC_TRY(xc_replay_init(&k->replay, before, k->w->texts, k->w->opts, err));
-    for (int32_t t = 0; t < m->n_tensors; t++) {
+    k->lean = xc_memory_is_short(before, k->w->opts->max_memory);
+    XC_TRY(xc_replay_init(&k->replay, before, k->w->texts, !k->lean, k->w->opts, err));
+    for (int32_t t = 0; t < m->n_tensors && !k->lean; t++) {
         struct xc_tensor *to = m->tensors[t];
         const struct xc_tensor *from = t < before->n_tensors ? before->tensors[t] : NULL;
 
@@ -479,8 +540,11 @@ static enum xc_status load(struct walk *k, struct xc_err *err)
     XC_TRY(xc_frontier_init(&k->was, &k->replay, 1, err));
     k->now.first = k->was.first = xc_ranks_me(k->w->opts->ranks);
     k->now.step = k->was.step = xc_ranks_n(k->w->opts->ranks);
+    if (k->lean) k->was.folder = k->now.folder = xc_side_folder(k->w->side, k->folder, sizeof k->folder);
     XC_TRY(xc_run_new(&k->run_now, m, NULL, k->w->opts->pool, err));
-    return xc_run_new(&k->run_was, before, NULL, k->w->opts->pool, err);
+    XC_TRY(xc_run_new(&k->run_was, before, NULL, k->w->opts->pool, err));
+    k->run_now->lazy = k->run_was->lazy = k->lean;
+    return XC_OK;
 }
 
 enum xc_status xc_quantize_walk(struct xc_work *w, enum xc_status (*settle)(struct xc_work *w, const void *arg, struct xc_err *err), const void *arg, struct xc_err *err)

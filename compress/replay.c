@@ -2,7 +2,12 @@
 #include "compress/replay.h"
 
 #include <cblas.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "compress/hessian.h"
 #include "runtime/session/session.h"
@@ -30,9 +35,9 @@ static enum xc_status take_tokens(struct xc_replay *r, const struct xc_tokens_vi
     return r->tokens > 0 ? XC_OK : xc_fail(err, XC_E_FORMAT, "the calibration texts hold no token");
 }
 
-enum xc_status xc_replay_init(struct xc_replay *r, struct xc_model *model, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
+enum xc_status xc_replay_init(struct xc_replay *r, struct xc_model *model, const struct xc_texts *texts, bool load, const struct xc_compress_opts *opts, struct xc_err *err)
 {
-    const struct xc_session_opts session = { .pool = opts->pool, .plain = true };
+    const struct xc_session_opts session = { .pool = opts->pool, .plain = true, .lazy = !load };
     struct xc_session *s = NULL;
     struct xc_tokens_view view;
     enum xc_status status;
@@ -91,7 +96,7 @@ enum xc_status xc_replay_nodes(struct xc_run *run, const struct xc_graph *g, int
 /* ---- frontiers ---- */
 enum xc_status xc_frontier_init(struct xc_frontier *f, const struct xc_replay *r, int64_t step, struct xc_err *err)
 {
-    *f = (struct xc_frontier){ .step = step };
+    *f = (struct xc_frontier){ .step = step, .fd = -1 };
     f->rows = xc_calloc((size_t)r->n_batches + 1, sizeof *f->rows);
     return f->rows ? XC_OK : xc_fail_nomem(err, (size_t)r->n_batches * sizeof *f->rows);
 }
@@ -106,13 +111,62 @@ void xc_frontier_release(struct xc_frontier *f, const struct xc_replay *r)
 {
     free_rows(f->rows, r->n_batches * f->n);
     xc_free(f->value);
-    *f = (struct xc_frontier){ 0 };
+    xc_free(f->at);
+    if (f->rows && f->fd >= 0) close(f->fd);
+    *f = (struct xc_frontier){ .fd = -1 };
 }
+
+/* A file that is gone when it is closed. */
+static enum xc_status open_nameless(int *fd, const char *folder, struct xc_err *err)
+{
+    char path[4096];
+
+    *fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (*fd >= 0) return XC_OK;
+    if ((size_t)snprintf(path, sizeof path, "%s/.xcompress-XXXXXX", folder) >= sizeof path) return xc_fail(err, XC_E_ARG, "the path is too long");
+    *fd = mkostemp(path, O_CLOEXEC); /* a file system that knows no other kind */
+    if (*fd < 0) return xc_fail_errno(err, errno, "cannot keep what the calibration texts give in folder '%s'", folder);
+    unlink(path);
+    return XC_OK;
+}
+
+static enum xc_status put_rows(int fd, const void *from, size_t n, int64_t at, const char *folder, struct xc_err *err)
+{
+    for (size_t done = 0; done < n;) {
+        const ssize_t put = pwrite(fd, (const char *)from + done, n - done, (off_t)at + (off_t)done);
+
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return xc_fail_errno(err, errno, "cannot keep what the calibration texts give in folder '%s' (make room there, or give fewer texts)", folder);
+        done += (size_t)put;
+    }
+    return XC_OK;
+}
+
+static enum xc_status get_rows(int fd, void *to, size_t n, int64_t at, struct xc_err *err)
+{
+    for (size_t done = 0; done < n;) {
+        const ssize_t got = pread(fd, (char *)to + done, n - done, (off_t)at + (off_t)done);
+
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return xc_fail_errno(err, errno, "cannot read what the calibration texts gave");
+        if (!got) return xc_fail(err, XC_E_IO, "what the calibration texts gave is cut off");
+        done += (size_t)got;
+    }
+    return XC_OK;
+}
+
+static size_t view_bytes(const struct xc_view *view) { return (size_t)(view->rows * view->cols) * 4; }
 
 enum xc_status xc_frontier_run(const struct xc_frontier *f, const struct xc_replay *r, struct xc_run *run, const struct xc_graph *g, int64_t b, int32_t to, struct xc_err *err)
 {
     XC_TRY(xc_replay_begin(r, run, g, b, err));
-    for (int32_t i = 0; i < f->n; i++) run->views[f->value[i]].data = f->rows[b * f->n + i];
+    for (int32_t i = 0; i < f->n; i++) {
+        struct xc_view *view = &run->views[f->value[i]];
+
+        view->data = f->at ? xc_scratch_alloc(&run->values, view_bytes(view)) : f->rows[b * f->n + i];
+        if (!view->data) return xc_fail_nomem(err, view_bytes(view));
+        if (f->at) XC_TRY(get_rows(f->fd, view->data, view_bytes(view), f->at[b * f->n + i], err));
+    }
     return xc_replay_nodes(run, g, f->node, to, err);
 }
 
@@ -132,26 +186,43 @@ static int32_t live_values(int32_t *value, const struct xc_graph *g, int32_t to)
     return n;
 }
 
+/* Of batch b: the values that `next` keeps; *end: where its file ends. */
+static enum xc_status keep_values(struct xc_frontier *next, const struct xc_run *run, int64_t b, int64_t *end, struct xc_err *err)
+{
+    for (int32_t i = 0; i < next->n; i++) {
+        const struct xc_view *view = &run->views[next->value[i]];
+        const size_t bytes = view_bytes(view);
+
+        if (next->at) {
+            next->at[b * next->n + i] = *end;
+            XC_TRY(put_rows(next->fd, view->data, bytes, *end, next->folder, err));
+            *end += (int64_t)bytes;
+            continue;
+        }
+        void *copy = xc_alloc_aligned(bytes);
+
+        if (!copy) return xc_fail_nomem(err, bytes);
+        next->rows[b * next->n + i] = memcpy(copy, view->data, bytes);
+    }
+    return XC_OK;
+}
+
 enum xc_status xc_frontier_move(struct xc_frontier *f, const struct xc_replay *r, struct xc_run *run, const struct xc_graph *g, int32_t to, struct xc_err *err)
 {
-    struct xc_frontier next = { .node = to, .first = f->first, .step = f->step };
+    struct xc_frontier next = { .node = to, .first = f->first, .step = f->step, .folder = f->folder, .fd = -1 };
+    int64_t end = 0;
     enum xc_status status = XC_OK;
 
     next.value = xc_malloc(((size_t)g->n_values + 1) * sizeof *next.value);
     if (!next.value) return xc_fail_nomem(err, (size_t)g->n_values * sizeof *next.value);
     next.n = live_values(next.value, g, to);
     next.rows = xc_calloc((size_t)(r->n_batches * next.n) + 1, sizeof *next.rows);
-    if (!next.rows) status = xc_fail_nomem(err, (size_t)(r->n_batches * next.n) * sizeof *next.rows);
+    if (next.folder) next.at = xc_calloc((size_t)(r->n_batches * next.n) + 1, sizeof *next.at);
+    if (!next.rows || (next.folder && !next.at)) status = xc_fail_nomem(err, (size_t)(r->n_batches * next.n) * sizeof *next.rows);
+    if (status == XC_OK && next.folder) status = open_nameless(&next.fd, next.folder, err);
     for (int64_t b = f->first; b < r->n_batches && status == XC_OK; b += f->step) {
         status = xc_frontier_run(f, r, run, g, b, to, err);
-        for (int32_t i = 0; i < next.n && status == XC_OK; i++) {
-            const struct xc_view *view = &run->views[next.value[i]];
-            const size_t bytes = (size_t)(view->rows * view->cols) * 4;
-            void *copy = xc_alloc_aligned(bytes);
-
-            if (!copy) status = xc_fail_nomem(err, bytes);
-            else next.rows[b * next.n + i] = memcpy(copy, view->data, bytes);
-        }
+        if (status == XC_OK) status = keep_values(&next, run, b, &end, err);
     }
     if (status != XC_OK) {
         xc_frontier_release(&next, r);

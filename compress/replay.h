@@ -13,8 +13,8 @@ struct xc_replay {
     struct xc_pool *pool;
 };
 
-/* Tokenizes; brings the weights of `model` in (they stay). */
-enum xc_status xc_replay_init(struct xc_replay *r, struct xc_model *model, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err);
+/* Tokenizes; load: brings the weights of `model` in (they stay). */
+enum xc_status xc_replay_init(struct xc_replay *r, struct xc_model *model, const struct xc_texts *texts, bool load, const struct xc_compress_opts *opts, struct xc_err *err);
 void xc_replay_release(struct xc_replay *r);
 
 /* Every how many batches make about that many tokens. */
@@ -33,6 +33,9 @@ struct xc_frontier {
     int32_t *value;     /* n */
     void **rows;        /* n a batch; NULL for batches that are left out */
     int64_t first, step; /* every step-th batch takes part, from `first` on (0; with ranks: the rank) */
+    const char *folder; /* set after init: values are kept in a file without a name there, and one batch's are in memory; NULL = all are */
+    int fd;             /* that file; -1 = none yet */
+    int64_t *at;        /* n a batch: where its values begin */
 };
 enum xc_status xc_frontier_init(struct xc_frontier *f, const struct xc_replay *r, int64_t step, struct xc_err *err);
 void xc_frontier_release(struct xc_frontier *f, const struct xc_replay *r);

@@ -58,7 +58,7 @@ static enum xc_status own_texts(struct xc_replay *r, struct xc_model *m, const s
         texts.text[texts.n] = (char *)(uintptr_t)xc_sample_texts[texts.n]; /* read alone */
         texts.length[texts.n] = strlen(xc_sample_texts[texts.n]);
     }
-    if (status == XC_OK) status = xc_replay_init(r, m, &texts, opts, err);
+    if (status == XC_OK) status = xc_replay_init(r, m, &texts, true, opts, err);
     xc_free(texts.text);
     xc_free(texts.length);
     return status;
@@ -77,7 +77,7 @@ static enum xc_status take_tokens(struct xc_sense *s, struct xc_model *m, const 
     struct xc_session *session = NULL;
     struct xc_model_info info;
 
-    if (texts) return xc_replay_init(&s->replay, m, texts, opts, err);
+    if (texts) return xc_replay_init(&s->replay, m, texts, true, opts, err);
     XC_TRY(xc_session_new(&session, m, &plain, err));
     info = session->info;
     xc_session_free(&session);

@@ -438,7 +438,7 @@ static enum xc_status with_texts(struct shrink *s, struct xc_err *err)
 
     if (!s->p->texts) return xc_fail(err, XC_E_ARG, "pass 'shrink' needs calibration texts: name a file of them (--calibrate FILE), or set 'saliency' to magnitude and 'update' to no");
     s->total = (double)(3 * s->n);
-    XC_TRY(xc_replay_init(&s->replay, s->p->model, s->p->texts, s->p->opts, err));
+    XC_TRY(xc_replay_init(&s->replay, s->p->model, s->p->texts, true, s->p->opts, err));
     XC_TRY(xc_model_clone(&s->dense, s->p->model, err));
     s->g0 = xc_model_find_graph(s->dense, s->g->name);
     if (by_gradient(s)) return orders_by_gradient(s, err);

@@ -408,6 +408,17 @@ enum xc_status xc_side_put(struct xc_side *s, int32_t stage, struct xc_tensor *t
     return s->wait_bytes > s->memory || seconds() - s->begin > WAIT_SECONDS ? flush(s, err) : XC_OK;
 }
 
+const char *xc_side_folder(const struct xc_side *s, char *buf, size_t n)
+{
+    const char *const slash = s ? strrchr(s->path, '/') : NULL;
+    const size_t length = !slash ? 0 : slash == s->path ? 1 : (size_t)(slash - s->path); /* the root stays */
+
+    if (!s || length + 2 > n) return NULL;
+    memcpy(buf, length ? s->path : ".", length ? length : 1);
+    buf[length ? length : 1] = 0;
+    return buf;
+}
+
 void xc_side_settle(struct xc_side *s)
 {
     if (!s) return;

@@ -40,6 +40,9 @@ bool xc_side_has(const struct xc_side *side, int32_t stage, const struct xc_enco
 /* Pass `stage` has finished t. What is written to disk is mapped instead, and no longer takes memory. t must stay until xc_side_settle or the end. */
 enum xc_status xc_side_put(struct xc_side *side, int32_t stage, struct xc_tensor *t, const struct xc_layer_report *l, struct xc_err *err);
 
+/* The folder that the file lies in, for what does not outlive the run; "." when its name names none. NULL when it does not fit. */
+const char *xc_side_folder(const struct xc_side *side, char *buf, size_t n);
+
 /* What waits is not written any more: before tensors may go (the graph changes). */
 void xc_side_settle(struct xc_side *side);
 

@@ -499,6 +499,43 @@ static void test_digests(void **state)
     ok(xc_source_digests(path, note, &again, NULL, &err), &err);
     assert_int_equal(again.bytes, s.bytes);
     assert_int_equal(xc_source_digests("/nonexistent", note, &s, NULL, &err), XC_E_IO);
+
+    const bool stop = true;
+
+    assert_int_equal(xc_source_digests(path, note, &again, &stop, &err), XC_E_CANCELLED);
+}
+
+static int keep_hex(void *arg, const char *file, uint64_t size, const char hex[33])
+{
+    (void)file;
+    (void)size;
+    memcpy(arg, hex, 33);
+    return 0;
+}
+
+/* What stands for a digest before there is one: the same as long as the file is. */
+static void test_identities(void **state)
+{
+    char path[2 * PATH_MAX], hex[4][33];
+    struct xc_err err = { 0 };
+    FILE *f;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/a file", scratch_dir);
+    for (int i = 0; i < 4; i++) {
+        f = i == 1 ? NULL : fopen(path, i == 3 ? "r+" : "w"); /* made, left alone, made longer, changed in place */
+        if (f) {
+            fputs(i == 2 ? "abcd" : "abc", f);
+            fclose(f);
+        }
+        ok(xc_source_identities(path, keep_hex, hex[i], &err), &err);
+        assert_int_equal(strlen(hex[i]), 32);
+        usleep(20000); /* a tick of the file system's clock */
+    }
+    assert_string_equal(hex[0], hex[1]);
+    assert_string_not_equal(hex[1], hex[2]);
+    assert_string_not_equal(hex[2], hex[3]);
+    unlink(path);
 }
 
 /* test_arch DIR HEAD FILE.bin: one comparison, for compare_arch.py; prints the largest absolute difference. */
@@ -540,7 +577,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_layouts), cmocka_unit_test(test_rotations), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
-        cmocka_unit_test(test_digests),
+        cmocka_unit_test(test_digests), cmocka_unit_test(test_identities),
     };
     const char *const root = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
     char command[4096], source[PATH_MAX];

@@ -22,6 +22,7 @@
 #define QUERY "encoder.layer.0.attention.self.query"
 
 static char from[1024], dir[1024], texts[1100];
+static uint64_t memory; /* that the next model may take; 0 = as much as it likes */
 
 /* options: name, value, ..., NULL. The model with them; the file stays as `name`. */
 static struct xc_model *made(const char *name, const char *target, const char *const *options, int threads)
@@ -41,6 +42,7 @@ static struct xc_model *made(const char *name, const char *target, const char *c
     ok(xc_pool_new(&how.pool, threads, &err), &err);
     how.recipe = recipe;
     how.calibrate = texts;
+    how.max_memory = memory;
     ok(xc_compress_file(from, path, &how, &r, &err), &err);
     xc_compress_result_release(&r);
     xc_pool_free(&how.pool);
@@ -173,6 +175,48 @@ static void test_fit(void **state)
     if (!(error[1] < 0.9 * error[0])) fail_msg("error %g when fitted, %g when not", error[1], error[0]);
 }
 
+/* ---- where memory is short ---- */
+static size_t file_bytes(char **out, const char *name)
+{
+    char path[1200];
+    FILE *f;
+    long size = 0;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "rb");
+    assert_true(f && !fseek(f, 0, SEEK_END) && (size = ftell(f)) > 0);
+    rewind(f);
+    *out = malloc((size_t)size);
+    assert_int_equal(fread(*out, 1, (size_t)size, f), size);
+    fclose(f);
+    return (size_t)size;
+}
+
+/* Weights that come and go and values in a file make the same model, to the byte; the fit too, which walks the uncompressed model beside. */
+static void test_lean(void **state)
+{
+    (void)state;
+    for (int fit = 0; fit < 2; fit++) {
+        const char *const options[] = { "format", "int4", "group", "32", "method", "gptq", "fit", fit ? "yes" : "no", NULL };
+        char *bytes[2];
+        size_t n[2];
+
+        for (int lean = 0; lean < 2; lean++) {
+            struct xc_model *m;
+
+            memory = lean ? 4096 : 0;
+            m = made(lean ? "lean.xc" : "wide.xc", NULL, options, 1 + lean);
+            xc_model_free(&m);
+            n[lean] = file_bytes(&bytes[lean], lean ? "lean.xc" : "wide.xc");
+        }
+        memory = 0;
+        assert_int_equal(n[0], n[1]);
+        assert_memory_equal(bytes[0], bytes[1], n[0]);
+        free(bytes[0]);
+        free(bytes[1]);
+    }
+}
+
 /* ---- tables ---- */
 static void test_steps(void **state)
 {
@@ -239,7 +283,7 @@ static void test_table(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_bias), cmocka_unit_test(test_fit), cmocka_unit_test(test_steps), cmocka_unit_test(test_table) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_bias), cmocka_unit_test(test_fit), cmocka_unit_test(test_lean), cmocka_unit_test(test_steps), cmocka_unit_test(test_table) };
     const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
     static const char *const words[] = { "the", "movie", "is", "a", "love", "story", "what", "long", "and", "strange", "film", "one", "two", "he", "did", "not", "like", "it", "at", "all" };
     struct xc_rng rng;
