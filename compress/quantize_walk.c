@@ -278,11 +278,11 @@ static int64_t absent(const struct xc_graph *g, int32_t n)
     return count;
 }
 
-static enum xc_status hold(const struct xc_graph *g, int32_t first, int32_t last, struct xc_err *err)
+static enum xc_status hold(const struct walk *k, const struct xc_graph *g, int32_t first, int32_t last, struct xc_err *err)
 {
     for (int32_t n = first; n < last; n++)
         for (int32_t i = 0; i < g->nodes[n].n_in; i++)
-            if (is_held(&g->nodes[n], i)) XC_TRY(xc_tensor_load(g->model->tensors[g->nodes[n].in[i].id], err));
+            if (is_held(&g->nodes[n], i)) XC_TRY(xc_tensor_load_by(g->model->tensors[g->nodes[n].in[i].id], k->w->opts->pool, err));
     return XC_OK;
 }
 
@@ -308,7 +308,7 @@ static enum xc_status move_on(const struct walk *k, struct xc_frontier *f, struc
         enum xc_status status;
 
         while (next < to && count + absent(g, next) <= largest) count += absent(g, next++);
-        status = hold(g, from, next, err);
+        status = hold(k, g, from, next, err);
         if (status == XC_OK) status = xc_frontier_move(f, &k->replay, run, g, next, err);
         let_go(g, from, next);
         XC_TRY(status);
@@ -411,7 +411,7 @@ static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *
     }
     if (status == XC_OK && k->fit) status = move_on(k, &k->was, k->run_was, k->g0, s->first, err);
     if (status == XC_OK) status = move_on(k, &k->now, k->run_now, k->g, s->first, err);
-    if (status == XC_OK && k->lean && k->fit) status = hold(k->g0, s->first, s->last + 1, err);
+    if (status == XC_OK && k->lean && k->fit) status = hold(k, k->g0, s->first, s->last + 1, err);
     if (status == XC_OK) status = add_batches(k, s, err);
     if (k->lean && k->fit) let_go(k->g0, s->first, s->last + 1);
     for (int64_t i = 0; i < s->k && status == XC_OK; i++)

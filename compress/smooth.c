@@ -21,7 +21,9 @@
 #include "runtime/session/session.h"
 
 #define STREAM 0x5300 /* of the generator of ids */
-enum { MOST_TOKENS = 768, MOST_READERS = 16, SEQUENCES = 24, LENGTH = 24 /* of random ids */ };
+enum { MOST_TOKENS = 768, LEAST_TOKENS = 192, MOST_READERS = 16, SEQUENCES = 24, LENGTH = 24 /* of random ids */ };
+#define MACS 5e11                    /* multiply-adds that a large model's tokens may take */
+#define WEIGHTS ((int64_t)1 << 22)   /* numbers of the weights behind a scale that factors are searched on, of more about as many */
 
 static bool is_op(const struct xc_node *node, const char *op) { return strcmp(node->op->name, op) == 0; }
 
@@ -106,7 +108,16 @@ static enum xc_status insert_scales(struct points *list, struct xc_model *m, str
 }
 
 /* ---- what the model is shown ---- */
+/* Tokens that a model is shown. */
+static int64_t room_for(const struct xc_model *m)
+{
+    const double macs = fmax(xc_forecast_macs(m, NULL, false), 1);
+
+    return xc_max_i64((int64_t)fmin(MACS / macs, MOST_TOKENS), LEAST_TOKENS);
+}
+
 struct sample {
+    int64_t room;
     int32_t ids[MOST_TOKENS];
     int64_t start[MOST_TOKENS + 1];
     int64_t n; /* sequences */
@@ -121,16 +132,18 @@ static enum xc_status sample_texts(struct sample *s, struct xc_session *session,
         struct xc_tokens_view view;
 
         XC_TRY(xc_session_tokenize(session, &text, &length, 1, true, &view, err));
+        const int64_t length_ids = s->n ? view.start[1] : xc_min_i64(view.start[1], s->room); /* the first may be cut off */
+
         if (!view.start[1]) continue;
-        if (s->start[s->n] + view.start[1] > MOST_TOKENS) break;
-        for (int64_t t = 0; t < view.start[1]; t++) {
+        if (s->start[s->n] + length_ids > s->room) break;
+        for (int64_t t = 0; t < length_ids; t++) {
             if (view.ids[t] < 0 || view.ids[t] >= session->info.vocab_size) {
                 s->n = 0;
                 return XC_OK;
             }
             s->ids[s->start[s->n] + t] = view.ids[t];
         }
-        s->start[s->n + 1] = s->start[s->n] + view.start[1];
+        s->start[s->n + 1] = s->start[s->n] + length_ids;
         s->n++;
     }
     return XC_OK;
@@ -140,7 +153,7 @@ static void sample_random(struct sample *s, const struct xc_model_info *info)
 {
     const int64_t length = info->max_positions ? xc_min_i64(LENGTH, info->max_positions) : LENGTH;
 
-    for (; s->n < SEQUENCES; s->n++) {
+    for (; s->n < SEQUENCES && s->start[s->n] + length <= s->room; s->n++) {
         struct xc_rng rng;
 
         xc_rng_init(&rng, STREAM, (uint64_t)s->n);
@@ -211,26 +224,37 @@ static enum xc_status divide_weight(struct xc_tensor *t, struct xc_buf *factor, 
 }
 
 /* ---- one point ---- */
+/* Every how many outputs of the readers' weights factors are searched on. */
+static int64_t step_of(const struct xc_model *m, const struct point *p)
+{
+    int64_t count = 0;
+
+    for (int i = 0; i < p->n_readers; i++) count += xc_tensor_count(m->tensors[p->weight[i]]);
+    return xc_div_up(count, WEIGHTS);
+}
+
 /* All readers have run on the unscaled value: chooses s, and from here on the weights are those behind it. */
 static enum xc_status fill(struct xc_model *m, struct point *p, const struct xc_view *x, struct xc_pool *pool, struct xc_err *err)
 {
     const float *w[MOST_READERS] = { NULL };
     float *copy[MOST_READERS] = { NULL };
     int64_t rows[MOST_READERS];
+    const int64_t step = step_of(m, p);
     struct xc_buf *factor = NULL;
     enum xc_status status = xc_buf_new(&factor, (size_t)x->cols * sizeof(float), err);
 
     for (int i = 0; i < p->n_readers && status == XC_OK; i++) {
         const struct xc_tensor *t = m->tensors[p->weight[i]];
-        const size_t bytes = (size_t)xc_tensor_count(t) * sizeof(float);
+        rows[i] = xc_div_up(xc_tensor_rows(t), step);
+        const size_t bytes = (size_t)(rows[i] * x->cols) * sizeof(float);
 
-        rows[i] = xc_tensor_rows(t);
-        if (t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_ROWS) {
+        if (step == 1 && t->part[XC_PART_DATA] && t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_ROWS) {
             w[i] = (const float *)(const void *)t->part[XC_PART_DATA]->data;
             continue;
         }
         w[i] = copy[i] = xc_malloc(bytes);
-        status = copy[i] ? xc_tensor_to_f32(t, copy[i], err) : xc_fail_nomem(err, bytes);
+        if (!copy[i]) status = xc_fail_nomem(err, bytes);
+        for (int64_t r = 0; r < rows[i] && status == XC_OK; r++) status = xc_tensor_rows_to_f32(t, r * step, 1, copy[i] + r * x->cols, err);
     }
     if (status == XC_OK) {
         const struct xc_smooth_problem problem = { .x = x->data, .y2 = p->y2, .w = w, .rows = rows, .R = x->rows, .C = x->cols, .n_w = p->n_readers };
@@ -284,10 +308,11 @@ static enum xc_status see_reader(struct watch *w, struct point *p, const struct 
     return ++p->n_run == p->n_readers ? fill(w->model, p, &w->run->views[p->out], w->pool, w->err) : XC_OK;
 }
 
-/* Brings the weights of a scale's readers in, to stay until all have run. */
+/* Brings the weights of a scale's readers in, to stay until all have run; large ones are read as they are needed, and some of their rows again. */
 static enum xc_status see_scale(const struct watch *w, const struct point *p)
 {
-    for (int i = 0; i < p->n_readers; i++) XC_TRY(xc_tensor_load(w->model->tensors[p->weight[i]], w->err));
+    if (step_of(w->model, p) > 1) return XC_OK;
+    for (int i = 0; i < p->n_readers; i++) XC_TRY(xc_tensor_load_by(w->model->tensors[p->weight[i]], w->pool, w->err));
     return XC_OK;
 }
 
@@ -312,6 +337,7 @@ static enum xc_status fill_all(struct points *points, struct xc_model *m, const 
     struct xc_output out;
     enum xc_status status = s ? xc_session_new(&session, m, &opts, err) : xc_fail_nomem(err, sizeof *s);
 
+    if (status == XC_OK) s->room = room_for(m);
     if (status == XC_OK && session->info.vocab_size < 1) status = xc_fail(err, XC_E_UNSUPPORTED, "the model takes no token ids");
     if (status == XC_OK && session->tokenizer) status = sample_texts(s, session, prepare->texts, err);
     if (status == XC_OK) {
@@ -329,7 +355,7 @@ static enum xc_status fill_all(struct points *points, struct xc_model *m, const 
 /* All weights are read, each once; factors are searched for on those behind a scale, which are in memory together while one of them is laid in panels. */
 static void forecast(struct xc_forecast *f, const struct xc_model *m, const struct points *points)
 {
-    const int64_t tokens = xc_min_i64(f->tokens ? f->tokens : f->own_tokens, MOST_TOKENS);
+    const int64_t tokens = xc_min_i64(f->tokens ? f->tokens : f->own_tokens, room_for(m));
     double most = xc_forecast_largest(m);
 
     for (size_t i = 0; i < points->n; i++) {
@@ -341,7 +367,7 @@ static void forecast(struct xc_forecast *f, const struct xc_model *m, const stru
             largest = fmax(largest, (double)xc_tensor_count(m->tensors[p->weight[k]]));
         }
         most = fmax(most, readers + largest);
-        f->toil[XC_TOIL_SMOOTH] += readers + (double)tokens * (double)xc_tensor_cols(m->tensors[p->weight[0]]);
+        f->toil[XC_TOIL_SMOOTH] += fmin(readers, (double)WEIGHTS) + (double)tokens * (double)xc_tensor_cols(m->tensors[p->weight[0]]);
     }
     for (int32_t t = 0; t < m->n_tensors; t++) f->toil[XC_TOIL_READ] += (double)xc_tensor_count(m->tensors[t]);
     xc_forecast_walk(f, m, NULL, tokens);

@@ -27,6 +27,9 @@ enum xc_status xc_buf_map_range(struct xc_buf **out, int fd, uint64_t offset, si
 /* Lets the pages of a mapped buffer, or of a view of one, go: memory falls, the next access reads them again. No-op for others. */
 void xc_buf_forget(const struct xc_buf *buf);
 
+/* All of a large buffer on the heap will be written soon: the system may give it in large pages. Not for one that is written here and there. */
+void xc_buf_expect(const struct xc_buf *buf);
+
 /* A window of another buffer, without a copy. XC_E_RANGE when it does not lie inside. */
 enum xc_status xc_buf_view(struct xc_buf **out, struct xc_buf *parent, size_t offset, size_t size, struct xc_err *err);
 

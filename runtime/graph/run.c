@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-extern const struct xc_op xc_op_gather, xc_op_state_append;
+extern const struct xc_op xc_op_gather, xc_op_linear, xc_op_state_append;
 
 /* ---- scratch ---- */
 #define SCRATCH_MIN ((size_t)64 << 10)
@@ -285,6 +285,9 @@ static enum xc_status lazy_load_rows(struct xc_tensor *t, const struct xc_view *
     return XC_OK;
 }
 
+/* A linear reads a plain weight panel by panel. */
+static bool reads_itself(const struct xc_node *node, int32_t input, const struct xc_tensor *t) { return node->op == &xc_op_linear && input == 1 && t->source && !t->part[XC_PART_DATA]; }
+
 /* Brings the weights of a node in (release: lets them go); *loaded has a bit for each input. */
 static enum xc_status lazy_load(const struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, uint32_t *loaded, struct xc_err *err)
 {
@@ -292,9 +295,9 @@ static enum xc_status lazy_load(const struct xc_run *run, const struct xc_graph 
     for (int32_t i = 0; i < node->n_in; i++) {
         struct xc_tensor *t = node->in[i].kind == XC_REF_TENSOR ? g->model->tensors[node->in[i].id] : NULL;
 
-        if (!t || t->part[XC_PART_DATA]) continue;
+        if (!t || t->part[XC_PART_DATA] || reads_itself(node, i, t)) continue;
         if (node->op == &xc_op_gather && i == 1 && t->source) XC_TRY(lazy_load_rows(t, &run->views[node->in[0].id], err));
-        else XC_TRY(xc_tensor_load(t, err));
+        else XC_TRY(xc_tensor_load_by(t, run->pool, err));
         *loaded |= 1u << i;
     }
     return XC_OK;
@@ -345,7 +348,7 @@ static enum xc_status run_node(struct xc_run *run, const struct xc_graph *g, con
         if (node->in[i].kind == XC_REF_VALUE) c.in[i] = &run->views[node->in[i].id];
         if (node->in[i].kind != XC_REF_TENSOR) continue;
         c.tensor[i] = g->model->tensors[node->in[i].id];
-        if (!c.tensor[i]->part[XC_PART_DATA]) return xc_fail(err, XC_E_ARG, "tensor '%s' is not loaded", c.tensor[i]->name);
+        if (!c.tensor[i]->part[XC_PART_DATA] && !(run->lazy && reads_itself(node, i, c.tensor[i]))) return xc_fail(err, XC_E_ARG, "tensor '%s' is not loaded", c.tensor[i]->name);
     }
     for (int32_t i = 0; i < node->n_out; i++) {
         struct xc_view *view = &run->views[node->out[i]];

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/base/pool.h"
 #include "runtime/graph/grouped.h"
 
 int64_t xc_tensor_rows(const struct xc_tensor *t) { return t->rank >= 2 ? t->dim[0] : 1; }
@@ -59,7 +60,27 @@ size_t xc_tensor_bytes(const struct xc_tensor *t)
     return total;
 }
 
-enum xc_status xc_tensor_load(struct xc_tensor *t, struct xc_err *err)
+#define PIECE ((int64_t)1 << 18) /* numbers that a thread reads at a time, about */
+
+struct reading {
+    const struct xc_tensor *t;
+    float *dst;
+    int64_t count, piece;
+    bool failed; /* some piece */
+};
+
+static void read_piece(void *arg, int64_t item, int thread)
+{
+    struct reading *r = arg;
+    const int64_t first = item * r->piece;
+
+    (void)thread;
+    if (r->t->source->read_f32(r->t->source, r->t, first, xc_min_i64(r->piece, r->count - first), r->dst + first, NULL) != XC_OK) __atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
+}
+
+enum xc_status xc_tensor_load(struct xc_tensor *t, struct xc_err *err) { return xc_tensor_load_by(t, NULL, err); }
+
+enum xc_status xc_tensor_load_by(struct xc_tensor *t, struct xc_pool *pool, struct xc_err *err)
 {
     const struct xc_encoding f32 = { .format = XC_FMT_F32 };
     const int64_t count = xc_tensor_count(t);
@@ -71,7 +92,12 @@ enum xc_status xc_tensor_load(struct xc_tensor *t, struct xc_err *err)
     if (!t->source) return xc_fail(err, XC_E_NOT_FOUND, "tensor '%s' has no bytes and no source", t->name);
     XC_TRY(xc_encoding_part_bytes(&f32, xc_tensor_rows(t), xc_tensor_cols(t), XC_PART_DATA, &bytes, err));
     XC_TRY(xc_buf_new(&buf, bytes, err));
-    status = t->source->read_f32(t->source, t, 0, count, (float *)(void *)buf->data, err);
+    xc_buf_expect(buf);
+    struct reading r = { .t = t, .dst = (float *)(void *)buf->data, .count = count, .piece = xc_max_i64(PIECE / xc_tensor_cols(t), 1) * xc_tensor_cols(t) };
+
+    if (xc_pool_threads(pool) > 1 && count > r.piece) xc_pool_run(pool, read_piece, &r, xc_div_up(count, r.piece));
+    else r.failed = true;
+    status = r.failed ? t->source->read_f32(t->source, t, 0, count, r.dst, err) : XC_OK; /* on one thread; or once more from the start, for what is wrong first */
     if (status != XC_OK) {
         xc_buf_unref(&buf);
         return status;

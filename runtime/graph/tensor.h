@@ -29,6 +29,8 @@ struct xc_source {
 struct xc_source *xc_source_ref(struct xc_source *src); /* returns src; NULL stays NULL */
 void xc_source_unref(struct xc_source **src);           /* takes NULL, sets NULL */
 
+struct xc_pool; /* pool.h */
+
 struct xc_tensor {
     const char *name; /* in the model's arena; unique in the pool; the checkpoint's own name where there is one */
     int32_t rank;
@@ -53,6 +55,7 @@ enum xc_status xc_tensor_check_dims(int32_t rank, const int64_t *dim, struct xc_
 
 /* Makes part[DATA] an f32 (or i32) buffer in row-major order from the source; nothing to do when parts are present already. */
 enum xc_status xc_tensor_load(struct xc_tensor *t, struct xc_err *err);
+enum xc_status xc_tensor_load_by(struct xc_tensor *t, struct xc_pool *pool, struct xc_err *err); /* the same, read by all threads of the pool */
 void xc_tensor_drop(struct xc_tensor *t); /* lets the bytes go when a source can bring them back; no-op otherwise */
 
 /* The numbers as f32 in row-major order, whatever the encoding, into dst (count floats): dequantizes, unpacks, densifies. */

@@ -79,16 +79,28 @@ void xc_gemm_tiles_bf16(const struct xc_op_ctx *c, const struct xc_gemm_bf16 *g,
 /* ---- f32 weights to panels, by the pool ---- */
 struct pack_f32 {
     float *to;
-    const float *from;
+    const float *from;         /* NULL: a lazy run's weight, which lies in its file; */
+    const struct xc_tensor *w; /* 16 rows of it are read for a panel, */
+    float *rows;               /* 16 x K a thread */
+    bool failed;
     int64_t N, K;
 };
 
 static void pack_f32_panel(void *arg, int64_t item, int thread)
 {
-    const struct pack_f32 *p = arg;
+    struct pack_f32 *p = arg;
+    const int64_t n = xc_min_i64(16, p->N - item * 16);
+    float *rows = p->from ? NULL : p->rows + (int64_t)thread * 16 * p->K;
 
-    (void)thread;
-    xc_pack_panel_f32(p->to + item * 16 * p->K, p->from + item * 16 * p->K, xc_min_i64(16, p->N - item * 16), p->K);
+    if (rows && xc_tensor_rows_to_f32(p->w, item * 16, n, rows, NULL) != XC_OK) __atomic_store_n(&p->failed, true, __ATOMIC_RELAXED);
+    else xc_pack_panel_f32(p->to + item * 16 * p->K, rows ? rows : p->from + item * 16 * p->K, n, p->K);
+}
+
+/* What is wrong with a weight that cannot be read: its first row that cannot. */
+static enum xc_status read_again(const struct pack_f32 *p, struct xc_err *err)
+{
+    for (int64_t r = 0; r < p->N; r++) XC_TRY(xc_tensor_rows_to_f32(p->w, r, 1, p->rows, err));
+    return xc_fail(err, XC_E_IO, "tensor '%s' could not be read at first", p->w->name);
 }
 
 /* ---- int8: which kernel ---- */
@@ -219,25 +231,30 @@ enum xc_status xc_gemm_run(const struct xc_op_ctx *c, float *y, const float *x, 
 {
     const int64_t N = xc_tensor_rows(w), K = xc_tensor_cols(w);
     struct xc_epilogue ep = { .out = y, .ld_out = N };
-    struct xc_gemm_f32 g = { .x = x, .ldx = K, .w = (const float *)(const void *)w->part[XC_PART_DATA]->data, .N = N, .K = K };
+    struct xc_gemm_f32 g = { .x = x, .ldx = K, .w = w->part[XC_PART_DATA] ? (const float *)(const void *)w->part[XC_PART_DATA]->data : NULL, .N = N, .K = K };
 
     if (b) XC_TRY(padded(c, &ep.bias, b, NULL, N, err));
     if (w->enc.format == XC_FMT_S8 && range->mode != XC_RANGE_NONE) return gemm_s8_run(c, &ep, x, R, w, range, err);
     if (xc_grouped_gemm(&w->enc) && range->mode != XC_RANGE_NONE) return gemm_s4_run(c, &ep, x, R, w, range, err);
-    if (c->run->bf16 && w->enc.format == XC_FMT_F32 && w->enc.layout == XC_LAYOUT_ROWS) return xc_gemm_bf16_run(c, &ep, x, R, g.w, N, K, err);
-    if (w->enc.format != XC_FMT_F32 || w->enc.layout != XC_LAYOUT_PANEL16) {
-        struct pack_f32 pack = { .N = N, .K = K };
+    if (c->run->bf16 && g.w && w->enc.format == XC_FMT_F32 && w->enc.layout == XC_LAYOUT_ROWS) return xc_gemm_bf16_run(c, &ep, x, R, g.w, N, K, err);
+    if (!g.w || w->enc.format != XC_FMT_F32 || w->enc.layout != XC_LAYOUT_PANEL16) {
+        struct pack_f32 pack = { .w = w, .N = N, .K = K };
         float *packed = xc_run_scratch(c->run, xc_panel_f32_bytes(N, K)), *rows = NULL;
 
         if (!packed) return xc_fail_nomem(err, xc_panel_f32_bytes(N, K));
-        if (w->enc.format != XC_FMT_F32) {
+        if (g.w && w->enc.format != XC_FMT_F32) {
             rows = xc_run_scratch(c->run, (size_t)(N * K) * sizeof *rows);
             if (!rows) return xc_fail_nomem(err, (size_t)(N * K) * sizeof *rows);
             XC_TRY(xc_tensor_to_f32(w, rows, err));
         }
         pack.to = packed;
         pack.from = rows ? rows : g.w;
+        if (!pack.from) {
+            pack.rows = xc_run_scratch(c->run, (size_t)xc_pool_threads(c->pool) * 16 * (size_t)K * sizeof *pack.rows);
+            if (!pack.rows) return xc_fail_nomem(err, (size_t)K * 16 * sizeof *pack.rows);
+        }
         xc_pool_run(c->pool, pack_f32_panel, &pack, xc_div_up(N, 16));
+        if (pack.failed) return read_again(&pack, err);
         g.w = packed;
     }
     g.ep = ep;
