@@ -379,7 +379,7 @@ static enum xc_status forecast_end(struct job *j, struct xc_err *err)
     double work;
 
     if (!j->opts->no_golden) {
-        const double tokens = 1362; /* golden.c; one by one, through the plan */
+        const double tokens = xc_golden_tokens(j->model); /* four samples together, through the plan */
 
         f->toil[XC_TOIL_LAY] += plain / 4;
         f->toil[XC_TOIL_F32] += 0.75 * plain / 4 * tokens; /* fused */
@@ -389,6 +389,7 @@ static enum xc_status forecast_end(struct job *j, struct xc_err *err)
     if (encoded <= (double)j->max_memory / 2) xc_forecast_holds(f, encoded + plain + xc_forecast_values_bytes(j->model, 128));
     else if (!j->opts->no_golden) xc_forecast_holds(f, xc_forecast_kept_bytes(f, j->model, j->want) + xc_forecast_lazy_bytes(j->model, 512));
     f->toil[XC_TOIL_WRITE] += (double)j->result->output_bytes;
+    f->toil[XC_TOIL_READ] += (double)j->result->input_bytes / 4; /* for the digests, by one thread beside the others */
     if (j->opts->small) f->toil[XC_TOIL_PACK] += encoded;
     XC_TRY(xc_forecast_seconds(&work, f, j->source, j->opts->pool, err));
     j->result->predicted_seconds = spent + work;

@@ -14,7 +14,7 @@
 #define XC_FORECAST_WRITE_RATE 700e6
 
 enum xc_toil {
-    XC_TOIL_READ = 0,  /* numbers read from the source as f32 */
+    XC_TOIL_READ = 0,  /* numbers read from the source as f32, by all threads */
     XC_TOIL_LAY,       /* numbers of f32 weights laid in panels: once a batch and linear */
     XC_TOIL_F32,       /* multiply-adds of f32 linears, run node by node; what stands between them comes along */
     XC_TOIL_QUANT,     /* of linears with quantized weights, the same */

@@ -198,7 +198,7 @@ static enum xc_status time_read(struct rates *r, struct xc_err *err)
 
             if (!t || t->part[XC_PART_DATA]) continue;
             from = xc_seconds();
-            XC_TRY(xc_tensor_load(t, err));
+            XC_TRY(xc_tensor_load_by(t, r->pool, err));
             seconds += xc_seconds() - from;
             numbers += (double)xc_tensor_count(t);
         }

@@ -352,11 +352,11 @@ static enum xc_status fill_all(struct points *points, struct xc_model *m, const 
     return status == XC_OK ? w.status : status;
 }
 
-/* All weights are read, each once; factors are searched for on those behind a scale, which are in memory together while one of them is laid in panels. */
+/* The weights of linears are read, each once; those behind a scale are in memory together while one of them is laid in panels, unless they are large. */
 static void forecast(struct xc_forecast *f, const struct xc_model *m, const struct points *points)
 {
     const int64_t tokens = xc_min_i64(f->tokens ? f->tokens : f->own_tokens, room_for(m));
-    double most = xc_forecast_largest(m);
+    double most = 0;
 
     for (size_t i = 0; i < points->n; i++) {
         const struct point *p = &points->at[i];
@@ -366,10 +366,10 @@ static void forecast(struct xc_forecast *f, const struct xc_model *m, const stru
             readers += (double)xc_tensor_count(m->tensors[p->weight[k]]);
             largest = fmax(largest, (double)xc_tensor_count(m->tensors[p->weight[k]]));
         }
-        most = fmax(most, readers + largest);
+        most = fmax(most, fmin(readers, (double)WEIGHTS) + largest);
         f->toil[XC_TOIL_SMOOTH] += fmin(readers, (double)WEIGHTS) + (double)tokens * (double)xc_tensor_cols(m->tensors[p->weight[0]]);
     }
-    for (int32_t t = 0; t < m->n_tensors; t++) f->toil[XC_TOIL_READ] += (double)xc_tensor_count(m->tensors[t]);
+    f->toil[XC_TOIL_READ] += xc_forecast_macs(m, NULL, false);
     xc_forecast_walk(f, m, NULL, tokens);
     xc_forecast_holds(f, 4 * most + xc_forecast_lazy_bytes(m, tokens));
 }

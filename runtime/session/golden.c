@@ -195,6 +195,17 @@ enum xc_status xc_golden_size(size_t *bytes, struct xc_model *model, struct xc_e
     return prepare(&g, bytes, model, err);
 }
 
+double xc_golden_tokens(struct xc_model *model)
+{
+    struct golden g;
+    size_t bytes;
+    double tokens = 0;
+
+    if (prepare(&g, &bytes, model, NULL) != XC_OK) return 0;
+    for (uint32_t i = 0; i < g.n_samples; i++) tokens += g.samples[i].tokens;
+    return tokens;
+}
+
 static enum xc_status put_texts(uint8_t *p, struct xc_session *s, uint32_t n, struct xc_err *err)
 {
     for (uint32_t i = 0; i < n; i++) {

@@ -1,7 +1,7 @@
 /* golden: answers stored with a model when it is made, so that any machine can prove that it gives the same ones.
  *
  * A sample is a sequence of token ids drawn from a counter-based generator, so that only its length is stored, and the XXH3-128 of the
- * output bytes it gave. Lengths 1, 2, 17, 127, 128, 129 and 512 and a ragged handful, as far as the model has positions. A few
+ * output bytes it gave. Lengths 1, 2, 17, 127, 128, 129 and 512 and a ragged handful, as far as the model has positions (to 129 when it is large). A few
  * texts come with the hash of their ids, for the tokenizer. */
 #ifndef XC_RUNTIME_SESSION_GOLDEN_H
 #define XC_RUNTIME_SESSION_GOLDEN_H
@@ -13,6 +13,7 @@ enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, bool 
 
 /* Bytes of the section that make would make, without running anything. */
 enum xc_status xc_golden_size(size_t *bytes, struct xc_model *model, struct xc_err *err);
+double xc_golden_tokens(struct xc_model *model); /* of its samples */
 
 enum xc_batching { XC_BATCH_ONE = 0 /* one by one */, XC_BATCH_ALL /* one ragged batch */, XC_BATCH_MIXED /* batches of three, in reverse */, XC_BATCH_COUNT };
 const char *xc_batching_name(enum xc_batching batching);
