@@ -361,7 +361,7 @@ enum xc_status xc_attention_maps(struct xc_swap *swap, int32_t n, struct xc_mode
     struct xc_replay r;
     enum xc_status status;
 
-    XC_TRY(xc_replay_init(&r, m, texts, opts, err));
+    XC_TRY(xc_replay_init(&r, m, texts, true, opts, err));
     for (int64_t i = 0; i < r.n_texts; i++) s.seen = xc_max_i64(s.seen, r.start[i + 1] - r.start[i]);
     s.seen = xc_min_i64(s.seen, LONGEST);
     status = begin(&s, swap, n, err);

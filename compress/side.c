@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,6 +54,18 @@ struct place {
 struct waiting {
     struct xc_tensor *t;
     struct record head;
+    struct xc_buf *part[XC_PART_COUNT]; /* while it is written */
+    uint64_t at;                        /* of the record, once it is */
+};
+
+/* A thread of its own writes, so that those who compute need not wait for the disk. */
+struct writer {
+    pthread_t thread;
+    bool running, threaded;
+    struct waiting *batch;
+    size_t n, cap;
+    enum xc_status status; /* of all batches so far */
+    struct xc_err err;
 };
 
 struct xc_side {
@@ -64,6 +77,7 @@ struct xc_side {
     bool output; /* it has become the output */
     struct known *known;
     struct waiting *wait;
+    struct writer writer; /* while it runs, the file, its end and the places are its */
     size_t n_known, cap_known, n_wait, cap_wait;
     double begin;
 };
@@ -304,9 +318,13 @@ bool xc_side_has(const struct xc_side *s, int32_t stage, const struct xc_encodin
     return whole;
 }
 
+static enum xc_status finish(struct xc_side *s, bool map, struct xc_err *err);
+
 bool xc_side_take(struct xc_side *s, int32_t stage, const struct xc_encoding *want, struct xc_tensor *t, struct xc_layer_report *l)
 {
     struct xc_buf *part[XC_PART_COUNT] = { NULL };
+
+    if (!s || !s->n_known || finish(s, true, NULL) != XC_OK) return false; /* places are the writer's; its failure is told when the next tensor is put */
     const struct record *const r = fetch_whole(s, part, stage, want, t);
     const bool good = r && xc_tensor_set_encoded(t, &r->enc, part, NULL) == XC_OK;
 
@@ -356,36 +374,90 @@ static uint64_t place_of(const struct xc_side *s, const struct record *r, const 
 /* The parts first and the head last: a record exists once it is whole. */
 static enum xc_status write_one(struct xc_side *s, struct waiting *w, struct xc_err *err)
 {
-    struct xc_buf *part[XC_PART_COUNT] = { NULL };
-    const struct xc_encoding enc = w->t->enc;
     struct record *const r = &w->head;
     uint64_t at = s->end + UNIT;
-    enum xc_status status = XC_OK;
 
-    if (!same_encoding(&enc, &r->enc)) return XC_OK; /* a later pass has it now */
-    hash_parts(r->digest, w->t->part);
+    hash_parts(r->digest, w->part);
     r->place = place_of(s, r, w->t);
+    if (r->place) s->place[r->place - 1].taken = true;
     r->head_hash = head_hash(r);
     for (int p = 0; p < XC_PART_COUNT; p++) {
-        if (r->part_bytes[p]) XC_TRY(write_all(s, w->t->part[p]->data, w->t->part[p]->size, r->place ? s->place[r->place - 1].at[p] : at, err));
+        if (r->part_bytes[p]) XC_TRY(write_all(s, w->part[p]->data, w->part[p]->size, r->place ? s->place[r->place - 1].at[p] : at, err));
         if (!r->place) at += round_unit(r->part_bytes[p]);
     }
     if (ftruncate(s->fd, (off_t)at)) return xc_fail_errno(err, errno, "cannot write '%s'", s->path); /* the last part to a whole unit */
     XC_TRY(write_all(s, r, sizeof *r, s->end, err));
-    XC_TRY(fetch(s, part, r, s->end + UNIT, err));
-    status = xc_tensor_set_encoded(w->t, &enc, part, err);
-    if (status == XC_OK) keep_place(s, r, part);
-    release_parts(part);
+    w->at = s->end;
     s->end = at;
+    return XC_OK;
+}
+
+static void *write_batch(void *arg)
+{
+    struct xc_side *const s = arg;
+    struct writer *const w = &s->writer;
+
+    for (size_t i = 0; i < w->n && w->status == XC_OK; i++) w->status = write_one(s, &w->batch[i], &w->err);
+    return NULL;
+}
+
+/* What was written is mapped instead of held. */
+static enum xc_status map_one(struct xc_side *s, struct waiting *w, struct xc_err *err)
+{
+    struct xc_buf *part[XC_PART_COUNT] = { NULL };
+    const struct xc_encoding enc = w->t->enc;
+    enum xc_status status;
+
+    if (!same_encoding(&enc, &w->head.enc) || w->t->part[XC_PART_DATA] != w->part[XC_PART_DATA]) return XC_OK; /* a later pass has it now */
+    XC_TRY(fetch(s, part, &w->head, w->at + UNIT, err));
+    status = xc_tensor_set_encoded(w->t, &enc, part, err);
+    if (status == XC_OK) keep_place(s, &w->head, part);
+    release_parts(part);
     return status;
 }
 
+/* Waits for the writer. Without `map`, tensors stay as they are. */
+static enum xc_status finish(struct xc_side *s, bool map, struct xc_err *err)
+{
+    struct writer *const w = &s->writer;
+
+    if (w->running && w->threaded) pthread_join(w->thread, NULL);
+    for (size_t i = 0; i < w->n && w->running; i++) {
+        if (map && w->status == XC_OK) w->status = map_one(s, &w->batch[i], &w->err);
+        for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&w->batch[i].part[p]);
+    }
+    w->running = false;
+    w->n = 0;
+    if (w->status != XC_OK && err) *err = w->err;
+    return w->status;
+}
+
+/* Hands what waits to the writer. */
 static enum xc_status flush(struct xc_side *s, struct xc_err *err)
 {
+    struct writer *const w = &s->writer;
+    struct waiting *batch;
+    size_t cap;
+
+    XC_TRY(finish(s, true, err));
     XC_TRY(begin_file(s, err));
-    for (size_t i = 0; i < s->n_wait; i++) XC_TRY(write_one(s, &s->wait[i], err));
+    batch = w->batch;
+    cap = w->cap;
+    w->batch = s->wait;
+    w->cap = s->cap_wait;
+    for (size_t i = 0; i < s->n_wait; i++) {
+        if (!same_encoding(&w->batch[i].t->enc, &w->batch[i].head.enc)) continue; /* a later pass has it now */
+        w->batch[w->n] = w->batch[i];
+        for (int p = 0; p < XC_PART_COUNT; p++) w->batch[w->n].part[p] = xc_buf_ref(w->batch[i].t->part[p]);
+        w->n++;
+    }
+    s->wait = batch;
+    s->cap_wait = cap;
     s->n_wait = 0;
     s->wait_bytes = 0;
+    w->running = true;
+    w->threaded = !pthread_create(&w->thread, NULL, write_batch, s);
+    if (!w->threaded) write_batch(s);
     return XC_OK;
 }
 
@@ -394,6 +466,7 @@ enum xc_status xc_side_put(struct xc_side *s, int32_t stage, struct xc_tensor *t
     struct waiting *w;
 
     if (!s) return XC_OK;
+    if (!s->writer.running) XC_TRY(finish(s, true, err));
     XC_TRY(xc_grow((void **)&s->wait, &s->cap_wait, s->n_wait + 1, sizeof *s->wait, err));
     w = &s->wait[s->n_wait++];
     *w = (struct waiting){ .t = t, .head = { .stage = stage, .error = l->error, .sparsity = l->sparsity, .clamped = l->clamped } };
@@ -422,6 +495,7 @@ const char *xc_side_folder(const struct xc_side *s, char *buf, size_t n)
 void xc_side_settle(struct xc_side *s)
 {
     if (!s) return;
+    (void)finish(s, true, NULL); /* its failure is told when the next tensor is put */
     s->n_wait = 0;
     s->wait_bytes = 0;
 }
@@ -445,6 +519,7 @@ bool xc_side_base(struct xc_side *s, const char *path, const struct xc_model *m,
     struct stat there, mine, named;
     bool any = false;
 
+    if (s && finish(s, true, NULL) != XC_OK) return false;
     if (!s || s->fd < 0 || m->n_tensors != s->n_places || bytes > s->base) return false;
     for (int32_t i = 0; i < s->n_places; i++) {
         any |= s->place[i].taken;
@@ -464,7 +539,9 @@ void xc_side_close(struct xc_side **side, bool keep)
 
     *side = NULL;
     if (!s) return;
+    (void)finish(s, false, NULL);
     if (keep && s->n_wait && seconds() - s->begin > WAIT_SECONDS) (void)!flush(s, NULL);
+    (void)finish(s, false, NULL);
     if (s->fd >= 0) {
         if (!keep && !s->output) unlink(s->path);
         close(s->fd);
@@ -474,6 +551,7 @@ void xc_side_close(struct xc_side **side, bool keep)
     xc_free(s->place);
     xc_free(s->known);
     xc_free(s->wait);
+    xc_free(s->writer.batch);
     xc_free(s->path);
     xc_free(s);
 }

@@ -2,7 +2,7 @@
  *
  * It serves two ends. A run that is interrupted goes on where it was: a record is re-used when the same files are treated by the same
  * recipe (a digest of both is the file's key). And a model larger than memory: what is written here is mapped instead of held.
- * Tensors are written once the run has lasted a second, or once those that wait take more memory than they may; a short run makes no file.
+ * Tensors are written once the run has lasted a second, or once those that wait take more memory than they may, by a thread of its own; a short run makes no file.
  *
  * For --store fast the file is the output in the making. A tensor in its last encoding is written where the output has it, and the journal of what is
  * finished lies behind a hole that the rest of the output will fit in. In the end the writer fills in what lacks, cuts the journal off and renames.
@@ -28,7 +28,7 @@ struct xc_side_layout {
 };
 
 /* For the output `path`. resume: records of an interrupted run with the same key are kept, else the file is begun anew once it is needed.
- * Waiting tensors may take `memory` bytes. Another run that writes the same output holds a lock; this one then goes without a file, *out NULL. */
+ * Waiting tensors may take `memory` bytes, those that are being written as much again. Another run that writes the same output holds a lock; this one then goes without a file, *out NULL. */
 enum xc_status xc_side_open(struct xc_side **out, const char *path, const struct xc_side_layout *layout, bool resume, uint64_t memory, struct xc_err *err);
 
 /* The tensor as pass number `stage` left it in the interrupted run, with its report: true when it is there and t has it now. */
@@ -37,7 +37,7 @@ bool xc_side_take(struct xc_side *side, int32_t stage, const struct xc_encoding 
 /* Is that tensor there, and whole? */
 bool xc_side_has(const struct xc_side *side, int32_t stage, const struct xc_encoding *want, const struct xc_tensor *t);
 
-/* Pass `stage` has finished t. What is written to disk is mapped instead, and no longer takes memory. t must stay until xc_side_settle or the end. */
+/* Pass `stage` has finished t. What has been written to disk by the next call is mapped instead, and no longer takes memory. t must stay until xc_side_settle or the end. */
 enum xc_status xc_side_put(struct xc_side *side, int32_t stage, struct xc_tensor *t, const struct xc_layer_report *l, struct xc_err *err);
 
 /* The folder that the file lies in, for what does not outlive the run; "." when its name names none. NULL when it does not fit. */
