@@ -243,6 +243,7 @@ static struct bench_case cases[] = {
     { .name = "linformer_k256_shared", .kind = "dense", .scope = "block", .extra = mix_input },
     { .name = "reformer_r4_c64", .kind = "reformer", .scope = "core", .attr = { .chunk = 64, .before = 1, .rounds = 4, .scale = 1 }, .extra = add_rotations },
     { .name = "synthesizer_random", .kind = "synthesizer", .scope = "core", .extra = add_random },
+    { .name = "hedgehog", .kind = "hedgehog", .scope = "core" },
     { .name = "adaptive_1e-3", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f } },
     { .name = "adaptive_1e-3_subjects", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f }, .subjects = true },
     { .name = "longformer_w512", .kind = "longformer", .scope = "core", .attr = { .window = 256, .global_first = 1 } },

@@ -3,7 +3,8 @@
 masks, in double precision, and the gradients that PyTorch derives from them. Inputs come from a linear congruential generator that the test
 has too; an output is told by one number a row (its product with generated numbers), a gradient by its norm and one product.
 
-    gen_attention.py [--check]       needs torch; --check compares the formulas with the classes of transformers first"""
+    gen_attention.py [--check] [--int8]   needs torch; --check compares the formulas with the classes of transformers first; --int8 prints what int8 should cost
+                                          linformer, from the roundings alone, which test_attention prints too"""
 import math
 import os
 import sys
@@ -144,7 +145,21 @@ def synthesizer(x, a):
     return merge(softmax_v(s, seen, v))
 
 
-KINDS = {"longformer": longformer, "linformer": linformer, "reformer": reformer, "synthesizer": synthesizer}
+def hedgehog(x, a):
+    h, kv, n = a["heads"], a.get("kv_heads") or a["heads"], x[0].shape[0]
+    q, k, v = heads_of(x[0], h), group_keys(x[1], h, kv), group_keys(x[2], h, kv)
+    root = math.sqrt(a.get("scale") or 1 / math.sqrt(q.shape[-1]))
+    if len(x) > 3:
+        w = x[3].reshape(-1, a["slots"], q.shape[-1]) if a.get("slots") else x[3].reshape(h, -1, q.shape[-1])
+        q, k = q @ w.transpose(1, 2), k @ w.transpose(1, 2)
+    phi = lambda u: torch.cat([torch.softmax(root * u, -1), torch.softmax(-root * u, -1)], -1)
+    p = phi(q) @ phi(k).transpose(1, 2)
+    if a.get("causal"):
+        p = p * torch.tril(torch.ones(n, n, dtype=p.dtype))
+    return merge(p @ v / p.sum(-1, keepdim=True))
+
+
+KINDS = {"hedgehog": hedgehog, "longformer": longformer, "linformer": linformer, "reformer": reformer, "synthesizer": synthesizer}
 
 
 def qkv(heads, d, kv=0, spread=1.5):
@@ -181,6 +196,10 @@ CASES = [
     ("synthesizer", dict(heads=4, kv_heads=2, positions=320, factor=10, dot=1, rank=4, causal=1),
      qkv(4, 12, 2) + [Input("t", 8, 1280), Input("t", 6, 320), Input("v", 24), Input("t", 320, 1), Input("v", 168), Input("t", 4, 1)]),
     ("synthesizer", dict(heads=2, positions=300, dot=1), qkv(2, 16) + [Input("t", 300, 300)]),
+    ("hedgehog", dict(heads=2), qkv(2, 16)),
+    ("hedgehog", dict(heads=4, kv_heads=2, causal=1), qkv(4, 12, 2)),
+    ("hedgehog", dict(heads=2, scale=2.0), qkv(2, 26) + [Input("t", 26, 40, 0.5)]),
+    ("hedgehog", dict(heads=4, kv_heads=2, slots=24, causal=1), qkv(4, 20, 2) + [Input("t", 20, 24, 0.5)]),
     ("linformer", dict(heads=1, slots=1), qkv(1, 70) + [Input("t", 300, 1, 0.3)]),
 ]
 
@@ -277,7 +296,41 @@ def check_local():
     return float((got - layer(x).hidden_states[0]).detach().abs().max())
 
 
+# ---- what rounding costs ----
+def rounded(x, axis=-1):
+    s = np.abs(x).max(axis, keepdims=True) / 127
+    s[s == 0] = 1
+    return np.rint(x / s) * s
+
+
+def linformer_int8(a, inputs):
+    """error of the norm: E by row and block of 128 tokens, what it mixes by column and block, q and k by row, v by column and block, p in 7 bits"""
+    data = [lcg(x.rows * x.cols, 1000 + i, x.spread).reshape(x.rows, x.cols) for i, x in enumerate(inputs)]
+    h, kv, slots = a["heads"], a.get("kv_heads") or a["heads"], a.get("slots") or data[3].shape[0]
+    off = total = 0
+    for s, n in enumerate(LENGTHS):
+        if n == 0:
+            continue
+        rows = slice(int(START[s]), int(START[s]) + n)
+        q, k, v = [x[rows].reshape(n, m, -1).transpose(1, 0, 2) for x, m in zip(data, (h, kv, kv))]
+        scale = a.get("scale") or 1 / math.sqrt(q.shape[-1])
+        e = [p.reshape(-1, slots, p.shape[1]) for p in (data[3], data[-1])]
+        whole = [(p[:, :, :n] @ y).repeat(h // kv, 0) for p, y in zip(e, (k, v))]
+        parts = [sum(rounded(p[:, :, j : j + 128])[:, :, : min(128, n - j)] @ rounded(y[:, j : j + 128], 1) for j in range(0, n, 128)).repeat(h // kv, 0) for p, y in zip(e, (k, v))]
+        p = np.exp(q @ whole[0].transpose(0, 2, 1) * scale)
+        want = p / p.sum(-1, keepdims=True) @ whole[1]
+        score, num, den = rounded(q) @ rounded(parts[0]).transpose(0, 2, 1) * scale, 0, 0
+        for j in range(0, slots, 128):
+            top = score[..., j : j + 128].max(-1, keepdims=True)
+            p = np.rint(127 * np.exp(score[..., j : j + 128] - top))
+            num, den = num + np.exp(top) * (p @ rounded(parts[1][:, j : j + 128], 1)), den + np.exp(top) * p.sum(-1, keepdims=True)
+        off, total = off + ((num / den - want) ** 2).sum(), total + (want**2).sum()
+    return math.sqrt(off / total)
+
+
 if __name__ == "__main__":
+    if "--int8" in sys.argv:
+        print(*["%.4f" % linformer_int8(a, x) for kind, a, x in CASES if kind == "linformer"])
     if "--check" in sys.argv:
         for name, fn in [
             ("LongformerSelfAttention", check_longformer),

@@ -10,7 +10,7 @@
 
 /* May a block be left out for rows 0 to rows - 1? Then its mass goes to lost. top: the bound of row r at [r * step], in units of 1/unit log2; whole: the
  * block's mass if all its scores were max. */
-static inline bool xc_skip_block(const struct xc_attn_skip *s, float *lost, const float *low, const float *max, const float *top, int64_t step, float unit, float whole,
+static __attribute__((noinline, unused)) bool xc_skip_block(const struct xc_attn_skip *s, float *lost, const float *low, const float *max, const float *top, int64_t step, float unit, float whole,
                                  int64_t rows)
 {
     float add[XC_SKIP_ROWS_F32];
