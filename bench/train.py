@@ -31,7 +31,8 @@ torch.manual_seed(0)
 tokenizer = AutoTokenizer.from_pretrained(a.model)
 random.seed(0)
 if a.what == "ragged":
-    lines = subprocess.run(["zstd", "-dc", a.sst2], capture_output=True, check=True, text=True).stdout.splitlines()[1:]
+    text = subprocess.run(["zstd", "-dc", a.sst2], capture_output=True, check=True, text=True).stdout if a.sst2.endswith(".zst") else open(a.sst2).read()
+    lines = text.splitlines()[1:]
     rows = [(int(l), t) for l, t in (x.split("\t") for x in random.sample(lines, ROWS * STEPS))]
 else:
     words = sorted(w for w in tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) > 2)

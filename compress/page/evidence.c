@@ -164,6 +164,8 @@ enum xc_status xc_evidence_add(struct xc_evidence *e, enum xc_seen kind, json_t 
 
 void xc_evidence_release(struct xc_evidence *e)
 {
+    for (int32_t i = 0; i < e->n_trainings; i++) xc_curve_release(&e->trainings[i]);
+    xc_free(e->trainings);
     xc_free(e->metrics);
     xc_free(e->latencies);
     xc_free(e->budgets);

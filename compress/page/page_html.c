@@ -174,6 +174,45 @@ static void latency(FILE *f, const struct xc_evidence *e)
     PUT(f, "</tbody>\n</table>\n</section>\n");
 }
 
+/* ---- training ---- */
+#define CURVE_POINTS 200
+
+static void limits(double *low, double *high, const struct xc_curve *c)
+{
+    *low = INFINITY;
+    *high = -INFINITY;
+    for (int64_t i = 0; i < c->n; i++) {
+        if (!isfinite(c->y[i])) continue;
+        *low = fmin(*low, c->y[i]);
+        *high = fmax(*high, c->y[i]);
+    }
+}
+
+static void curve(FILE *f, const char *what, const struct xc_curve *all, double end)
+{
+    double x[CURVE_POINTS], y[CURVE_POINTS], low, high;
+    const struct xc_curve c = xc_curve_mean(all, x, y, CURVE_POINTS);
+    char label[480];
+
+    limits(&low, &high, &c);
+    snprintf(label, sizeof label, "%s over %s updates: from %s to %s, between %s and %s", what, xc_integer((long long)end).s, xc_significant(c.y[0]).s, xc_significant(c.y[c.n - 1]).s,
+             xc_significant(low).s, xc_significant(high).s);
+    xc_html(f, "<h3>$</h3>\n<p class=\"soft\">$ at first, $ at the end; the picture goes from $ to $.</p>\n<figure>\n", what, xc_significant(c.y[0]).s, xc_significant(c.y[c.n - 1]).s,
+            xc_significant(low).s, xc_significant(high).s);
+    xc_picture_curve(f, c.x, c.y, c.n, end, low, high, label);
+    xc_html(f, "<div class=\"ends\"><span>0</span><span>$ updates</span></div>\n</figure>\n", xc_integer((long long)end).s);
+}
+
+static void training(FILE *f, const struct xc_seen_training *t)
+{
+    const double end = fmax(t->loss.x[t->loss.n - 1], t->dev.n ? t->dev.x[t->dev.n - 1] : 0);
+
+    xc_html(f, "<section>\n<h2>Training</h2>\n<p class=\"soft\">$: $ updates, $ tokens.</p>\n", t->name, xc_integer((long long)end).s, xc_count(t->tokens).s);
+    curve(f, "loss", &t->loss, end);
+    if (t->dev.n) curve(f, t->metric, &t->dev, end);
+    PUT(f, "</section>\n");
+}
+
 /* ---- sizes ---- */
 static void group_table(FILE *f, const char *title, const struct xc_group *groups, int32_t n, uint64_t total)
 {
@@ -381,6 +420,7 @@ void xc_page_print_html(FILE *f, const struct xc_page *p)
     if (e->n_budgets) budgets(f, e);
     if (e->n_metrics) accuracy(f, e);
     if (e->n_latencies) latency(f, e);
+    for (int32_t i = 0; i < e->n_trainings; i++) training(f, &e->trainings[i]);
     sizes(f, p);
     errors(f, &p->inventory);
     if (p->n_choices) sensitivity(f, p);

@@ -45,6 +45,18 @@ static void evidence(FILE *f, const struct xc_evidence *e)
         estimate(f, &m->difference, true);
         fputs("|\n", f);
     }
+    if (e->n_trainings) fputs("\n#### Training\n\n| log | updates | tokens | loss, first to last | dev rows, first to last |\n| --- | ---: | ---: | ---: | ---: |\n", f);
+    for (int32_t i = 0; i < e->n_trainings; i++) {
+        const struct xc_seen_training *t = &e->trainings[i];
+
+        cell(f, t->name);
+        fprintf(f, "| %lld | %s | %s to %s | ", (long long)t->loss.x[t->loss.n - 1], xc_count(t->tokens).s, xc_significant(t->loss.y[0]).s, xc_significant(t->loss.y[t->loss.n - 1]).s);
+        if (t->dev.n) {
+            xc_markup_markdown(f, t->metric);
+            fprintf(f, " %s to %s ", xc_significant(t->dev.y[0]).s, xc_significant(t->dev.y[t->dev.n - 1]).s);
+        }
+        fputs("|\n", f);
+    }
     if (e->n_latencies) fputs("\n#### Latency\n\n| tokens | batch | threads | median | 5 % to 95 % | start | memory |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n", f);
     for (int32_t i = 0; i < e->n_latencies; i++) {
         const struct xc_seen_latency *l = &e->latencies[i];

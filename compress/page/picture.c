@@ -80,3 +80,19 @@ void xc_picture_histogram(FILE *f, const double *before, const double *after, in
     if (before) steps(f, "line", before, n, top, "");
     fprintf(f, "<path class=\"axis\" d=\"M0 200H1000M500 200V194\"/></svg>");
 }
+
+void xc_picture_curve(FILE *f, const double *x, const double *y, int64_t n, double x_end, double low, double high, const char *label)
+{
+    bool down = false;
+
+    xc_html(f, "<svg class=\"histogram\" viewBox=\"0 0 1000 200\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"$\">", label);
+    fprintf(f, "<path class=\"line\" d=\"");
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(y[i])) continue;
+        fprintf(f, "%c%.1f %.1f", down ? 'L' : 'M', place(x[i], 0, x_end), 198 - 0.196 * place(y[i], low, high));
+        down = true;
+    }
+    if (!down) fprintf(f, "M0 200");
+    if (n == 1) fprintf(f, "h0");
+    fprintf(f, "\"/><path class=\"axis\" d=\"M0 200H1000\"/></svg>");
+}

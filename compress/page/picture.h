@@ -19,6 +19,9 @@ void xc_picture_interval(FILE *f, double lo, double value, double hi, double fro
 /* Ticks on an axis from 0 to `end`: a strip of two kinds, each an array; NaN and negative ones are left out. */
 void xc_picture_ticks(FILE *f, const double *first, const double *second, int64_t n, double end);
 
+/* A curve through n points, x from 0 to x_end, y between `low` and `high`. */
+void xc_picture_curve(FILE *f, const double *x, const double *y, int64_t n, double x_end, double low, double high, const char *label);
+
 /* Two histograms over the same bins, one as an area and one as a line; before may be NULL. label is read to those who do not see it. */
 void xc_picture_histogram(FILE *f, const double *before, const double *after, int n, const char *label);
 

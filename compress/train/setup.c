@@ -293,7 +293,7 @@ static void largest_batch(const struct xc_training *t, int64_t *tokens, int64_t 
     *sequences = rows * d->per_row;
 }
 
-/* Everything is kept where that fits, else as much is computed again as needs the least memory. */
+/* The tape: everything is kept where that fits, else as much is computed again as needs the least memory. */
 static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *opts, struct xc_err *err)
 {
     static const int32_t segments[] = { 0, 1, 2, 3, 4, 6, 8 };
@@ -302,13 +302,17 @@ static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *op
     int64_t tokens, sequences;
 
     largest_batch(t, &tokens, &sequences);
-    for (size_t i = 0; i < XC_ARRAY_LEN(segments) && (i == 0 || limit > 0); i++) {
+    for (size_t i = 0; i < XC_ARRAY_LEN(segments); i++) {
         struct xc_tape_opts one = *opts;
         double bytes;
 
         one.segment = segments[i];
         XC_TRY(new_tape(t, &one, err));
         bytes = fixed + xc_tape_bytes(t->tape, tokens, sequences);
+        if (limit <= 0) {
+            t->planned_bytes = bytes;
+            return XC_OK;
+        }
         xc_tape_free(&t->tape);
         if (bytes < least) {
             least = bytes;
@@ -318,13 +322,12 @@ static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *op
     }
     t->planned_bytes = least;
     t->recomputed = opts->segment > 0;
-    if (limit <= 0) return XC_OK;
     if (least > limit)
         return xc_fail(err, XC_E_RANGE, "training needs %.0f MB for a batch of %lld tokens, more than --max-memory: lower --batch-tokens (or --max-tokens), or give more", ceil(least / 1e6),
                        (long long)tokens);
     opts->rows = tokens;
     opts->sequences = sequences;
-    return XC_OK;
+    return new_tape(t, opts, err);
 }
 
 static void gradient_passed(void *arg, int32_t node) { xc_gradient_sum_ready(arg, node); }
@@ -369,7 +372,6 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     XC_TRY(xc_new_array(&t->outs, t->graph->n_outputs, sizeof *t->outs, err));
     XC_TRY(xc_new_array(&t->d_outs, t->graph->n_outputs, sizeof *t->d_outs, err));
     XC_TRY(plan_memory(t, &tape, err));
-    XC_TRY(new_tape(t, &tape, err));
     for (int32_t i = 0; i < t->params.n; i++) xc_tape_bind(t->tape, t->params.param[i].tensor, t->params.grad + t->params.param[i].at);
     XC_TRY(sum_gradients(t, err));
     if (!t->opts->dev) return XC_OK;

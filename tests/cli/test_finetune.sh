@@ -218,6 +218,51 @@ few="--max-steps 3 -q -o t.xc --lr 1e-3"
     expect_code 0
 }
 
+# ---- options do what they say ----
+changed() { # OPTIONS...: the tensors of $tiny that three updates change, and by how much
+    run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv --batch-tokens 256 --max-steps 3 --lr 1e-3 -q -o c.xc --log c.jsonl "$@"
+    expect_code 0
+    run "$XC_BIN" diff "$tiny" c.xc --json
+    python3 -c 'import json
+for t in json.load(open("out"))["tensors"]:
+    if t["a"] and t["b"]: print(t["name"], t["error"])' >changed.txt
+}
+changed
+grep -q '^embeddings' changed.txt && grep -q '^encoder.layer.0' changed.txt && grep -q '^encoder.layer.1' changed.txt || fail "something does not train"
+cp changed.txt all.txt
+changed --freeze embeddings --freeze 're:.*layer[.]0'
+! grep -q '^embeddings\|layer.0' changed.txt && grep -q '^encoder.layer.1' changed.txt || fail "--freeze: what is trained"
+changed --layer-decay 0
+[ ! -s changed.txt ] || fail "--layer-decay 0: only the head has a rate"
+changed --layer-decay 0.5
+python3 - <<'END' || fail "--layer-decay 0.5: layers below move less, by halves"
+def read(name): return {l.split()[0]: float(l.split()[1]) for l in open(name)}
+a, b = read("all.txt"), read("changed.txt")
+for key, factor in (("encoder.layer.1", 0.5), ("encoder.layer.0", 0.25), ("embeddings", 0.125)):
+    r = [b[n] / a[n] for n in b if n.startswith(key) and n in a and n.endswith("weight") and a[n] > 1e-3]
+    assert r and 0.7 * factor < sum(r) / len(r) < 1.3 * factor, (key, r)
+END
+changed --ema 0.999999
+python3 -c 'assert all(float(l.split()[1]) < 1e-6 for l in open("changed.txt"))' || fail "--ema: the average of nearly nothing but the beginning"
+changed --warmup 1 --schedule constant --attention-dropout 0 --dropout 0
+[ "$(python3 -c 'import json; print([round(json.loads(l)["lr"], 9) for l in open("c.jsonl")])')" = '[0.00025, 0.0005, 0.00075]' ] || fail "--warmup: the rates"
+cp c.jsonl smooth0.jsonl
+changed --warmup 1 --schedule constant --attention-dropout 0 --dropout 0 --label-smoothing 0.5
+[ "$(python3 -c 'import json
+a, b = (json.loads(open(f).readline())["loss"] for f in ("smooth0.jsonl", "c.jsonl")); print(abs(a - b) > 1e-4)')" = True ] || fail "--label-smoothing changes no loss"
+# measured every 4 updates, by another metric, until two measurements in a row are no better (nothing moves here); the state lies where it was asked for
+run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv --dev dev.tsv --batch-tokens 256 --lr 1e-30 --eval-every 4 --patience 2 --metric f1 --checkpoint p.state --checkpoint-every 5 -q -o c.xc --log c.jsonl --json
+expect_code 0
+[ "$(json '["stopped_early"] and v["steps"] == 8 and v["dev"]["metric"] == "f1" and v["dev"]["best_step"] == 0')" = True ] || fail "--eval-every, --patience, --metric"
+[ "$(grep -c '"dev"' c.jsonl)" = 3 ] || fail "measured before the first update and every four"
+[ ! -e p.state ] || fail "the checkpoint is still there"
+"$XC_BIN" finetune "$tiny" -t classify -d train.tsv --batch-tokens 256 --checkpoint p.state --checkpoint-every 1 --max-steps 20000 -e 1000 -q -o never.xc >out 2>err &
+pid=$!
+while [ ! -e p.state ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+kill -9 $pid 2>/dev/null
+wait $pid 2>/dev/null
+[ -e p.state ] && [ ! -e never.xc.train ] || fail "--checkpoint: another file"
+
 # ---- what goes wrong, before any training ----
 bad() { # OPTIONS... -- TEXT
     run "$XC_BIN" finetune "$tiny" -o x.xc -q "$@"
@@ -251,8 +296,8 @@ expect_failure 'nothing to prune'
 bad -t classify -d train.tsv --prune keep
 expect_failure 'no zeros to keep'
 bad -t classify -d train.tsv --lr 1000 --clip 0 --warmup 0 --optimizer sgd
-expect_failure 'is not finite'
-err_has 'step'
+expect_failure 'is not finite at step'
+err_has "the first layer with such a number is '"
 run "$XC_BIN" finetune a8.xc -t classify -d train.tsv -o x.xc -q
 expect_failure 'quantized'
 run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv

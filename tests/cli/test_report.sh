@@ -99,6 +99,29 @@ cp out m1
 run "$XC_BIN" report a.xc --markdown --eval eval.json --bench bench.json --check check.json -o m2
 same m1 m2
 
+# ---- curves of a training; updates that a resumed one made again count once ----
+{
+    echo '{"step":0,"epoch":0,"metric":"accuracy","dev":0.5,"best":0.5}'
+    for i in 1 2 3 4 2 3 4 5; do echo "{\"step\":$i,\"epoch\":0,\"loss\":$((10 - i)).5,\"tokens\":${i}000}"; done
+    echo '{"step":5,"epoch":1,"metric":"accuracy","dev":0.75,"best":0.75}'
+} >train.jsonl
+run "$XC_BIN" report a.xc --log train.jsonl
+expect_code 0
+cp out curves.html
+sound curves.html
+for word in '<h2>Training</h2>' 'train.jsonl: 5 updates, 5000 tokens' 'loss over 5 updates: from 9.5 to 5.5, between 5.5 and 9.5' 'accuracy over 5 updates: from 0.5 to 0.75' \
+    'd="M200.0 2.0L400.0 51.0L600.0 100.0L800.0 149.0L1000.0 198.0"'; do
+    grep -qF "$word" curves.html || fail "the page lacks $word"
+done
+run "$XC_BIN" report a.xc --log train.jsonl --markdown
+out_has '| train.jsonl | 5 | 5000 | 9.5 to 5.5 | accuracy 0.5 to 0.75 |'
+echo '{"step":6,"loss":"high"}' >>train.jsonl
+run "$XC_BIN" report a.xc --log train.jsonl
+expect_failure 'train.jsonl:11'
+: >train.jsonl
+run "$XC_BIN" report a.xc --log train.jsonl
+expect_failure 'no update is in this log'
+
 # ---- wrong ----
 run "$XC_BIN" report
 expect_code 2
