@@ -10,7 +10,7 @@
 
 #include "formats/json.h"
 #include "formats/tokenizer.h"
-#include "formats/tokenizer_section.h"
+#include "formats/tokenizer_source.h"
 #include "runtime/text/encoder.h"
 
 #define MAX_FILE ((size_t)256 << 20)
@@ -18,16 +18,7 @@
 
 static const char *const gpt2_pattern = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* What is at hand while compiling. */
-struct source {
-    const struct xc_tokenizer_files *files;
-    json_t *json, *config, *special, *added, *vocab; /* parsed files, NULL where there is none */
-    struct xc_tok_spec spec;
-};
-
-static bool is(const char *a, const char *b) { return a && strcmp(a, b) == 0; }
-
-static enum xc_status add_added(struct xc_tok_spec *spec, int32_t id, uint32_t flags, struct xc_err *err)
+enum xc_status xc_tok_add_added(struct xc_tok_spec *spec, int32_t id, uint32_t flags, struct xc_err *err)
 {
     for (size_t i = 0; i < spec->n_added; i++)
         if (spec->added[i].id == id) return XC_OK; /* the first one counts */
@@ -39,7 +30,7 @@ static enum xc_status add_added(struct xc_tok_spec *spec, int32_t id, uint32_t f
 /* --- parts of tokenizer.json --- */
 
 /* A vocabulary object: spelling -> id. */
-static enum xc_status read_vocab(struct xc_tok_spec *spec, const json_t *vocab, struct xc_err *err)
+enum xc_status xc_tok_read_vocab(struct xc_tok_spec *spec, const json_t *vocab, struct xc_err *err)
 {
     const char *key;
     json_t *value;
@@ -74,7 +65,7 @@ static enum xc_status add_merge(struct xc_tok_spec *spec, const char *a, size_t 
 }
 
 /* "a b" */
-static enum xc_status add_merge_line(struct xc_tok_spec *spec, const char *line, size_t n, struct xc_err *err)
+enum xc_status xc_tok_add_merge_line(struct xc_tok_spec *spec, const char *line, size_t n, struct xc_err *err)
 {
     const char *gap = memchr(line, ' ', n);
     const size_t na = gap ? (size_t)(gap - line) : 0;
@@ -92,7 +83,7 @@ static enum xc_status read_merges(struct xc_tok_spec *spec, const json_t *merges
         const json_t *a = json_array_get(m, 0), *b = json_array_get(m, 1);
 
         if (json_is_string(m))
-            XC_TRY(add_merge_line(spec, json_string_value(m), json_string_length(m), err));
+            XC_TRY(xc_tok_add_merge_line(spec, json_string_value(m), json_string_length(m), err));
         else if (json_array_size(m) == 2 && json_is_string(a) && json_is_string(b))
             XC_TRY(add_merge(spec, json_string_value(a), json_string_length(a), json_string_value(b), json_string_length(b), err));
         else
@@ -101,7 +92,7 @@ static enum xc_status read_merges(struct xc_tok_spec *spec, const json_t *merges
     return XC_OK;
 }
 
-static enum xc_status set_unk(struct xc_tok_spec *spec, const char *unk, struct xc_err *err)
+enum xc_status xc_tok_set_unk(struct xc_tok_spec *spec, const char *unk, struct xc_err *err)
 {
     if (!unk) return XC_OK;
     spec->h.unk_id = xc_tok_spec_find(spec, unk, strlen(unk));
@@ -119,9 +110,9 @@ static enum xc_status read_wordpiece(struct xc_tok_spec *spec, const json_t *mod
     if (strlen(spec->prefix) > 64) return xc_fail(err, XC_E_RANGE, "continuing_subword_prefix is too long");
     XC_TRY(xc_json_int_or(&limit, model, "max_input_chars_per_word", 0, XC_TOK_MAX_WORD_CHARS, 100, err));
     spec->h.max_word_chars = (int32_t)limit;
-    XC_TRY(read_vocab(spec, json_object_get(model, "vocab"), err));
+    XC_TRY(xc_tok_read_vocab(spec, json_object_get(model, "vocab"), err));
     XC_TRY(xc_json_str_or(&unk, model, "unk_token", "[UNK]", err));
-    return set_unk(spec, unk, err);
+    return xc_tok_set_unk(spec, unk, err);
 }
 
 static enum xc_status read_bpe(struct xc_tok_spec *spec, const json_t *model, struct xc_err *err)
@@ -145,11 +136,18 @@ static enum xc_status read_bpe(struct xc_tok_spec *spec, const json_t *model, st
     if (on) spec->h.flags |= XC_TOK_FUSE_UNK;
     XC_TRY(xc_json_bool_or(&on, model, "ignore_merges", false, err));
     if (on) spec->h.flags |= XC_TOK_WHOLE_WORDS;
-    XC_TRY(read_vocab(spec, json_object_get(model, "vocab"), err));
+    XC_TRY(xc_tok_read_vocab(spec, json_object_get(model, "vocab"), err));
     XC_TRY(xc_json_array(&merges, model, "merges", err));
     XC_TRY(read_merges(spec, merges, err));
     XC_TRY(xc_json_str_or(&text, model, "unk_token", NULL, err));
-    return set_unk(spec, text, err);
+    return xc_tok_set_unk(spec, text, err);
+}
+
+/* files of before 2020 do not name it */
+static enum xc_status model_type(const char **type, json_t **model, const json_t *root, struct xc_err *err)
+{
+    XC_TRY(xc_json_object(model, root, "model", err));
+    return xc_json_str_or(type, *model, "type", json_object_get(*model, "merges") ? "BPE" : json_object_get(*model, "max_input_chars_per_word") ? "WordPiece" : "", err);
 }
 
 static enum xc_status read_model(struct xc_tok_spec *spec, const json_t *root, struct xc_err *err)
@@ -157,16 +155,13 @@ static enum xc_status read_model(struct xc_tok_spec *spec, const json_t *root, s
     const char *type;
     json_t *model;
 
-    XC_TRY(xc_json_object(&model, root, "model", err));
-    /* files of before 2020 do not name it */
-    XC_TRY(xc_json_str_or(&type, model, "type",
-                          json_object_get(model, "merges") ? "BPE" : json_object_get(model, "max_input_chars_per_word") ? "WordPiece" : "", err));
-    if (is(type, "WordPiece")) return read_wordpiece(spec, model, err);
-    if (is(type, "BPE")) return read_bpe(spec, model, err);
-    return xc_fail(err, XC_E_UNSUPPORTED, "tokenizer model '%.50s' is not supported; WordPiece and BPE are", type);
+    XC_TRY(model_type(&type, &model, root, err));
+    if (xc_tok_is(type, "WordPiece")) return read_wordpiece(spec, model, err);
+    if (xc_tok_is(type, "BPE")) return read_bpe(spec, model, err);
+    return xc_fail(err, XC_E_UNSUPPORTED, "tokenizer model '%.50s' is not supported; WordPiece, BPE and Unigram are", type);
 }
 
-static enum xc_status type_of(const char **type, const json_t *part, const char *what, struct xc_err *err)
+enum xc_status xc_tok_type_of(const char **type, const json_t *part, const char *what, struct xc_err *err)
 {
     enum xc_status status = xc_json_str(type, part, "type", err);
 
@@ -191,16 +186,16 @@ static enum xc_status read_normalizer(struct xc_tok_spec *spec, const json_t *n,
     const json_t *list;
 
     if (!n || json_is_null(n)) return XC_OK;
-    XC_TRY(type_of(&type, n, "normalizer", err));
+    XC_TRY(xc_tok_type_of(&type, n, "normalizer", err));
     list = json_object_get(n, "normalizers");
-    if (is(type, "Sequence") && depth < 8) {
+    if (xc_tok_is(type, "Sequence") && depth < 8) {
         if (json_array_size(list) == 0) return XC_OK;
         if (json_array_size(list) == 1) return read_normalizer(spec, json_array_get(list, 0), depth + 1, err);
         return xc_fail(err, XC_E_UNSUPPORTED, "a sequence of %zu normalizers is not supported", json_array_size(list));
     }
     if (spec->h.model == XC_TOK_WORDPIECE) {
-        if (is(type, "BertNormalizer")) return read_bert_normalizer(spec, n, err);
-        if (is(type, "Lowercase")) {
+        if (xc_tok_is(type, "BertNormalizer")) return read_bert_normalizer(spec, n, err);
+        if (xc_tok_is(type, "Lowercase")) {
             spec->h.flags |= XC_TOK_LOWER;
             return XC_OK;
         }
@@ -215,8 +210,8 @@ static enum xc_status read_split(const json_t *p, struct xc_err *err)
     const char *behavior = json_string_value(json_object_get(p, "behavior"));
 
     if (!pattern) return xc_fail(err, XC_E_UNSUPPORTED, "a Split without a regular expression is not supported");
-    if (!is(pattern, gpt2_pattern)) return xc_fail(err, XC_E_UNSUPPORTED, "split pattern '%.150s' is not supported", pattern);
-    if (!is(behavior, "Isolated") || json_is_true(json_object_get(p, "invert")))
+    if (!xc_tok_is(pattern, gpt2_pattern)) return xc_fail(err, XC_E_UNSUPPORTED, "split pattern '%.150s' is not supported", pattern);
+    if (!xc_tok_is(behavior, "Isolated") || json_is_true(json_object_get(p, "invert")))
         return xc_fail(err, XC_E_UNSUPPORTED, "a Split with behavior '%.50s' is not supported", behavior ? behavior : "");
     return XC_OK;
 }
@@ -239,29 +234,29 @@ static enum xc_status read_pre_tokenizer(struct xc_tok_spec *spec, const json_t 
     const char *type;
 
     if (!json_is_object(p)) return xc_fail(err, XC_E_UNSUPPORTED, "a tokenizer without a pre-tokenizer is not supported");
-    XC_TRY(type_of(&type, p, "pre_tokenizer", err));
-    if (is(type, "Sequence")) {
+    XC_TRY(xc_tok_type_of(&type, p, "pre_tokenizer", err));
+    if (xc_tok_is(type, "Sequence")) {
         list = json_object_get(p, "pretokenizers");
-        if (json_array_size(list) == 2 && is(json_string_value(json_object_get(json_array_get(list, 0), "type")), "Split") &&
-            is(json_string_value(json_object_get(json_array_get(list, 1), "type")), "ByteLevel") && spec->h.model == XC_TOK_BPE) {
+        if (json_array_size(list) == 2 && xc_tok_is(json_string_value(json_object_get(json_array_get(list, 0), "type")), "Split") &&
+            xc_tok_is(json_string_value(json_object_get(json_array_get(list, 1), "type")), "ByteLevel") && spec->h.model == XC_TOK_BPE) {
             XC_TRY(read_split(json_array_get(list, 0), err));
             return read_byte_level(spec, json_array_get(list, 1), true, err);
         }
         if (json_array_size(list) != 1)
             return xc_fail(err, XC_E_UNSUPPORTED, "a sequence of %zu pre-tokenizers is not supported", json_array_size(list));
         p = json_array_get(list, 0);
-        XC_TRY(type_of(&type, p, "pre_tokenizer", err));
+        XC_TRY(xc_tok_type_of(&type, p, "pre_tokenizer", err));
     }
-    if (is(type, "BertPreTokenizer") && spec->h.model == XC_TOK_WORDPIECE) return XC_OK;
-    if (is(type, "ByteLevel") && spec->h.model == XC_TOK_BPE) return read_byte_level(spec, p, false, err);
-    if (is(type, "Split")) {
+    if (xc_tok_is(type, "BertPreTokenizer") && spec->h.model == XC_TOK_WORDPIECE) return XC_OK;
+    if (xc_tok_is(type, "ByteLevel") && spec->h.model == XC_TOK_BPE) return read_byte_level(spec, p, false, err);
+    if (xc_tok_is(type, "Split")) {
         XC_TRY(read_split(p, err)); /* an unknown pattern is named */
         return xc_fail(err, XC_E_UNSUPPORTED, "a Split without ByteLevel is not supported");
     }
     return xc_fail(err, XC_E_UNSUPPORTED, "pre-tokenizer '%.50s' is not supported with this model", type);
 }
 
-static enum xc_status read_added(struct xc_tok_spec *spec, const json_t *list, struct xc_err *err)
+enum xc_status xc_tok_read_added(struct xc_tok_spec *spec, const json_t *list, struct xc_err *err)
 {
     static const struct { const char *key; uint32_t flag; } names[] = {
         {"single_word", XC_TOK_SINGLE_WORD}, {"lstrip", XC_TOK_LSTRIP}, {"rstrip", XC_TOK_RSTRIP}, {"normalized", XC_TOK_NORMALIZED}, {"special", XC_TOK_SPECIAL}};
@@ -296,7 +291,7 @@ static enum xc_status read_added(struct xc_tok_spec *spec, const json_t *list, s
                 continue;
             else
                 XC_TRY(xc_tok_spec_add_token(spec, id, s, strlen(s), false, err));
-            XC_TRY(add_added(spec, (int32_t)id, flags, err));
+            XC_TRY(xc_tok_add_added(spec, (int32_t)id, flags, err));
         }
     return XC_OK;
 }
@@ -327,9 +322,9 @@ static enum xc_status add_template(struct xc_tok_spec *spec, bool pair, const js
         XC_TRY(xc_json_str(&name, sp ? sp : seq, "id", err));
         XC_TRY(xc_json_int_or(&type, sp ? sp : seq, "type_id", 0, 255, 0, err));
         if (seq) {
-            const bool b = is(name, "B");
+            const bool b = xc_tok_is(name, "B");
 
-            if (!b && !is(name, "A")) return xc_fail(err, XC_E_FORMAT, "template names text '%.50s'", name);
+            if (!b && !xc_tok_is(name, "A")) return xc_fail(err, XC_E_FORMAT, "template names text '%.50s'", name);
             seen[b]++;
             XC_TRY(add_piece(spec, pair, b ? XC_TOK_PIECE_B : XC_TOK_PIECE_A, type, 0, err));
         } else {
@@ -349,7 +344,7 @@ static enum xc_status add_template(struct xc_tok_spec *spec, bool pair, const js
 }
 
 /* cls A sep [sep] B sep, as BertProcessing and RobertaProcessing make them. */
-static enum xc_status add_usual(struct xc_tok_spec *spec, int32_t cls, int32_t sep, bool roberta, struct xc_err *err)
+enum xc_status xc_tok_add_usual(struct xc_tok_spec *spec, int32_t cls, int32_t sep, bool roberta, struct xc_err *err)
 {
     const uint8_t b = !roberta;
 
@@ -368,7 +363,7 @@ static enum xc_status add_usual(struct xc_tok_spec *spec, int32_t cls, int32_t s
 }
 
 /* A, and A B: what is made without a post-processor. */
-static enum xc_status add_plain(struct xc_tok_spec *spec, struct xc_err *err)
+enum xc_status xc_tok_add_plain(struct xc_tok_spec *spec, struct xc_err *err)
 {
     XC_TRY(add_piece(spec, false, XC_TOK_PIECE_A, 0, 0, err));
     XC_TRY(add_piece(spec, true, XC_TOK_PIECE_A, 0, 0, err));
@@ -382,213 +377,63 @@ static enum xc_status read_post_processor(struct xc_tok_spec *spec, const json_t
     size_t i;
 
     if (!p || json_is_null(p)) return XC_OK;
-    XC_TRY(type_of(&type, p, "post_processor", err));
-    if (is(type, "ByteLevel")) return XC_OK; /* offsets only */
-    if (is(type, "Sequence") && depth < 8) {
+    XC_TRY(xc_tok_type_of(&type, p, "post_processor", err));
+    if (xc_tok_is(type, "ByteLevel")) return XC_OK; /* offsets only */
+    if (xc_tok_is(type, "Sequence") && depth < 8) {
         list = json_object_get(p, "processors");
         json_array_foreach(list, i, item) XC_TRY(read_post_processor(spec, item, depth + 1, err));
         return XC_OK;
     }
     if (spec->h.n_single) return xc_fail(err, XC_E_UNSUPPORTED, "a second post-processor ('%.50s') is not supported", type);
-    if (is(type, "TemplateProcessing")) {
+    if (xc_tok_is(type, "TemplateProcessing")) {
         const json_t *special = json_object_get(p, "special_tokens");
 
         spec->h.flags |= XC_TOK_TEMPLATE;
         XC_TRY(add_template(spec, false, json_object_get(p, "single"), special, err));
         return add_template(spec, true, json_object_get(p, "pair"), special, err);
     }
-    if (is(type, "BertProcessing") || is(type, "RobertaProcessing")) {
+    if (xc_tok_is(type, "BertProcessing") || xc_tok_is(type, "RobertaProcessing")) {
         int64_t cls, sep;
 
         if (!xc_json_as_int(&cls, json_array_get(json_object_get(p, "cls"), 1), 0, (int64_t)spec->n_tokens - 1) ||
             !xc_json_as_int(&sep, json_array_get(json_object_get(p, "sep"), 1), 0, (int64_t)spec->n_tokens - 1))
             return xc_fail(err, XC_E_FORMAT, "%s must have cls and sep of the vocabulary", type);
-        return add_usual(spec, (int32_t)cls, (int32_t)sep, is(type, "RobertaProcessing"), err);
+        return xc_tok_add_usual(spec, (int32_t)cls, (int32_t)sep, xc_tok_is(type, "RobertaProcessing"), err);
     }
     return xc_fail(err, XC_E_UNSUPPORTED, "post-processor '%.50s' is not supported", type);
 }
 
-static enum xc_status read_tokenizer_json(struct source *src, struct xc_err *err)
+static enum xc_status read_tokenizer_json(struct xc_tok_source *src, struct xc_err *err)
 {
     struct xc_tok_spec *spec = &src->spec;
     const json_t *root = src->json, *truncation = json_object_get(root, "truncation");
+    const char *type;
+    json_t *model;
 
-    XC_TRY(read_model(spec, root, err));
-    XC_TRY(read_normalizer(spec, json_object_get(root, "normalizer"), 0, err));
-    XC_TRY(read_pre_tokenizer(spec, json_object_get(root, "pre_tokenizer"), err));
-    XC_TRY(read_added(spec, json_object_get(root, "added_tokens"), err));
+    XC_TRY(model_type(&type, &model, root, err));
+    if (xc_tok_is(type, "Unigram")) {
+        XC_TRY(xc_tok_read_unigram(src, root, err));
+    } else {
+        XC_TRY(read_model(spec, root, err));
+        XC_TRY(read_normalizer(spec, json_object_get(root, "normalizer"), 0, err));
+        XC_TRY(read_pre_tokenizer(spec, json_object_get(root, "pre_tokenizer"), err));
+    }
+    XC_TRY(xc_tok_read_added(spec, json_object_get(root, "added_tokens"), err));
     XC_TRY(read_post_processor(spec, json_object_get(root, "post_processor"), 0, err));
-    if (!spec->h.n_single) XC_TRY(add_plain(spec, err));
+    if (!spec->h.n_single) XC_TRY(xc_tok_add_plain(spec, err));
     if (json_is_object(truncation)) {
         int64_t limit;
 
         XC_TRY(xc_json_int_or(&limit, truncation, "max_length", 0, INT32_MAX, 0, err));
         spec->h.max_tokens = (int32_t)limit;
-        if (is(json_string_value(json_object_get(truncation, "direction")), "Left")) spec->h.flags |= XC_TOK_LEFT;
+        if (xc_tok_is(json_string_value(json_object_get(truncation, "direction")), "Left")) spec->h.flags |= XC_TOK_LEFT;
     }
     return XC_OK;
 }
 
-/* --- vocab.txt, vocab.json + merges.txt --- */
-
-/* The spelling of a role: tokenizer_config.json, then special_tokens_map.json; a string or an object with "content". */
-static const char *role_text(const struct source *src, const char *role)
-{
-    const json_t *const from[] = {src->config, src->special};
-
-    for (size_t i = 0; i < XC_ARRAY_LEN(from); i++) {
-        const json_t *v = json_object_get(from[i], role);
-
-        if (json_is_object(v)) v = json_object_get(v, "content");
-        if (json_is_string(v)) return json_string_value(v);
-    }
-    return NULL;
-}
-
-static const char *role_text_or(const struct source *src, const char *role, const char *fallback)
-{
-    const char *s = role_text(src, role);
-
-    return s ? s : fallback;
-}
-
-/* added_tokens_decoder of tokenizer_config.json ({"id": {"content", ...}}), or added_tokens.json ({"content": id}). */
-static enum xc_status read_more_added(struct source *src, struct xc_err *err)
-{
-    const json_t *decoder = json_object_get(src->config, "added_tokens_decoder");
-    json_t *list = json_array(), *value;
-    const char *key;
-    enum xc_status status;
-    int bad = !list;
-
-    if (json_is_object(decoder)) {
-        json_object_foreach((json_t *)(uintptr_t)decoder, key, value) {
-            json_t *t = json_is_object(value) ? json_copy(value) : json_object(); /* what is no token fails in read_added */
-
-            bad |= json_object_set_new(t, "id", json_integer(strtol(key, NULL, 10)));
-            bad |= json_array_append_new(list, t);
-        }
-    } else {
-        json_object_foreach(src->added, key, value) {
-            bad |= json_array_append_new(list, json_pack("{s:s, s:O, s:b, s:b}", "content", key, "id", value, "normalized", 1, "special", 0));
-        }
-    }
-    if (bad)
-        status = xc_fail_nomem(err, sizeof(json_t));
-    else
-        status = read_added(&src->spec, list, err);
-    xc_json_free(&list);
-    return status;
-}
-
-static enum xc_status add_special(struct source *src, const char *s, uint32_t flags, int32_t *id, struct xc_err *err)
-{
-    *id = xc_tok_spec_find_any(&src->spec, s, strlen(s));
-    if (*id < 0) return xc_fail(err, XC_E_FORMAT, "special token '%.100s' is not in the vocabulary", s);
-    return add_added(&src->spec, *id, flags | XC_TOK_SPECIAL | XC_TOK_IN_VOCAB, err);
-}
-
-/* The next line, without its end; NULL after the last. */
-static void next_line(const struct xc_tokenizer_file *f, size_t *at, const char **line, size_t *n)
-{
-    const char *end;
-
-    if (*at >= f->size) {
-        *line = NULL;
-        return;
-    }
-    *line = f->bytes + *at;
-    end = memchr(*line, '\n', f->size - *at);
-    *n = end ? (size_t)(end - *line) : f->size - *at;
-    *at += *n + 1;
-    if (*n && (*line)[*n - 1] == '\r') --*n;
-}
-
-static enum xc_status read_vocab_txt(struct source *src, struct xc_err *err)
-{
-    static const char *const names[] = {"pad_token", "unk_token", "cls_token", "sep_token", "mask_token"};
-    static const char *const usual[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
-    struct xc_tok_spec *spec = &src->spec;
-    bool lower, strip, cjk, basic;
-    int32_t ids[5];
-    const char *line;
-    size_t at = 0, n = 0;
-
-    spec->h.model = XC_TOK_WORDPIECE;
-    spec->h.split = XC_TOK_SPLIT_BERT;
-    spec->h.max_word_chars = 100;
-    spec->prefix = "##";
-    for (int64_t id = 0; next_line(&src->files->vocab_txt, &at, &line, &n), line; id++) {
-        if (!xc_utf8_valid((const uint8_t *)line, n)) return xc_fail(err, XC_E_FORMAT, "line %lld is not UTF-8", (long long)id + 1);
-        XC_TRY(xc_tok_spec_add_token(spec, id, line, n, true, err));
-    }
-    XC_TRY(xc_json_bool_or(&basic, src->config, "do_basic_tokenize", true, err));
-    if (!basic) return xc_fail(err, XC_E_UNSUPPORTED, "do_basic_tokenize false is not supported");
-    XC_TRY(xc_json_bool_or(&lower, src->config, "do_lower_case", true, err));
-    XC_TRY(xc_json_bool_or(&strip, src->config, "strip_accents", lower, err));
-    XC_TRY(xc_json_bool_or(&cjk, src->config, "tokenize_chinese_chars", true, err));
-    spec->h.flags = XC_TOK_CLEAN | (cjk ? XC_TOK_CJK : 0u) | (lower ? XC_TOK_LOWER : 0u) | (strip ? XC_TOK_STRIP : 0u);
-    XC_TRY(set_unk(spec, role_text_or(src, "unk_token", "[UNK]"), err));
-    XC_TRY(read_more_added(src, err));
-    for (int i = 0; i < 5; i++) {
-        const char *s = role_text_or(src, names[i], usual[i]);
-
-        if ((i == 0 || i == 4) && xc_tok_spec_find_any(spec, s, strlen(s)) < 0) continue; /* no padding and no masking is needed to encode */
-        XC_TRY(add_special(src, s, 0, &ids[i], err));
-    }
-    return add_usual(spec, ids[2], ids[3], false, err);
-}
-
-/* Which family vocab.json + merges.txt belong to: the two differ in their template. */
-static enum xc_status is_roberta(const struct source *src, bool *roberta, struct xc_err *err)
-{
-    static const char *const like_roberta[] = {"Roberta", "Bart", "Longformer", "LED"};
-    const char *cls;
-
-    XC_TRY(xc_json_str_or(&cls, src->config, "tokenizer_class", NULL, err));
-    *roberta = xc_tok_spec_find(&src->spec, "<s>", 3) >= 0;
-    if (!cls || strncmp(cls, "PreTrainedTokenizer", 19) == 0) return XC_OK;
-    for (size_t i = 0; i < XC_ARRAY_LEN(like_roberta); i++) {
-        *roberta = strncmp(cls, like_roberta[i], strlen(like_roberta[i])) == 0;
-        if (*roberta) return XC_OK;
-    }
-    return strncmp(cls, "GPT2", 4) == 0 ? XC_OK : xc_fail(err, XC_E_UNSUPPORTED, "tokenizer_class '%.50s' is not supported without a tokenizer.json", cls);
-}
-
-static enum xc_status read_vocab_json(struct source *src, struct xc_err *err)
-{
-    static const char *const names[] = {"pad_token", "unk_token", "bos_token", "eos_token", "cls_token", "sep_token"};
-    static const char *const usual[] = {"<pad>", "<unk>", "<s>", "</s>", "<s>", "</s>"};
-    struct xc_tok_spec *spec = &src->spec;
-    bool roberta, prefix;
-    int32_t ids[6] = {0};
-    const char *line, *s;
-    size_t at = 0, n = 0;
-
-    spec->h.model = XC_TOK_BPE;
-    spec->h.split = XC_TOK_SPLIT_GPT2;
-    XC_TRY(read_vocab(spec, src->vocab, err));
-    while (next_line(&src->files->merges_txt, &at, &line, &n), line) {
-        if (n == 0 || (n >= 8 && memcmp(line, "#version", 8) == 0)) continue;
-        XC_TRY(add_merge_line(spec, line, n, err));
-    }
-    XC_TRY(is_roberta(src, &roberta, err));
-    XC_TRY(xc_json_bool_or(&prefix, src->config, "add_prefix_space", false, err));
-    if (prefix) spec->h.flags |= XC_TOK_PREFIX_SPACE;
-    XC_TRY(read_more_added(src, err));
-    for (int i = 0; i < 6; i++) {
-        s = role_text_or(src, names[i], roberta ? usual[i] : (i == 0 || i > 3) ? NULL : "<|endoftext|>");
-        if (!s || (i == 0 && xc_tok_spec_find_any(spec, s, strlen(s)) < 0)) continue;
-        XC_TRY(add_special(src, s, 0, &ids[i], err));
-    }
-    s = role_text_or(src, "mask_token", roberta ? "<mask>" : NULL);
-    if (s && xc_tok_spec_find_any(spec, s, strlen(s)) >= 0) XC_TRY(add_special(src, s, XC_TOK_LSTRIP, &ids[0], err));
-    return roberta ? add_usual(spec, ids[4], ids[5], true, err) : add_plain(spec, err);
-}
-
 /* --- all together --- */
 
-static enum xc_status find_roles(struct source *src)
+static enum xc_status find_roles(struct xc_tok_source *src)
 {
     static const struct { const char *key, *usual[3]; } roles[XC_TOKEN_ROLE_COUNT] = {
         [XC_TOKEN_CLS] = {"cls_token", {"[CLS]", "<s>"}},   [XC_TOKEN_SEP] = {"sep_token", {"[SEP]", "</s>"}},
@@ -597,7 +442,7 @@ static enum xc_status find_roles(struct source *src)
     };
 
     for (int i = 0; i < XC_TOKEN_ROLE_COUNT; i++) {
-        const char *s = role_text(src, roles[i].key);
+        const char *s = xc_tok_role_text(src, roles[i].key);
         int32_t id = s ? xc_tok_spec_find_any(&src->spec, s, strlen(s)) : -1;
 
         if (i == XC_TOKEN_UNK && src->spec.h.unk_id >= 0) id = src->spec.h.unk_id;
@@ -607,14 +452,14 @@ static enum xc_status find_roles(struct source *src)
     return XC_OK;
 }
 
-static enum xc_status set_limit(struct source *src, const struct xc_tokenizer_compile_opts *opts, struct xc_err *err)
+static enum xc_status set_limit(struct xc_tok_source *src, const struct xc_tokenizer_compile_opts *opts, struct xc_err *err)
 {
     double length;
     const char *side;
 
     XC_TRY(xc_json_str_or(&side, src->config, "truncation_side", NULL, err));
-    if (is(side, "left")) src->spec.h.flags |= XC_TOK_LEFT;
-    if (is(side, "right")) src->spec.h.flags &= ~(uint32_t)XC_TOK_LEFT;
+    if (xc_tok_is(side, "left")) src->spec.h.flags |= XC_TOK_LEFT;
+    if (xc_tok_is(side, "right")) src->spec.h.flags &= ~(uint32_t)XC_TOK_LEFT;
     XC_TRY(xc_json_number_or(&length, src->config, "model_max_length", 0, 1e300, 0, err));
     if (length >= 1 && length <= MAX_MODEL_LENGTH) src->spec.h.max_tokens = (int32_t)length;
     if (opts && opts->max_tokens < 0) return xc_fail(err, XC_E_ARG, "limit of %d tokens", (int)opts->max_tokens);
@@ -629,7 +474,7 @@ static enum xc_status parse(json_t **out, const struct xc_tokenizer_file *f, con
     return json_is_object(*out) ? XC_OK : xc_fail_at(err, xc_fail(err, XC_E_FORMAT, "not a JSON object"), "%s", name);
 }
 
-static enum xc_status compile(struct xc_buf **out, struct source *src, const struct xc_tokenizer_compile_opts *opts, struct xc_err *err)
+static enum xc_status compile(struct xc_buf **out, struct xc_tok_source *src, const struct xc_tokenizer_compile_opts *opts, struct xc_err *err)
 {
     const struct xc_tokenizer_files *f = src->files;
     enum xc_status status;
@@ -648,11 +493,11 @@ static enum xc_status compile(struct xc_buf **out, struct source *src, const str
         status = read_tokenizer_json(src, err);
     } else if (f->vocab_txt.bytes) {
         name = "vocab.txt";
-        status = read_vocab_txt(src, err);
+        status = xc_tok_read_vocab_txt(src, err);
     } else if (f->vocab_json.bytes && f->merges_txt.bytes) {
         name = "vocab.json";
         XC_TRY(parse(&src->vocab, &f->vocab_json, name, err));
-        status = read_vocab_json(src, err);
+        status = xc_tok_read_vocab_json(src, err);
     } else {
         return xc_fail(err, XC_E_NOT_FOUND, "no tokenizer.json, no vocab.txt, no vocab.json with merges.txt");
     }
@@ -667,7 +512,7 @@ static enum xc_status compile(struct xc_buf **out, struct source *src, const str
 enum xc_status xc_tokenizer_compile_files(struct xc_buf **out, const struct xc_tokenizer_files *files, const struct xc_tokenizer_compile_opts *opts,
                                           struct xc_err *err)
 {
-    struct source src = {.files = files};
+    struct xc_tok_source src = {.files = files};
     enum xc_status status;
 
     *out = NULL;

@@ -47,6 +47,88 @@ static int put_vocab(json_t *model, const struct xc_tokenizer *tok)
     return bad | json_object_set_new(model, "vocab", vocab);
 }
 
+/* Spellings and scores by id; the ids of the model's own tokens are 0 .. n - 1 (check_writable). */
+static int put_scores(json_t *model, const struct xc_tokenizer *tok)
+{
+    uint8_t *own = vocabulary_ids(tok);
+    json_t *vocab = json_array();
+    int bad = !own || !vocab;
+
+    for (uint32_t i = 0; !bad && i < (uint32_t)tok->h->n_tokens && own[i]; i++) {
+        json_t *pair = json_array();
+
+        bad |= json_array_append_new(pair, text_of(tok, i));
+        bad |= json_array_append_new(pair, xc_json_new_number(tok->scores[i]));
+        bad |= json_array_append_new(vocab, pair);
+    }
+    xc_free(own);
+    return bad | json_object_set_new(model, "vocab", vocab);
+}
+
+static json_t *unigram_of(const struct xc_tokenizer *tok)
+{
+    json_t *m = json_object();
+    int bad = json_object_set_new(m, "type", json_string("Unigram"));
+
+    bad |= json_object_set_new(m, "unk_id", json_integer(tok->h->unk_id));
+    bad |= put_scores(m, tok);
+    bad |= json_object_set_new(m, "byte_fallback", json_boolean(tok->h->flags & XC_TOK_BYTE_FALLBACK));
+    if (bad) xc_json_free(&m);
+    return m;
+}
+
+/* The table of replacements in base64. */
+static json_t *charsmap_of(const struct xc_tokenizer *tok)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *s = (const uint8_t *)tok->h + tok->h->array[XC_TOK_CHARSMAP].offset;
+    const size_t n = tok->h->array[XC_TOK_CHARSMAP].size;
+    char *text = xc_malloc(n / 3 * 4 + 5);
+    json_t *out = NULL;
+    size_t m = 0;
+
+    if (!text) return NULL;
+    for (size_t i = 0; i < n; i += 3) {
+        const uint32_t group = (uint32_t)s[i] << 16 | (i + 1 < n ? (uint32_t)s[i + 1] << 8 : 0u) | (i + 2 < n ? s[i + 2] : 0u);
+
+        for (size_t k = 0; k < 4; k++) text[m++] = i + k > n ? '=' : digits[group >> (18 - 6 * k) & 63];
+    }
+    out = json_stringn(text, m);
+    xc_free(text);
+    return out;
+}
+
+static json_t *unigram_normalizer_of(const struct xc_tokenizer *tok)
+{
+    const uint32_t f = tok->h->flags;
+    json_t *list = json_array();
+    int bad = !list;
+
+    if (tok->h->array[XC_TOK_CHARSMAP].size) bad |= json_array_append_new(list, json_pack("{s:s, s:o}", "type", "Precompiled", "precompiled_charsmap", charsmap_of(tok)));
+    if (f & (XC_TOK_STRIP_START | XC_TOK_STRIP_END))
+        bad |= json_array_append_new(list, json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", !!(f & XC_TOK_STRIP_START), "strip_right", !!(f & XC_TOK_STRIP_END)));
+    if (f & XC_TOK_SQUEEZE)
+        bad |= json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", " {2,}", "content", f & XC_TOK_SQUEEZE_META ? "\xE2\x96\x81" : " "));
+    if (bad) xc_json_free(&list);
+    return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", list);
+}
+
+static json_t *metaspace_of(const struct xc_tokenizer *tok, bool split)
+{
+    const uint32_t f = tok->h->flags;
+
+    return json_pack("{s:s, s:s, s:s, s:b}", "type", "Metaspace", "replacement", "\xE2\x96\x81", "prepend_scheme", f & XC_TOK_PREFIX_SPACE ? "always" : f & XC_TOK_PREFIX_FIRST ? "first" : "never",
+                     "split", split);
+}
+
+static json_t *unigram_pre_tokenizer_of(const struct xc_tokenizer *tok)
+{
+    json_t *meta = metaspace_of(tok, tok->h->split != XC_TOK_SPLIT_NONE);
+
+    if (tok->h->split != XC_TOK_SPLIT_WHITE_META) return meta;
+    return json_pack("{s:s, s:[{s:s}, o]}", "type", "Sequence", "pretokenizers", "type", "WhitespaceSplit", meta);
+}
+
 static json_t *model_of(const struct xc_tokenizer *tok)
 {
     const bool bpe = tok->h->model == XC_TOK_BPE;
@@ -146,32 +228,66 @@ static json_t *post_processor_of(const struct xc_tokenizer *tok)
     return p;
 }
 
-static json_t *document(const struct xc_tokenizer *tok)
+static json_t *normalizer_of(const struct xc_tokenizer *tok)
 {
     const uint32_t f = tok->h->flags;
-    const bool bpe = tok->h->model == XC_TOK_BPE;
+
+    if (tok->h->model == XC_TOK_UNIGRAM) return unigram_normalizer_of(tok);
+    if (tok->h->model == XC_TOK_BPE) return json_null();
+    return json_pack("{s:s, s:b, s:b, s:b, s:b}", "type", "BertNormalizer", "clean_text", !!(f & XC_TOK_CLEAN), "handle_chinese_chars", !!(f & XC_TOK_CJK), "strip_accents",
+                     !!(f & XC_TOK_STRIP), "lowercase", !!(f & XC_TOK_LOWER));
+}
+
+static json_t *byte_level(bool prefix) { return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", prefix, "trim_offsets", 1, "use_regex", 1); }
+
+static json_t *pre_tokenizer_of(const struct xc_tokenizer *tok)
+{
+    if (tok->h->model == XC_TOK_UNIGRAM) return unigram_pre_tokenizer_of(tok);
+    return tok->h->model == XC_TOK_BPE ? byte_level(tok->h->flags & XC_TOK_PREFIX_SPACE) : json_pack("{s:s}", "type", "BertPreTokenizer");
+}
+
+static json_t *decoder_of(const struct xc_tokenizer *tok)
+{
+    if (tok->h->model == XC_TOK_UNIGRAM) return metaspace_of(tok, true);
+    if (tok->h->model == XC_TOK_BPE) return byte_level(true);
+    return json_pack("{s:s, s:o, s:b}", "type", "WordPiece", "prefix", json_stringn((const char *)tok->h + tok->h->array[XC_TOK_PREFIX].offset, tok->n_prefix), "cleanup", 1);
+}
+
+static json_t *document(const struct xc_tokenizer *tok)
+{
     json_t *d = json_object();
     int bad = json_object_set_new(d, "version", json_string("1.0"));
 
     bad |= json_object_set_new(d, "truncation", tok->h->max_tokens
-        ? json_pack("{s:s, s:i, s:s, s:i}", "direction", f & XC_TOK_LEFT ? "Left" : "Right", "max_length", (int)tok->h->max_tokens, "strategy", "LongestFirst", "stride", 0)
+        ? json_pack("{s:s, s:i, s:s, s:i}", "direction", tok->h->flags & XC_TOK_LEFT ? "Left" : "Right", "max_length", (int)tok->h->max_tokens, "strategy", "LongestFirst", "stride", 0)
         : json_null());
     bad |= json_object_set_new(d, "padding", json_null());
     bad |= json_object_set_new(d, "added_tokens", added_of(tok));
-    bad |= json_object_set_new(d, "normalizer", bpe ? json_null()
-        : json_pack("{s:s, s:b, s:b, s:b, s:b}", "type", "BertNormalizer", "clean_text", !!(f & XC_TOK_CLEAN), "handle_chinese_chars", !!(f & XC_TOK_CJK),
-                    "strip_accents", !!(f & XC_TOK_STRIP), "lowercase", !!(f & XC_TOK_LOWER)));
-    bad |= json_object_set_new(d, "pre_tokenizer", bpe
-        ? json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", !!(f & XC_TOK_PREFIX_SPACE), "trim_offsets", 1, "use_regex", 1)
-        : json_pack("{s:s}", "type", "BertPreTokenizer"));
+    bad |= json_object_set_new(d, "normalizer", normalizer_of(tok));
+    bad |= json_object_set_new(d, "pre_tokenizer", pre_tokenizer_of(tok));
     bad |= json_object_set_new(d, "post_processor", post_processor_of(tok));
-    bad |= json_object_set_new(d, "decoder", bpe
-        ? json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1)
-        : json_pack("{s:s, s:o, s:b}", "type", "WordPiece", "prefix", json_stringn((const char *)tok->h + tok->h->array[XC_TOK_PREFIX].offset, tok->n_prefix),
-                    "cleanup", 1));
-    bad |= json_object_set_new(d, "model", model_of(tok));
+    bad |= json_object_set_new(d, "decoder", decoder_of(tok));
+    bad |= json_object_set_new(d, "model", tok->h->model == XC_TOK_UNIGRAM ? unigram_of(tok) : model_of(tok));
     if (bad) xc_json_free(&d);
     return d;
+}
+
+/* A list of scores has no holes, and what is searched is all of it. */
+static enum xc_status check_unigram(const struct xc_tokenizer *tok, struct xc_err *err)
+{
+    uint8_t *own = vocabulary_ids(tok);
+    bool ended = false;
+    enum xc_status status = own ? XC_OK : xc_fail_nomem(err, (size_t)tok->h->n_tokens);
+
+    if (own && tok->h->flags & XC_TOK_SENTENCEPIECE)
+        status = xc_fail(err, XC_E_UNSUPPORTED, "a tokenizer of a SentencePiece model has no tokenizer.json that gives the same ids");
+    for (int32_t i = 0; i < tok->h->n_tokens && status == XC_OK; i++) {
+        if (own[i] && (ended || tok->scores[i] != tok->scores[i]))
+            status = xc_fail(err, XC_E_UNSUPPORTED, "token %d cannot be written as one of a list of scores", (int)i);
+        ended |= !own[i];
+    }
+    xc_free(own);
+    return status;
 }
 
 /* What encoding does not mind and JSON does: spellings that are not UTF-8, merges of ids that are not there. */
@@ -187,6 +303,7 @@ static enum xc_status check_writable(const struct xc_tokenizer *tok, struct xc_e
     }
     if (!xc_utf8_valid((const uint8_t *)tok->h + tok->h->array[XC_TOK_PREFIX].offset, tok->n_prefix))
         return xc_fail(err, XC_E_FORMAT, "the prefix of continued words is not UTF-8");
+    if (tok->h->model == XC_TOK_UNIGRAM) XC_TRY(check_unigram(tok, err));
     for (uint32_t i = 0; i < tok->n_merges; i++)
         if (tok->merges[i].left >= n || tok->merges[i].right >= n) return xc_fail(err, XC_E_RANGE, "merge %u joins ids outside the vocabulary", (unsigned)i);
     return XC_OK;

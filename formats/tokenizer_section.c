@@ -3,6 +3,8 @@
  *
  * A section is written twice: first without tries, and opened, so that the encoder itself says what a byte-level token merges to and how an added
  * token normalises; then with them. */
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "formats/tokenizer_section.h"
@@ -190,6 +192,7 @@ void xc_tok_spec_release(struct xc_tok_spec *spec)
     xc_free(spec->map);
     xc_free(spec->added);
     xc_free(spec->merges);
+    xc_free(spec->charsmap);
     xc_tok_spec_init(spec);
 }
 
@@ -243,7 +246,7 @@ enum xc_status xc_tok_spec_add_token(struct xc_tok_spec *spec, int64_t id, const
     }
     if (spec->tokens[id].s) return xc_fail(err, XC_E_FORMAT, "tokens '%.100s' and '%.100s' have the same id %lld", spec->tokens[id].s, s, (long long)id);
     if (in_vocab && 2 * (spec->map_used + 1) > spec->map_size) XC_TRY(map_grow(spec, err));
-    spec->tokens[id] = (struct xc_tok_spec_token){s, (uint32_t)len, in_vocab};
+    spec->tokens[id] = (struct xc_tok_spec_token){s, (uint32_t)len, in_vocab, NAN};
     if (!in_vocab) return XC_OK;
     slot = map_slot(spec, s, len);
     spec->map_used += *slot == 0;
@@ -336,12 +339,29 @@ static void fill_byte_ids(int32_t *ids, const struct xc_tok_spec *spec)
     }
 }
 
+/* "<0x0A>" */
+static void fill_byte_tokens(int32_t *ids, const struct xc_tok_spec *spec)
+{
+    for (unsigned c = 0; c < 256; c++) {
+        char s[8];
+
+        snprintf(s, sizeof s, "<0x%02X>", c);
+        ids[c] = xc_tok_spec_find(spec, s, 6);
+    }
+}
+
+static void fill_scores(double *scores, const struct xc_tok_spec *spec)
+{
+    for (size_t i = 0; i < spec->n_tokens; i++) scores[i] = spec->tokens[i].s && spec->tokens[i].in_vocab ? spec->tokens[i].score : NAN;
+    scores[spec->n_tokens] = spec->unk_score;
+}
+
 static enum xc_status write_section(struct xc_buf **out, const struct xc_tok_spec *spec, const struct trie *vocab, const struct trie *added,
                                     const struct merge_table *table, struct xc_err *err)
 {
     struct xc_tok_header h = spec->h;
     uint64_t size[XC_TOK_ARRAY_COUNT] = {0}, at = sizeof h, strings = 0;
-    const bool bpe = h.model == XC_TOK_BPE;
+    const bool bpe = h.model == XC_TOK_BPE, unigram = h.model == XC_TOK_UNIGRAM;
     struct xc_buf *buf;
 
     h.n_tokens = (int32_t)spec->n_tokens;
@@ -359,9 +379,11 @@ static enum xc_status write_section(struct xc_buf **out, const struct xc_tok_spe
     size[XC_TOK_ADDED_UNITS] = added->n_blocks * XC_TRIE_BLOCK * 4;
     size[XC_TOK_PIECES] = (h.n_single + h.n_pair) * sizeof(struct xc_tok_piece);
     size[XC_TOK_PREFIX] = strlen(spec->prefix);
-    size[XC_TOK_BYTE_IDS] = bpe ? 256 * sizeof(int32_t) : 0;
+    size[XC_TOK_BYTE_IDS] = bpe || unigram ? 256 * sizeof(int32_t) : 0;
     size[XC_TOK_MERGES] = bpe ? spec->n_merges * sizeof *spec->merges : 0;
     size[XC_TOK_MERGE_TABLE] = bpe ? table->n * 4 : 0;
+    size[XC_TOK_SCORES] = unigram ? (spec->n_tokens + 1) * sizeof(double) : 0;
+    size[XC_TOK_CHARSMAP] = unigram ? spec->n_charsmap : 0;
     for (int i = 0; i < XC_TOK_ARRAY_COUNT; i++) {
         at = (at + 63) / 64 * 64;
         if (at + size[i] > UINT32_MAX / 2) return xc_fail(err, XC_E_LIMIT, "compiled tokenizer passes 2 GiB");
@@ -383,6 +405,9 @@ static enum xc_status write_section(struct xc_buf **out, const struct xc_tok_spe
     if (h.n_pair) memcpy(buf->data + h.array[XC_TOK_PIECES].offset + h.n_single * sizeof spec->single[0], spec->pair, h.n_pair * sizeof spec->pair[0]);
     PUT(XC_TOK_PREFIX, spec->prefix);
     if (bpe) fill_byte_ids((void *)(buf->data + h.array[XC_TOK_BYTE_IDS].offset), spec);
+    if (unigram) fill_byte_tokens((void *)(buf->data + h.array[XC_TOK_BYTE_IDS].offset), spec);
+    if (unigram) fill_scores((void *)(buf->data + h.array[XC_TOK_SCORES].offset), spec);
+    PUT(XC_TOK_CHARSMAP, spec->charsmap);
     PUT(XC_TOK_MERGES, spec->merges);
     PUT(XC_TOK_MERGE_TABLE, table->slots);
 #undef PUT
@@ -417,6 +442,7 @@ static enum xc_status vocabulary_keys(struct key *keys, size_t *n, const struct 
         size_t n_bytes;
 
         if (!t->in_vocab || !t->len || xc_tok_spec_find(spec, t->s, t->len) != (int32_t)i) continue;
+        if (spec->h.model == XC_TOK_UNIGRAM && isnan(t->score)) continue;
         if (spec->h.model == XC_TOK_BPE) {
             if (!unspell(bytes, &n_bytes, e->tok, t)) continue;
             if (!(spec->h.flags & XC_TOK_WHOLE_WORDS)) {

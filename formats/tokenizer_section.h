@@ -9,6 +9,7 @@ struct xc_tok_spec_token {
     const char *s; /* not ours: belongs to the source; NULL = unused id */
     uint32_t len;
     bool in_vocab; /* of the model; else an added token alone */
+    double score;  /* unigram; NaN = not searched in texts */
 };
 
 struct xc_tok_spec {
@@ -23,6 +24,9 @@ struct xc_tok_spec {
     size_t n_merges, merges_cap;
     struct xc_tok_piece single[XC_TOK_MAX_PIECES], pair[XC_TOK_MAX_PIECES];
     const char *prefix; /* "##"; not ours */
+    double unk_score;   /* unigram: of an unknown character */
+    uint8_t *charsmap;  /* unigram: ours */
+    size_t n_charsmap;
 };
 
 void xc_tok_spec_init(struct xc_tok_spec *spec);

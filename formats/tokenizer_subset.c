@@ -18,7 +18,9 @@ static enum xc_status add_tokens(struct xc_tok_spec *spec, const struct xc_token
         size_t len;
         const uint8_t *s = xc_tokenizer_string(tok, i, &len);
 
-        if (len && new_id[i] >= 0) status = xc_tok_spec_add_token(spec, new_id[i], (const char *)s, len, !alone[i], err);
+        if (!len || new_id[i] < 0) continue;
+        status = xc_tok_spec_add_token(spec, new_id[i], (const char *)s, len, !alone[i], err);
+        if (status == XC_OK && tok->h->model == XC_TOK_UNIGRAM) spec->tokens[new_id[i]].score = tok->scores[i];
     }
     xc_free(alone);
     return status;
@@ -71,6 +73,13 @@ static enum xc_status subset(struct xc_buf **out, const struct xc_tokenizer *tok
     spec.h.unk_id = moved(new_id, h->unk_id);
     for (int i = 0; i < 5; i++) spec.h.roles[i] = moved(new_id, h->roles[i]);
     status = add_tokens(&spec, tok, new_id, err);
+    if (status == XC_OK && h->model == XC_TOK_UNIGRAM) {
+        spec.unk_score = tok->scores[h->n_tokens]; /* as it was: the same paths */
+        spec.n_charsmap = h->array[XC_TOK_CHARSMAP].size;
+        spec.charsmap = xc_malloc(spec.n_charsmap + 1);
+        if (!spec.charsmap) status = xc_fail_nomem(err, spec.n_charsmap);
+        else memcpy(spec.charsmap, tok->section->data + h->array[XC_TOK_CHARSMAP].offset, spec.n_charsmap);
+    }
     if (status == XC_OK) status = add_rest(&spec, tok, new_id, err);
     if (status == XC_OK) status = xc_tok_spec_build(out, &spec, err);
     xc_tok_spec_release(&spec);
@@ -127,9 +136,9 @@ enum xc_status xc_tokenizer_close_set(uint8_t *keep, struct xc_buf *section, boo
     if (h->unk_id >= 0) keep[h->unk_id] = 1;
     for (uint32_t i = 0; i < h->n_single + h->n_pair; i++)
         if (tok->pieces[i].what == XC_TOK_PIECE_SPECIAL) keep[tok->pieces[i].id] = 1;
-    for (int c = 0; h->model == XC_TOK_BPE && c < 256; c++)
+    for (int c = 0; (h->model == XC_TOK_BPE || h->flags & XC_TOK_BYTE_FALLBACK) && c < 256; c++)
         if (tok->byte_ids[c] >= 0) keep[tok->byte_ids[c]] = 1;
-    for (uint32_t i = 0; h->model == XC_TOK_WORDPIECE && characters && i < (uint32_t)h->n_tokens; i++) {
+    for (uint32_t i = 0; h->model != XC_TOK_BPE && characters && i < (uint32_t)h->n_tokens; i++) {
         const uint8_t *prefix = tok->section->data + h->array[XC_TOK_PREFIX].offset;
         const size_t n = h->array[XC_TOK_PREFIX].size;
         size_t len;

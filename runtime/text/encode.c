@@ -34,6 +34,8 @@ void xc_tokens_release(struct xc_tokens *tokens)
         xc_free(s->norm_words);
         xc_free(s->symbols);
         xc_free(s->heap);
+        xc_free(s->nodes);
+        xc_free(s->node_words);
         xc_free(s);
     }
     xc_free(tokens->ids);
@@ -138,7 +140,11 @@ static enum xc_status between(struct xc_encoder *e, int level, const uint8_t *s,
     const struct xc_tokenizer *tok = e->tok;
     enum xc_status status;
 
-    if (level == 1 || tok->h->root_norm == XC_TOK_NONE) return tok->model->piece(e, s, n);
+    if (level == 1 || tok->h->root_norm == XC_TOK_NONE) {
+        status = tok->model->piece(e, s, n);
+        e->first = false;
+        return status;
+    }
     if (!tok->model->normalise) return split_added(e, 1, s, n);
     XC_TRY(tok->model->normalise(e, s, n));
     e->word_of = e->scratch->norm_words;
@@ -184,6 +190,7 @@ static enum xc_status split_added(struct xc_encoder *e, int level, const uint8_t
             XC_TRY(between(e, level, s + done, start - done));
             if (xc_encoder_full(e)) return XC_OK;
         }
+        e->first = false;
         XC_TRY(xc_encoder_room(e, 1));
         if (word_of) {
             e->word = word_of[from - len];
@@ -216,6 +223,7 @@ static enum xc_status encode_text(struct xc_encoder *e, struct text *t)
     t->start = e->out->n;
     e->word = -1;
     e->gap = true;
+    e->first = true;
     e->fixed_word = t->words;
     if (!t->words) XC_TRY(split_added(e, 0, (const uint8_t *)t->s, t->n));
     for (size_t i = 0; i < t->n_words && !xc_encoder_full(e); i++) {
@@ -224,6 +232,7 @@ static enum xc_status encode_text(struct xc_encoder *e, struct text *t)
         if (n > MAX_TEXT) return xc_fail(e->err, XC_E_RANGE, "word %zu has %zu bytes", i, n);
         e->word = (int32_t)i;
         e->gap = false;
+        e->first = true;
         XC_TRY(split_added(e, 0, (const uint8_t *)t->words[i], n));
     }
     t->count = e->out->n - t->start;

@@ -1,10 +1,12 @@
 /* encoder: what the parts of the tokenizer share: the opened section, the scratch of a thread, and one call of encode.
  *
  *   text -> split at added tokens -> normalise -> split at normalised added tokens -> words -> model -> ids
- *   encode.c                         wordpiece.c   encode.c                         wordpiece.c, bpe.c */
+ *   encode.c                         wordpiece.c,  encode.c                         wordpiece.c, bpe.c,
+ *                                   unigram.c                                      unigram.c */
 #ifndef XC_RUNTIME_TEXT_ENCODER_H
 #define XC_RUNTIME_TEXT_ENCODER_H
 
+#include "runtime/text/charsmap.h"
 #include "runtime/text/section.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/unicode.h"
@@ -19,7 +21,7 @@ struct xc_text_model {
     /* Writes the normalised text to scratch->norm (n_norm bytes) and to norm_words its word indices; NULL = text is not changed. */
     enum xc_status (*normalise)(struct xc_encoder *e, const uint8_t *s, size_t n);
 };
-extern const struct xc_text_model xc_text_wordpiece, xc_text_bpe;
+extern const struct xc_text_model xc_text_wordpiece, xc_text_bpe, xc_text_unigram;
 
 /* What a byte of text is to the scanner of wordpiece.c or bpe.c. */
 enum xc_byte_kind {
@@ -42,6 +44,8 @@ struct xc_tokenizer {
     const int32_t *byte_ids;
     const struct xc_tok_merge *merges;
     const uint32_t *merge_table;
+    const double *scores;    /* unigram */
+    struct xc_charsmap charsmap;
     uint32_t n_added, n_prefix, n_merges, merge_mask;
     uint8_t first[2][256];   /* level 0 raw, 1 normalised: may an added token start with this byte? */
     int only_first[2];       /* the one byte that can, -1 when there are several */
@@ -67,6 +71,11 @@ struct xc_text_scratch {
     size_t symbols_cap;
     uint64_t *heap;    /* rank << 32 | position */
     size_t heap_cap;
+    struct xc_uni_node *nodes; /* unigram: of the bytes in word, and what words these belong to */
+    size_t nodes_cap;
+    int32_t *node_words;
+    size_t node_words_cap;
+    size_t uni_window; /* bytes; 0 = XC_UNI_WINDOW (unigram.c); tests take small ones */
     size_t bpe_window; /* symbols; 0 = XC_BPE_WINDOW (bpe.h); tests take small ones */
 };
 
@@ -79,8 +88,10 @@ struct xc_encoder {
     int32_t word;         /* index of the white-space word we are in, -1 before the first */
     bool gap;             /* white space has been seen since */
     bool fixed_word;      /* encode_words: the caller counts */
+    bool first;           /* what comes next begins the text */
     const int32_t *word_of; /* reading normalised text: the words of its bytes */
     size_t n_norm;
+    size_t n_first;       /* unigram: bytes of norm that stem from the text's first character */
 };
 
 enum xc_status xc_tokens_reserve(struct xc_tokens *out, size_t more, struct xc_err *err);

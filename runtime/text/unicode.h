@@ -43,6 +43,12 @@ static inline const struct xc_codepoint *xc_codepoint_of(uint32_t cp)
 /* Full canonical decomposition of cp (marks in canonical order), itself when it has none; returns how many, at most 4. */
 int xc_decompose(uint32_t out[4], uint32_t cp);
 
+/* Grapheme clusters (grapheme_table.c): code points that join what is before them, what is behind them, and those that nothing joins. In order. */
+enum { XC_JOIN_AFTER = 1, XC_JOIN_BEFORE = 2, XC_JOIN_CONTROL = 4 };
+#define XC_JOINING_RANGES 360
+struct xc_joining { uint32_t first, last, bits; };
+extern const struct xc_joining xc_joining_ranges[XC_JOINING_RANGES];
+
 /* Reads one code point at s (n >= 1 bytes left); returns the bytes used. An ill-formed sequence is U+FFFD and uses the longest
  * prefix of a well-formed one (W3C "maximal subpart"), as Python's errors="replace" and Rust's from_utf8_lossy do. */
 int xc_utf8_read(uint32_t *cp, const uint8_t *s, size_t n);

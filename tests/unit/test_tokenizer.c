@@ -15,7 +15,8 @@
 #include "runtime/text/tokenizer.h"
 #include "runtime/text/unicode.h"
 
-static const char *const names[] = {"uncased", "cased", "roberta", "gpt2"};
+static const char *const names[] = {"uncased", "cased", "roberta", "gpt2", "unigram", "unigram_bytes"};
+enum { N_NAMES = 6 };
 
 /* --- helpers --- */
 
@@ -129,12 +130,12 @@ static void expect_vector(const char *name, struct xc_tokenizer *tok)
 static void test_ids(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < N_NAMES; i++) {
         struct xc_buf *section = compile_vector(names[i]);
         struct xc_tokenizer *tok = open_section(section);
 
         expect_vector(names[i], tok);
-        assert_string_equal(xc_tokenizer_kind(tok), i < 2 ? "wordpiece" : "bpe");
+        assert_string_equal(xc_tokenizer_kind(tok), i < 2 ? "wordpiece" : i < 4 ? "bpe" : "unigram");
         xc_tokenizer_free(&tok);
         xc_buf_unref(&section);
     }
@@ -143,7 +144,7 @@ static void test_ids(void **state)
 static void test_modes(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < N_NAMES; i++) {
         struct xc_buf *section = compile_vector(names[i]), *file;
         struct xc_tokenizer *tok = open_section(section);
         struct xc_tokens out = {0};
@@ -188,7 +189,7 @@ static void test_modes(void **state)
 static void test_round_trip(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < N_NAMES; i++) {
         struct xc_buf *section = compile_vector(names[i]), *again = compile_vector(names[i]);
         struct xc_tokenizer *tok;
         struct xc_err err = {0};
@@ -381,6 +382,8 @@ static void test_words_and_limits(void **state)
 #define WP "\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"u\",\"vocab\":{\"u\":0,\"a\":1}}"
 #define BERT "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}"
 #define BPE(more) "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]" more "}"
+#define UNI(more) "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"?\",0],[\"a\",-1.5],[\"ab\",-2],[\"\\u2581\",-3]]" more "}"
+#define META "\"pre_tokenizer\":{\"type\":\"Metaspace\"}"
 #define BYTE "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
 
 static void test_refused(void **state)
@@ -392,7 +395,24 @@ static void test_refused(void **state)
          "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}}", NULL, XC_OK},
         {"{}", "'model'", XC_E_FORMAT},
         {"[]", "not a JSON object", XC_E_FORMAT},
-        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", "model 'Unigram'", XC_E_UNSUPPORTED},
+        {"{\"model\":{\"type\":\"WordLevel\",\"vocab\":[]}}", "model 'WordLevel'", XC_E_UNSUPPORTED},
+        {"{" UNI("") "," META "}", NULL, XC_OK},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}," META "}", "empty vocabulary", XC_E_FORMAT},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0}}," META "}", "'vocab'", XC_E_FORMAT},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}," META "}", "a spelling and a score", XC_E_FORMAT},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1e300]]}," META "}", "a spelling and a score", XC_E_FORMAT},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]]}," META "}", "unk_id", XC_E_UNSUPPORTED},
+        {"{\"model\":{\"type\":\"Unigram\",\"unk_id\":1,\"vocab\":[[\"a\",0]]}," META "}", "unk_id", XC_E_UNSUPPORTED},
+        {"{" UNI(",\"byte_fallback\":true") "," META "}", "no token '<0x00>'", XC_E_FORMAT},
+        {"{" UNI("") "}", "without a pre-tokenizer", XC_E_UNSUPPORTED},
+        {"{" UNI("") "," BYTE "}", "pre-tokenizer 'ByteLevel'", XC_E_UNSUPPORTED},
+        {"{" UNI("") ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\"}}", "replacement '_'", XC_E_UNSUPPORTED},
+        {"{" UNI("") ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"last\"}}", "prepend_scheme 'last'", XC_E_FORMAT},
+        {"{" UNI("") "," META ",\"normalizer\":{\"type\":\"NFKC\"}}", "normalizer 'NFKC'", XC_E_UNSUPPORTED},
+        {"{" UNI("") "," META ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Strip\"},{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"\"}]}}", "'Precompiled'", XC_E_UNSUPPORTED},
+        {"{" UNI("") "," META ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"A*==\"}}", "no base64", XC_E_FORMAT},
+        {"{" UNI("") "," META ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"////////\"}}", "damaged", XC_E_FORMAT},
+        {"{" UNI("") "," META ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\" \"}}", "a Replace", XC_E_UNSUPPORTED},
         {"{" WP ",\"pre_tokenizer\":{\"type\":\"Whitespace\"}}", "pre-tokenizer 'Whitespace'", XC_E_UNSUPPORTED},
         {"{" WP "}", "without a pre-tokenizer", XC_E_UNSUPPORTED},
         {"{" WP "," BERT ",\"normalizer\":{\"type\":\"NFKC\"}}", "normalizer 'NFKC'", XC_E_UNSUPPORTED},
@@ -467,7 +487,7 @@ static bool try_section(const uint8_t *bytes, size_t n)
 static void test_hostile_sections(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < N_NAMES; i++) {
         struct xc_buf *section = compile_vector(names[i]);
         uint8_t *copy = malloc(section->size);
         uint32_t seed = 1;
@@ -538,11 +558,12 @@ static enum xc_status whole_way(const char *json, const char *text)
 static void test_out_of_memory(void **state)
 {
     char *marks = repeat("a\xE3\x80\xAE\xE1\xAD\x84 New X c", 60), *run = repeat("\xE3\x80\xAE\xE1\xAD\x84", 50), *word = repeat("ab", 80);
-    const char *const texts[] = {marks, run, word};
+    const char *const texts[] = {marks, run, word, word};
 
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        const char *json = i < 2 ? MIXED : "{" BPE("") ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}}";
+    for (size_t i = 0; i < 4; i++) {
+        const char *json = i < 2 ? MIXED : i < 3 ? "{" BPE("") ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}}"
+                                                 : "{" UNI("") "," META ",\"normalizer\":{\"type\":\"Strip\"},\"added_tokens\":[{\"id\":4,\"content\":\"bb\",\"normalized\":true}]}";
         int64_t failures = 0;
 
         assert_int_equal(whole_way(json, texts[i]), XC_OK);
@@ -569,7 +590,7 @@ static void test_no_allocation_after_the_first(void **state)
     char *text = repeat("The \xC3\xA9toile [MASK] newword <mask> abcdefghi\xE3\x80\xAE\xE1\xAD\x84 don't \xFF supercalifragilistic ", 200);
 
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < N_NAMES; i++) {
         struct xc_buf *section = compile_vector(names[i]);
         struct xc_tokenizer *tok = open_section(section);
         struct xc_tokens out = {0};
@@ -598,7 +619,7 @@ static void test_long(void **state)
     const clock_t start = clock();
 
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < N_NAMES; i++) {
         struct xc_buf *section = compile_vector(names[i]);
         struct xc_tokenizer *tok = open_section(section);
         struct xc_encode_opts all = {.no_truncate = true}, few = {.max_tokens = 33};
@@ -706,6 +727,60 @@ static void test_windows(void **state)
     }
 }
 
+/* --- unigram, window by window --- */
+
+/* Tokens of up to three letters with scores drawn at random, few of them far better than the rest: paths stay open for long. One word of all. */
+static struct xc_buf *random_scores(uint32_t *seed)
+{
+    char json[4096];
+    struct xc_err err = {0};
+    struct xc_buf *section;
+    int at = snprintf(json, sizeof json, "{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"split\":false},\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"?\",-30]");
+
+    for (int len = 1; len <= 3; len++)
+        for (int i = 0, n = len == 1 ? 3 : len == 2 ? 9 : 27; i < n; i++) {
+            *seed = *seed * 1664525u + 1013904223u;
+            if (len > 1 && *seed >> 30 == 0) continue;
+            at += snprintf(json + at, sizeof json - (size_t)at, ",[\"%c%.*s%.*s\",-%u.%u]", 'a' + i % 3, len > 1, &"abc"[i / 3 % 3], len > 2, &"abc"[i / 9], (unsigned)len * 3 + (*seed >> 20) % 4,
+                           (*seed >> 8) % 100);
+        }
+    snprintf(json + at, sizeof json - (size_t)at, "]}}");
+    OK(compile_text(&section, json, &err));
+    return section;
+}
+
+static void test_unigram_windows(void **state)
+{
+    const struct xc_encode_opts all = {.no_truncate = true};
+    uint32_t seed = 3;
+    char word[3000];
+
+    (void)state;
+    for (int k = 0; k < 60; k++) {
+        struct xc_buf *section = random_scores(&seed);
+        struct xc_tokenizer *tok = open_section(section);
+        struct xc_tokens whole = {0}, out = {0};
+        struct xc_err err = {0};
+
+        fill_word(word, sizeof word, &seed);
+        if (k % 5 == 4) memset(word, "abd"[k % 3], sizeof word); /* nothing but a run */
+        OK(xc_tokenizer_encode(tok, &whole, word, sizeof word, NULL, 0, &all, &err)); /* shorter than a window */
+        OK(xc_tokenizer_encode(tok, &out, "a", 1, NULL, 0, &all, &err));
+        for (size_t window = 8; window < 600; window += 1 + window / 3) {
+            out.n = 0;
+            ((struct xc_text_scratch *)out.scratch)->uni_window = window;
+            OK(xc_tokenizer_encode(tok, &out, word, sizeof word, NULL, 0, &all, &err));
+            assert_int_equal(out.n, whole.n);
+            assert_memory_equal(out.ids, whole.ids, whole.n * sizeof *out.ids);
+            assert_memory_equal(out.words, whole.words, whole.n * sizeof *out.words);
+        }
+        xc_tokens_release(&whole);
+        xc_tokens_release(&out);
+        xc_tokenizer_free(&tok);
+        xc_buf_unref(&section);
+    }
+}
+
 /* The scratch of a word does not grow with the word. */
 static void test_window_memory(void **state)
 {
@@ -714,7 +789,7 @@ static void test_window_memory(void **state)
     char *word = malloc(n);
 
     (void)state;
-    for (size_t i = 2; i < 4; i++)
+    for (size_t i = 2; i < N_NAMES; i++)
         for (int run = 0; run < 2; run++) {
             struct xc_buf *section = compile_vector(names[i]);
             struct xc_tokenizer *tok = open_section(section);
@@ -727,6 +802,7 @@ static void test_window_memory(void **state)
             else fill_word(word, n, &seed);
             OK(xc_tokenizer_encode(tok, &out, word, n, NULL, 0, &all, &err));
             scratch = out.scratch;
+            assert_true(scratch->nodes_cap <= 20000 && (i < 4 || scratch->word_cap <= 20000));
             assert_true(scratch->symbols_cap * sizeof(uint32_t) + scratch->heap_cap * sizeof(uint64_t) <= (size_t)1 << 20);
             xc_tokens_release(&out);
             xc_tokenizer_free(&tok);
@@ -778,6 +854,7 @@ int main(void)
         cmocka_unit_test(test_no_allocation_after_the_first),
         cmocka_unit_test(test_long),
         cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_unigram_windows),
         cmocka_unit_test(test_window_memory),
         cmocka_unit_test(test_utf8),
     };

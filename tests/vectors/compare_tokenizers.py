@@ -178,8 +178,10 @@ def main():
     else:
         print("no MiniLM: skipped")
     if sets:
-        for name, make in gen.trained(sets).items():
+        for name, make in gen.trained(sets, keep).items():
             d = os.path.join(keep, name)
+            if args.only not in name:
+                continue
             if not os.path.exists(os.path.join(d, "tokenizer.json")):
                 gen.save(make(), d)
             models.append((name, d, Tokenizer.from_file(os.path.join(d, "tokenizer.json"))))

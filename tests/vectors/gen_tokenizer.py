@@ -14,8 +14,9 @@ import random
 import struct
 import subprocess
 import sys
+import tempfile
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -140,7 +141,52 @@ def as_gpt2(t):
     return t
 
 
-def trained(sets):
+def train_sentencepiece(texts, size, path, **kw):
+    """A unigram model of sentencepiece; returns its bytes. Trained once for a path."""
+    import sentencepiece as spm
+    if not os.path.exists(path):
+        with open(path + ".txt", "w") as f:
+            f.write("\n".join(t.replace("\n", " ") for t in texts))
+        spm.SentencePieceTrainer.train(input=path + ".txt", model_prefix=path[:-len(".model")], vocab_size=size, model_type="unigram", num_threads=1, minloglevel=2,
+                                       input_sentence_size=60000, shuffle_input_sentence=False, **kw)
+        os.remove(path + ".txt")
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def unigram_of(proto, normalizer=True, scheme="always", split=True, white=False, strip=True, content="\u2581"):
+    """As transformers turns a SentencePiece model into a tokenizer.json."""
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    m = pb.ModelProto()
+    m.ParseFromString(proto)
+    byte = m.trainer_spec.byte_fallback
+    t = Tokenizer(models.Unigram([(p.piece, p.score) for p in m.pieces], m.trainer_spec.unk_id, byte_fallback=byte))
+    steps = [normalizers.Precompiled(m.normalizer_spec.precompiled_charsmap)] if normalizer and m.normalizer_spec.precompiled_charsmap else []
+    if strip:
+        steps.append(normalizers.Strip(left=False, right=True))
+    steps.append(normalizers.Replace(Regex(" {2,}"), content))
+    t.normalizer = normalizers.Sequence(steps)
+    meta = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme=scheme, split=split)
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), meta]) if white else meta
+    t.decoder = decoders.Metaspace(replacement="\u2581", prepend_scheme=scheme)
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in ("<unk>", "</s>")])
+    t.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", t.token_to_id("</s>"))])
+    return t
+
+
+def few_rules(path):
+    """A table of replacements that is small: controls and odd blanks, a few compatibility characters, compositions, entries that begin alike."""
+    import unicodedata
+    rules = {c: unicodedata.normalize("NFKC", chr(c)) for r in ((0xA0, 0xFF), (0x2000, 0x200A), (0x2160, 0x2170), (0x3000, 0x3001), (0xFB00, 0xFB06), (0xFF01, 0xFF5E), (0x340, 0x344)) for c in range(*r)}
+    rules = {(c,): s for c, s in rules.items() if s != chr(c)}
+    rules.update({(c,): "" for c in [*range(1, 9), 0x7F, 0x200B, 0xAD]} | {(c,): " " for c in (9, 10, 13, 0x200E, 0xFFFD)} | {(0x2E, 0x2E, 0x2E): "\u2026"})
+    rules.update({(ord(b), m): unicodedata.normalize("NFC", b + chr(m)) for b in "aeiouAEU" for m in (0x300, 0x301, 0x308)})
+    with open(path, "w") as f:
+        f.writelines(" ".join(f"{c:X}" for c in k) + "\t" + " ".join(f"{ord(c):X}" for c in v) + "\n" for k, v in sorted(rules.items()))
+    return path
+
+
+def trained(sets, keep):
     """Name -> function that makes it; the 50k byte-level BPE is trained once."""
     tatoeba = [x for k, v in sets.items() if k.startswith("tatoeba.train") for x in v]
     more = [x for k, v in sets.items() if k.startswith(("unlabeled", "stsb")) for x in v]
@@ -155,6 +201,12 @@ def trained(sets):
         add_tokens(t)
         return t
 
+    def spm(name, size, **kw):
+        if name not in cache:
+            mixed = [x for pair in zip(tatoeba, more * 2) for x in pair if x]
+            cache[name] = train_sentencepiece(mixed, size, os.path.join(keep, name + ".model"), character_coverage=0.999, **kw)
+        return cache[name]
+
     return {
         "characters_uncased": lambda: all_characters(lowercase=True),
         "characters_stripped": lambda: all_characters(lowercase=False, strip_accents=True, clean_text=False),
@@ -166,6 +218,11 @@ def trained(sets):
         "roberta_50k": lambda: as_roberta(bpe(), False),
         "roberta_50k_prefix": lambda: as_roberta(bpe(), True),
         "gpt2_50k": lambda: as_gpt2(bpe()),
+        "unigram_t5": lambda: unigram_of(spm("spm16k", 16000)),
+        "unigram_first_bytes": lambda: unigram_of(spm("spm8k_bytes", 8000, byte_fallback=True), scheme="first", content=" "),
+        "unigram_white_added": lambda: added(unigram_of(spm("spm16k", 16000), white=True, strip=False, scheme="first")),
+        "unigram_whole": lambda: unigram_of(spm("spm16k", 16000), split=False, scheme="never"),
+        "unigram_plain": lambda: unigram_of(spm("spm16k", 16000), normalizer=False),
         "gpt2_50k_added": lambda: added(as_gpt2(bpe())),
         "roberta_50k_added_prefix": lambda: added(as_roberta(bpe(), True)),
     }
@@ -198,6 +255,7 @@ def modes(theirs, texts, n, seed=1):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("out")
+    p.add_argument("--only", nargs="*", default=[])
     p.add_argument("--data", default=os.environ.get("XC_DATA", os.path.join(HERE, "..", "..", "..", "shared", "data")))
     args = p.parse_args()
 
@@ -206,18 +264,29 @@ def main():
 
     train = lines("tatoeba.train.en.txt.zst")[::4] + lines("tatoeba.train.de.txt.zst")[::4]
     texts = hostile(400, seed=11) + lines("tatoeba.dev.en.txt.zst")[:250] + lines("tatoeba.dev.de.txt.zst")[:250]
-    wp = train_wordpiece(train, 1500, True)
-    add_tokens(wp)
-    cased = train_wordpiece(train, 1500, False)
-    bpe = train_bpe(train, 2000)
-    gpt2 = as_gpt2(bpe)
-    add_tokens(gpt2)
-    small = {"uncased": wp, "cased": cased, "roberta": as_roberta(bpe, True), "gpt2": gpt2}
+    small = {}
+    if not args.only:
+        wp = train_wordpiece(train, 1500, True)
+        add_tokens(wp)
+        cased = train_wordpiece(train, 1500, False)
+        bpe = train_bpe(train, 2000)
+        gpt2 = as_gpt2(bpe)
+        add_tokens(gpt2)
+        small = {"uncased": wp, "cased": cased, "roberta": as_roberta(bpe, True), "gpt2": gpt2}
+    with tempfile.TemporaryDirectory() as tmp:
+        rules = few_rules(os.path.join(tmp, "rules.tsv"))
+        proto = train_sentencepiece(train[::3], 700, os.path.join(tmp, "u.model"), normalization_rule_tsv=rules, character_coverage=0.99)
+        small["unigram"] = unigram_of(proto)
+        add_tokens(small["unigram"])
+        proto = train_sentencepiece(train[::3], 900, os.path.join(tmp, "b.model"), normalization_rule_tsv=rules, byte_fallback=True, character_coverage=0.99)
+        small["unigram_bytes"] = unigram_of(proto, scheme="first", white=True, content=" ")
     raw = [t if isinstance(t, bytes) else t.encode() for t in texts]
     os.makedirs(args.out, exist_ok=True)
     with open(os.path.join(args.out, "texts.bin"), "wb") as f:
         f.write(struct.pack("<I", len(raw)) + b"".join(struct.pack("<I", len(t)) + t for t in raw))
     for name, t in small.items():
+        if args.only and name not in args.only:
+            continue
         save(t, os.path.join(args.out, name))
         with open(os.path.join(args.out, name, "ids.bin"), "wb") as f:
             for e in t.encode_batch([t.decode("utf-8", "replace") for t in raw]):
