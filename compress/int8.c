@@ -5,51 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- which groups of 16 a rule can bind at all ----
- * Few do (about one in a hundred), so groups are looked at four numbers at a time, and what passes is left alone. Vectors of the compiler's: any machine. */
-typedef float v4f __attribute__((vector_size(16)));
-typedef int32_t v4i __attribute__((vector_size(16)));
-typedef double v2d __attribute__((vector_size(16)));
-typedef int8_t v4b __attribute__((vector_size(4)));
-
-struct screen {
-    float pair, quad, lane; /* above: sums of two, of four magnitudes, of eight squares of one sign */
-};
-
-static inline v4f load4(const float *x)
-{
-    v4f v;
-
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-
-static inline v4f load4_s8(const int8_t *q)
-{
-    v4b b;
-
-    memcpy(&b, q, sizeof b);
-    return __builtin_convertvector(b, v4f);
-}
-
-static inline v4f abs4(v4f v) { return (v4f)((v4i)v & 0x7fffffff); }
-static inline v4f fold(v4f v) { return v + __builtin_shufflevector(v, v, 2, 3, 0, 1); }
-
-/* Numbers 0..3 are a, and so on: even and odd ones make the pairs 01 23 45 67, whose first and third are the first quad. */
-static inline bool may_bind(v4f a, v4f b, v4f c, v4f d, const struct screen *s)
-{
-    const v4f even0 = __builtin_shufflevector(a, b, 0, 2, 4, 6), odd0 = __builtin_shufflevector(a, b, 1, 3, 5, 7), even1 = __builtin_shufflevector(c, d, 0, 2, 4, 6),
-              odd1 = __builtin_shufflevector(c, d, 1, 3, 5, 7), zero = { 0, 0, 0, 0 };
-    const v4f eu0 = (v4f)((v4i)even0 & (even0 > zero)), ou0 = (v4f)((v4i)odd0 & (odd0 > zero)), eu1 = (v4f)((v4i)even1 & (even1 > zero)), ou1 = (v4f)((v4i)odd1 & (odd1 > zero));
-    const v4f ed0 = even0 - eu0, od0 = odd0 - ou0, ed1 = even1 - eu1, od1 = odd1 - ou1;
-    const v4f up = (eu0 * eu0 + ou0 * ou0) + (eu1 * eu1 + ou1 * ou1), down = (ed0 * ed0 + od0 * od0) + (ed1 * ed1 + od1 * od1);
-    const v4i any = (abs4(even0 + odd0) > s->pair) | (abs4(even1 + odd1) > s->pair) | (fold(abs4(even0) + abs4(odd0)) > s->quad) | (fold(abs4(even1) + abs4(odd1)) > s->quad) |
-                    (fold(up) > s->lane) | (fold(down) > s->lane);
-    int64_t bits[2];
-
-    memcpy(bits, &any, sizeof bits);
-    return (bits[0] | bits[1]) != 0;
-}
+/* Few groups of 16 are bound by a rule at all (about one in a hundred): kernels look which may be, so many groups at a time. */
+enum { SCREENED = 64 };
 
 /* Some of the numbers of a row that a rule binds together: places in the group, and how many there are. */
 struct bound {
@@ -130,15 +87,16 @@ static int64_t clamp_group(int8_t q[16], const float mag[16])
     return changed;
 }
 
-int64_t xc_int8_clamp(int8_t *q, const float *x, float factor, int64_t C, int64_t n_x)
+int64_t xc_int8_clamp(int8_t *q, const float *x, float factor, int64_t C, int64_t n_x, const struct xc_kernels *kern)
 {
-    const struct screen rules = { XC_PAIR_MAX, XC_SUM16_MAX, XC_LANE_SQUARES }; /* small integers: exact in floats */
+    uint8_t flag[SCREENED];
     int64_t changed = 0;
 
     for (int64_t k = 0; k < C; k += 16) {
-        const int64_t n = xc_min_i64(16, C - k);
+        const int64_t n = xc_min_i64(16, C - k), g = k / 16 % SCREENED;
 
-        if (n == 16 && !may_bind(load4_s8(q + k), load4_s8(q + k + 4), load4_s8(q + k + 8), load4_s8(q + k + 12), &rules)) continue;
+        if (!g) kern->screen_s8(flag, q + k, xc_min_i64(SCREENED, (C - k) / 16));
+        if (n == 16 && !flag[g]) continue;
         int8_t group[16] = { 0 };
         float mag[16];
 
@@ -167,6 +125,9 @@ static int64_t row_facts(const float *x, int64_t C, float *max)
         if (!isfinite(x[i])) return i;
     return -1;
 }
+
+/* Squares of such rows are normal numbers. */
+static bool is_tame(float max) { return max > 1e-15f && max < 1e15f; }
 
 /* What the rules bound, in units of x: limit * s holds t, and shortening t to that costs share * (t - limit * s)^2 at least. */
 enum { PAIRS, QUADS, LANES, N_RULES };
@@ -206,16 +167,16 @@ static void group_excess(struct excess *e, const float *from, int64_t n)
     }
 }
 
-static void find_excess(struct excess *e, const float *x, int64_t C, float max)
+static void find_excess(struct excess *e, const float *x, int64_t C, float max, const struct xc_kernels *kern)
 {
     const float least = max / 127.0f, slack = 0.9999f, side = 128.0f * least * slack; /* float sums differ in their last bits by order */
-    const struct screen s = { XC_PAIR_MAX * least * slack, XC_SUM16_MAX * least * slack, side * side };
-    const bool tame = max > 1e-15f && max < 1e15f; /* squares are normal numbers */
+    uint8_t flag[SCREENED];
 
     for (int64_t k = 0; k < C; k += 16) {
-        const int64_t n = xc_min_i64(16, C - k);
+        const int64_t n = xc_min_i64(16, C - k), g = k / 16 % SCREENED;
 
-        if (n < 16 || !tame || may_bind(load4(x + k), load4(x + k + 4), load4(x + k + 8), load4(x + k + 12), &s)) group_excess(e, x + k, n);
+        if (!g && is_tame(max)) kern->screen_f32(flag, x + k, xc_min_i64(SCREENED, (C - k) / 16), XC_PAIR_MAX * least * slack, XC_SUM16_MAX * least * slack, side * side);
+        if (n < 16 || !is_tame(max) || flag[g]) group_excess(e, x + k, n);
     }
 }
 
@@ -223,14 +184,14 @@ static void find_excess(struct excess *e, const float *x, int64_t C, float max)
  * costs s^2/12 a number, and what is in excess of a rule the shares above. The sum is convex and piecewise quadratic in s, so Newton's
  * steps on the set in excess end after a few. Never below absmax / 127, so only what exceeds a rule there can matter. The sums of t are exact: floats
  * within a factor of four of each other, in double. */
-static float bound_scale(float *t, const float *x, int64_t C, float max)
+static float bound_scale(float *t, const float *x, int64_t C, float max, const struct xc_kernels *kern)
 {
     const double least = (double)max / 127.0;
     struct excess e = { { t, t + xc_div_up(C, 2), t + xc_div_up(C, 2) + 2 * xc_div_up(C, 8) }, { 0 }, { 0 } };
     double s = least;
 
     for (int rule = 0; rule < N_RULES; rule++) e.above[rule] = rules[rule].limit * least;
-    find_excess(&e, x, C, max);
+    find_excess(&e, x, C, max, kern);
     for (int i = 0; i < 16; i++) {
         double above = 0, below = (double)C / 12.0, next;
 
@@ -255,35 +216,24 @@ static float bound_scale(float *t, const float *x, int64_t C, float max)
     return (float)s;
 }
 
-/* Four running sums each, added in a fixed order: the same bits with any compiler. */
-static void add_sums(struct xc_int8_sums *s, const int8_t *q, const float *x, float scale, int64_t C)
+static void add_sums(struct xc_int8_sums *s, const int8_t *q, const float *x, float scale, int64_t C, float max, const struct xc_kernels *kern)
 {
-    const v2d step = { (double)scale, (double)scale };
-    v2d e[2] = { { 0 } }, n[2] = { { 0 } };
-    v4i zeros = { 0 };
-    int64_t i = 0;
+    float sum[3];
 
-    for (; i + 4 <= C; i += 4) {
-        const v4f qf = load4_s8(q + i), xf = load4(x + i);
-
-        zeros -= qf == 0.0f;
-        for (int h = 0; h < 2; h++) {
-            const v2d xd = { (double)xf[2 * h], (double)xf[2 * h + 1] }, qd = { (double)qf[2 * h], (double)qf[2 * h + 1] }, d = xd - step * qd;
-
-            e[h] += d * d;
-            n[h] += xd * xd;
-        }
+    if (is_tame(max) && C < 1 << 24) {
+        kern->error_s8(sum, x, q, scale, C);
+        s->error2 += (double)sum[0];
+        s->norm2 += (double)sum[1];
+        s->zeros += (int64_t)sum[2];
+        return;
     }
-    for (; i < C; i++) {
+    for (int64_t i = 0; i < C; i++) {
         const double d = (double)x[i] - (double)scale * (double)q[i];
 
-        e[i % 4 / 2][i % 2] += d * d;
-        n[i % 4 / 2][i % 2] += (double)x[i] * (double)x[i];
-        zeros[0] += q[i] == 0;
+        s->error2 += d * d;
+        s->norm2 += (double)x[i] * (double)x[i];
+        s->zeros += q[i] == 0;
     }
-    s->error2 += (e[0][0] + e[0][1]) + (e[1][0] + e[1][1]);
-    s->norm2 += (n[0][0] + n[0][1]) + (n[1][0] + n[1][1]);
-    s->zeros += (int64_t)zeros[0] + zeros[1] + zeros[2] + zeros[3];
 }
 
 bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sums, const float *x, int64_t R, int64_t C, bool sum16, float *bounds, const struct xc_kernels *kern, int64_t *bad)
@@ -300,11 +250,11 @@ bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sum
             *bad = r * C + at;
             return false;
         }
-        if (sum16) step = bound_scale(bounds, x, C, max);
+        if (sum16) step = bound_scale(bounds, x, C, max, kern);
         kern->quantize_rows_s8(q, ldq, &scale[r], &sum, x, C, NULL, 1, C, step * 127.0f > max ? step : 0.0f);
         memset(q + C, 0, (size_t)(C8 - C));
-        if (sum16 && scale[r] > 0.0f) sums->clamped += xc_int8_clamp(q, x, 1.0f / scale[r], C8, C);
-        add_sums(sums, q, x, scale[r], C);
+        if (sum16 && scale[r] > 0.0f) sums->clamped += xc_int8_clamp(q, x, 1.0f / scale[r], C8, C, kern);
+        add_sums(sums, q, x, scale[r], C, max, kern);
     }
     return true;
 }

@@ -21,6 +21,6 @@ bool xc_int8_rows(int8_t *q, int64_t ldq, float *scale, struct xc_int8_sums *sum
                   float *bounds, const struct xc_kernels *kern, int64_t *bad);
 
 /* The rules of w_sum16 on one row of C (a multiple of 8) numbers; x * factor is what q was rounded from. Returns how often one bound. */
-int64_t xc_int8_clamp(int8_t *q, const float *x, float factor, int64_t C, int64_t n_x);
+int64_t xc_int8_clamp(int8_t *q, const float *x, float factor, int64_t C, int64_t n_x, const struct xc_kernels *kern);
 
 #endif

@@ -327,6 +327,11 @@ struct xc_kernels {
      *   q = rint(min(max(x * inverse[k], lo), hi)),  xq[k] = sum w q x,  qq[k] = sum w q q,  each one chain of fused multiply-adds over i; weight NULL: w is 1. */
     void (*row_peak)(float *peak, int32_t *at, const float *x, const float *s, int64_t C);
     void (*step_sums)(float *xq, float *qq, const float *x, const float *weight, int64_t n, const float *inverse, float lo, float hi);
+    /* Which of n sixteens of numbers the 16-bit rules may bind: some pair's sum, quad's sum of magnitudes or lane's sum of squares of one sign is greater. */
+    void (*screen_f32)(uint8_t *flag, const float *x, int64_t n, float pair, float quad, float lane);
+    void (*screen_s8)(uint8_t *flag, const int8_t *q, int64_t n);
+    /* sum (3) = sums over C of (x - scale q)^2 and of x^2, and how many q are 0 (below 2^24) */
+    void (*error_s8)(float *sum, const float *x, const int8_t *q, float scale, int64_t C);
     void (*add_f32)(float *y, const float *a, const float *b, int64_t n);
     void (*mul_f32)(float *y, const float *a, const float *b, int64_t n);
     /* y (R,C) += or = table[ids[r]]; ids are checked by the caller. */

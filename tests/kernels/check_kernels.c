@@ -920,6 +920,23 @@ static void check_encode(const struct xc_kernels *k)
             }
             snprintf(name, sizeof name, "step_sums n %d variant %d", (int)C, variant);
             check(same(sums[0], sums[1]), k->isa, name);
+
+            const int8_t *q = rows_s8(1, C, xc_round_up(C, 4), (enum fill)(variant / 2));
+            const float unit = 1.0f + 100.0f * fabsf(rndf(1.0f));
+            struct out flags[4];
+
+            for (int l = 0; l < 2; l++) {
+                const struct xc_kernels *const K = l ? k : ref;
+
+                flags[l] = output((size_t)(C / 16));
+                K->screen_f32(data(flags[l]), x, C / 16, unit / 20, unit / 10, unit * unit / 300);
+                flags[2 + l] = output((size_t)(C / 16));
+                K->screen_s8(data(flags[2 + l]), q, C / 16);
+                sums[l] = output(3 * sizeof(float));
+                K->error_s8(data(sums[l]), x, q, variant % 2 ? 0.03f : 0.0f, C);
+            }
+            snprintf(name, sizeof name, "screen_f32, screen_s8, error_s8 C %d variant %d", (int)C, variant);
+            check(same(flags[0], flags[1]) && same(flags[2], flags[3]) && same(sums[0], sums[1]), k->isa, name);
             free_blocks();
         }
 }
@@ -1201,6 +1218,33 @@ static void check_oracle_encode(void)
         ref->row_peak(&peak, &at, x, s, n);
         for (int64_t i = 0; i < n; i++) top = fmax(top, fabs((double)(x[i] * s[i])));
         check((double)peak == top && (double)fabsf(x[at] * s[at]) == top, "scalar against oracle", "row_peak");
+
+        const int8_t *q = rows_s8(1, n, xc_round_up(n, 4), RANDOM);
+        uint8_t flag[128];
+        double e = 0, x2 = 0;
+        int64_t zeros = 0;
+
+        ref->error_s8(sums, x, q, 0.03f, n);
+        for (int64_t i = 0; i < n; i++) e += pow((double)x[i] - 0.03f * (double)q[i], 2), x2 += (double)x[i] * (double)x[i], zeros += q[i] == 0;
+        bounded(fabs((double)sums[0] - e) / e, 1e-5, "error_s8, of the error");
+        bounded(fabs((double)sums[1] - x2) / x2, 1e-5, "error_s8, of the numbers");
+        check(sums[2] == (float)zeros, "scalar against oracle", "error_s8, zeros");
+        ref->screen_s8(flag, q, n / 16);
+        for (int64_t g = 0; g < n / 16; g++) {
+            bool bound = false;
+
+            for (int i = 0; i < 16; i += 2) bound |= abs(q[16 * g + i] + q[16 * g + i + 1]) > XC_PAIR_MAX;
+            for (int i = 0; i < 16; i += i % 8 ? 6 : 2)
+                bound |= abs(q[16 * g + i]) + abs(q[16 * g + i + 1]) + abs(q[16 * g + i + 4]) + abs(q[16 * g + i + 5]) > XC_SUM16_MAX;
+            for (int side = 0; side < 4; side++) {
+                int squares = 0;
+
+                for (int i = 0; i < 16; i++)
+                    if (i % 4 / 2 == side / 2 && (side % 2 ? q[16 * g + i] < 0 : q[16 * g + i] > 0)) squares += q[16 * g + i] * q[16 * g + i];
+                bound |= squares > XC_LANE_SQUARES;
+            }
+            check(flag[g] == bound, "scalar against oracle", "screen_s8");
+        }
         free_blocks();
     }
 }

@@ -68,7 +68,7 @@ static void test_clamp_is_least(void **state)
             x[quads[0][i]] = i % 2 ? mag[i] : -mag[i]; /* signs that differ: the quad's rule alone binds */
         }
         for (int i = 0; i < 8; i++) q[i] = (int8_t)lrintf(x[i]);
-        xc_int8_clamp(q, x, 1.0f, 8, 8);
+        xc_int8_clamp(q, x, 1.0f, 8, 8, xc_kernels());
         assert_true(obeys(q, 8));
         for (int i = 0; i < 8; i++) {
             assert_true((float)q[i] * x[i] >= 0); /* no sign changes */
@@ -97,13 +97,13 @@ static void test_clamp_rules(void **state)
 
         for (int i = 0; i < 16; i++) q[i] = (int8_t)cases[c][i];
         assert_false(obeys(q, 16));
-        assert_int_equal(xc_int8_clamp(q, cases[c], 1.0f, 16, 16), 1);
+        assert_int_equal(xc_int8_clamp(q, cases[c], 1.0f, 16, 16, xc_kernels()), 1);
         assert_true(obeys(q, 16));
         for (int i = 0; i < 16; i++) error += ((double)cases[c][i] - q[i]) * ((double)cases[c][i] - q[i]);
         assert_true(error >= 1 && error < 2000);
     }
     for (int i = 0; i < 16; i++) q[i] = (int8_t)fine[i];
-    assert_int_equal(xc_int8_clamp(q, fine, 1.0f, 16, 16), 0);
+    assert_int_equal(xc_int8_clamp(q, fine, 1.0f, 16, 16, xc_kernels()), 0);
     for (int i = 0; i < 16; i++) assert_int_equal(q[i], (int)fine[i]);
 }
 
@@ -132,7 +132,7 @@ static double rows_error(const float *x, int64_t R, int64_t C, bool sum16, struc
             norm2 += c < C ? (double)x[r * C + c] * (double)x[r * C + c] : 0;
         }
     }
-    assert_true(fabs(sums->error2 - error2) <= 1e-9 * (error2 + 1e-30) && fabs(sums->norm2 - norm2) <= 1e-9 * (norm2 + 1e-30));
+    assert_true(fabs(sums->error2 - error2) <= 1e-5 * (error2 + 1e-30) && fabs(sums->norm2 - norm2) <= 1e-5 * (norm2 + 1e-30)); /* a row is summed in f32 */
     free(q);
     free(scale);
     free(bounds);

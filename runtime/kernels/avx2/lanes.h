@@ -5,6 +5,7 @@
 #define XC_RUNTIME_KERNELS_AVX2_LANES_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -69,6 +70,15 @@ LANES_INLINE v16f v_scale2(v16f x, v16f magic)
 {
     return (v16f){_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x.a), _mm256_slli_epi32(_mm256_castps_si256(magic.a), 23))),
                   _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x.b), _mm256_slli_epi32(_mm256_castps_si256(magic.b), 23)))};
+}
+/* every lane l's neighbour l ^ 1, l ^ 4, l ^ 8 */
+LANES_INLINE v16f v_swap1(v16f x) { return (v16f){_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1)}; }
+LANES_INLINE v16f v_swap4(v16f x) { return (v16f){_mm256_permute2f128_ps(x.a, x.a, 1), _mm256_permute2f128_ps(x.b, x.b, 1)}; }
+LANES_INLINE v16f v_swap8(v16f x) { return (v16f){x.b, x.a}; }
+/* is x > y anywhere? */
+LANES_INLINE bool v_any_gt(v16f x, v16f y)
+{
+    return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ))) != 0;
 }
 /* lane l += l+8, l += l+4, l += l+2, l += l+1 */
 LANES_INLINE float v_sum(v16f x)

@@ -3,6 +3,7 @@
 #define XC_RUNTIME_KERNELS_AVX512VNNI_LANES_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -39,6 +40,10 @@ LANES_INLINE v16f v_copysign(v16f x, v16f sign)
 LANES_INLINE v16f v_lt(v16f a, v16f b, v16f x, v16f y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
 LANES_INLINE v16f v_first(v16f x, v16f y, int64_t n) { return _mm512_mask_blend_ps(first16(n), y, x); }
 LANES_INLINE v16f v_scale2(v16f x, v16f magic) { return v_bits(_mm512_add_epi32(v_as_i(x), _mm512_slli_epi32(v_as_i(magic), 23))); }
+LANES_INLINE v16f v_swap1(v16f x) { return _mm512_permutexvar_ps(_mm512_set_epi32(14, 15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1), x); }
+LANES_INLINE v16f v_swap4(v16f x) { return _mm512_permutexvar_ps(_mm512_set_epi32(11, 10, 9, 8, 15, 14, 13, 12, 3, 2, 1, 0, 7, 6, 5, 4), x); }
+LANES_INLINE v16f v_swap8(v16f x) { return _mm512_permutexvar_ps(_mm512_set_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8), x); }
+LANES_INLINE bool v_any_gt(v16f x, v16f y) { return _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ) != 0; }
 LANES_INLINE __m256 v_high(v16f x) { return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)); }
 LANES_INLINE float v_sum(v16f x)
 {

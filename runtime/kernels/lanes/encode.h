@@ -53,10 +53,62 @@ static void lanes_step_sums(float *xq, float *qq, const float *x, const float *w
     v_store(qq, sq);
 }
 
+LANES_INLINE bool may_bind(v16f x, v16f pair, v16f quad, v16f lane)
+{
+    const v16f near = v_swap1(x), up = v_max(x, v_zero()), down = v_min(x, v_zero());
+    v16f m = v_add(v_abs(x), v_abs(near)), u = v_mul(up, up), d = v_mul(down, down);
+    bool any = v_any_gt(v_abs(v_add(x, near)), pair);
+
+    m = v_add(m, v_swap4(m));
+    u = v_add(u, v_swap1(u));
+    d = v_add(d, v_swap1(d));
+    u = v_add(u, v_swap4(u));
+    d = v_add(d, v_swap4(d));
+    any |= v_any_gt(m, quad);
+    return any | v_any_gt(v_max(v_add(u, v_swap8(u)), v_add(d, v_swap8(d))), lane);
+}
+
+static void lanes_screen_f32(uint8_t *flag, const float *x, int64_t n, float pair, float quad, float lane)
+{
+    for (int64_t i = 0; i < n; i++) flag[i] = may_bind(v_load(x + 16 * i), v_set1(pair), v_set1(quad), v_set1(lane));
+}
+
+static void lanes_screen_s8(uint8_t *flag, const int8_t *q, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) flag[i] = may_bind(v_from_s8(q + 16 * i), v_set1(XC_PAIR_MAX), v_set1(XC_SUM16_MAX), v_set1(XC_LANE_SQUARES));
+}
+
+static void lanes_error_s8(float *sum, const float *x, const int8_t *q, float scale, int64_t C)
+{
+    const v16f back = v_set1(-scale);
+    v16f e = v_zero(), n = v_zero(), z = v_zero();
+
+    for (int64_t c = 0; c < C; c += 16) {
+        const int64_t left = C - c;
+        int8_t tail[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}; /* no zeros beyond the end */
+        v16f xi, qi, d;
+
+        if (left < 16) memcpy(tail, q + c, (size_t)left);
+        xi = left < 16 ? v_load_n(x + c, left) : v_load(x + c);
+        qi = v_from_s8(left < 16 ? tail : q + c);
+        d = v_fma(back, qi, xi);
+        if (left < 16) d = v_first(d, v_zero(), left);
+        e = v_fma(d, d, e);
+        n = v_fma(xi, xi, n);
+        z = v_add(z, v_lt(v_abs(qi), v_set1(0.5f), v_set1(1.0f), v_zero()));
+    }
+    sum[0] = v_sum(e);
+    sum[1] = v_sum(n);
+    sum[2] = v_sum(z);
+}
+
 static void lanes_init_encode(struct xc_kernels *k)
 {
     k->row_peak = lanes_row_peak;
     k->step_sums = lanes_step_sums;
+    k->screen_f32 = lanes_screen_f32;
+    k->screen_s8 = lanes_screen_s8;
+    k->error_s8 = lanes_error_s8;
 }
 
 #endif

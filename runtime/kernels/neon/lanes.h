@@ -3,6 +3,7 @@
 #define XC_RUNTIME_KERNELS_NEON_LANES_H
 
 #include <arm_neon.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -34,6 +35,15 @@ LANES_INLINE void v_store_n(float *p, v16f v, int64_t n)
     float lane[16];
     v_store(lane, v);
     memcpy(p, lane, (size_t)n * sizeof *p);
+}
+#define OP(f) vrev64q_f32(x.f)
+LANES_INLINE v16f v_swap1(v16f x) { return (v16f)FOUR(OP); }
+#undef OP
+LANES_INLINE v16f v_swap4(v16f x) { return (v16f){x.b, x.a, x.d, x.c}; }
+LANES_INLINE v16f v_swap8(v16f x) { return (v16f){x.c, x.d, x.a, x.b}; }
+LANES_INLINE bool v_any_gt(v16f x, v16f y)
+{
+    return vmaxvq_u32(vorrq_u32(vorrq_u32(vcgtq_f32(x.a, y.a), vcgtq_f32(x.b, y.b)), vorrq_u32(vcgtq_f32(x.c, y.c), vcgtq_f32(x.d, y.d)))) != 0;
 }
 #define OP(f) vaddq_f32(x.f, y.f)
 LANES_INLINE v16f v_add(v16f x, v16f y) { return (v16f)FOUR(OP); }

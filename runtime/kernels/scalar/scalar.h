@@ -28,6 +28,9 @@ void xc_act_grad_f32__scalar(float *dx, const float *dy, const float *x, int64_t
 void xc_adamw_f32__scalar(float *p, float *m, float *v, const float *g, int64_t n, const struct xc_adamw *a);
 void xc_row_peak__scalar(float *peak, int32_t *at, const float *x, const float *s, int64_t C);
 void xc_step_sums__scalar(float *xq, float *qq, const float *x, const float *weight, int64_t n, const float *inverse, float lo, float hi);
+void xc_screen_f32__scalar(uint8_t *flag, const float *x, int64_t n, float pair, float quad, float lane);
+void xc_screen_s8__scalar(uint8_t *flag, const int8_t *q, int64_t n);
+void xc_error_s8__scalar(float *sum, const float *x, const int8_t *q, float scale, int64_t C);
 void xc_add_f32__scalar(float *y, const float *a, const float *b, int64_t n);
 void xc_mul_f32__scalar(float *y, const float *a, const float *b, int64_t n);
 void xc_gather_rows__scalar(float *y, int64_t ldy, const struct xc_table *t, const int32_t *ids, int64_t R, bool accumulate);
