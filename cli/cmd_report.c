@@ -10,7 +10,7 @@
 #include "runtime/base/atomic_file.h"
 
 struct report_opts {
-    const char *out, *from, *task, *data, *train, *reference, *tokens, *budget;
+    const char *out, *from, *task, *data, *train, *reference, *tokens, *budget, *relatives;
     struct cli_list layers, eval, bench, check, log;
     int64_t threads, seed;
     bool markdown, quiet;
@@ -27,6 +27,7 @@ static const struct cli_opt table[] = {
     CLI_LIST(struct report_opts, bench, 0, "bench", "FILE", "latency; may be repeated"),
     CLI_LIST(struct report_opts, check, 0, "check", "FILE", "verdicts on budgets; may be repeated"),
     CLI_LIST(struct report_opts, log, 0, "log", "FILE", "curves of a training, from what finetune or distill wrote with --log; may be repeated"),
+    CLI_STRING(struct report_opts, relatives, 0, "relatives", "FILE", NULL, "the model among its relatives: a .tsv with name, bytes, ms, value, low and high of each"),
     CLI_GROUP("Evidence to be made now, by running eval, bench and check"),
     CLI_STRING(struct report_opts, task, 't', "task", "TASK", NULL, "evaluate on this task; needs --data"),
     CLI_STRING(struct report_opts, data, 'd', "data", "FILE", NULL, "rows to answer"),
@@ -174,6 +175,7 @@ static int run(void *opts, int argc, char **argv)
     if (status == XC_OK) status = add_files(&page, XC_SEEN_BENCH, &o->bench, &err);
     if (status == XC_OK) status = add_files(&page, XC_SEEN_CHECK, &o->check, &err);
     for (size_t i = 0; i < o->log.n && status == XC_OK; i++) status = xc_evidence_add_log(&page.evidence, o->log.items[i], &err);
+    if (status == XC_OK && o->relatives) status = xc_relatives_read(&page.relatives, o->relatives, &err);
     if (status == XC_OK) status = run_all(&page, o, argv[0], &progress, &err);
     if (status == XC_OK) status = write_page(&page, o, &err);
     xc_page_close(&page);

@@ -156,6 +156,7 @@ enum xc_status xc_page_open(struct xc_page *page, const char *path, struct xc_er
 void xc_page_close(struct xc_page *page)
 {
     xc_evidence_release(&page->evidence);
+    xc_relatives_release(&page->relatives);
     xc_free(page->weights);
     xc_free(page->choices);
     xc_free(page->kinds);

@@ -7,6 +7,7 @@
 #include "compress/inventory.h"
 #include "compress/page/evidence.h"
 #include "compress/page/histogram.h"
+#include "compress/page/relatives.h"
 
 /* Tensors that share something: an encoding, a kind. */
 struct xc_group {
@@ -43,6 +44,7 @@ struct xc_page {
     int32_t n_weights;
     bool asked;                     /* weights were asked for by name */
     struct xc_evidence evidence;
+    struct xc_relatives relatives;    /* n = 0: none was given */
 };
 
 /* Reads a model of any format. A file without a manifest gives a page with less on it. */

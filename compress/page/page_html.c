@@ -421,6 +421,7 @@ void xc_page_print_html(FILE *f, const struct xc_page *p)
     if (e->n_metrics) accuracy(f, e);
     if (e->n_latencies) latency(f, e);
     for (int32_t i = 0; i < e->n_trainings; i++) training(f, &e->trainings[i]);
+    if (p->relatives.n) xc_relatives_print_html(f, &p->relatives, p->name);
     sizes(f, p);
     errors(f, &p->inventory);
     if (p->n_choices) sensitivity(f, p);

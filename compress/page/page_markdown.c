@@ -78,6 +78,7 @@ void xc_page_print_markdown(FILE *f, const struct xc_page *p)
     if (p->source_bytes && p->file_bytes) fprintf(f, ", %.2f times smaller than %s", (double)p->source_bytes / (double)p->file_bytes, xc_size(p->source_bytes).s);
     fprintf(f, "; %s bits a weight, %s weights\n", xc_fixed(inv->count ? 8.0 * (double)inv->bytes / (double)inv->count : 0, 2).s, xc_count((double)inv->count).s);
     evidence(f, &p->evidence);
+    if (p->relatives.n) xc_relatives_print_markdown(f, &p->relatives);
     fputs("\n#### Layers\n\n| layer | bytes | bits | largest error | of output | zeros |\n| --- | ---: | ---: | ---: | ---: | ---: |\n", f);
     for (int32_t i = 0; i < inv->n_layers; i++) {
         const struct xc_layer *l = &inv->layers[i];

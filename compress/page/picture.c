@@ -96,3 +96,12 @@ void xc_picture_curve(FILE *f, const double *x, const double *y, int64_t n, doub
     if (n == 1) fprintf(f, "h0");
     fprintf(f, "\"/><path class=\"axis\" d=\"M0 200H1000\"/></svg>");
 }
+
+void xc_picture_points(FILE *f, const double *x, const double *y, int32_t n, int32_t mine, const char *label)
+{
+    xc_html(f, "<svg class=\"histogram\" viewBox=\"0 0 1000 200\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"$\"><path class=\"axis\" d=\"M0 200H1000M0 0V200\"/>", label);
+    if (mine >= 0) fprintf(f, "<path class=\"mark\" d=\"M%.1f 200V%.1f\"/>", place(x[mine], 0, 1), 200 - place(y[mine], 0, 1) / 5);
+    fprintf(f, "<path class=\"dot\" d=\"");
+    for (int32_t i = 0; i < n; i++) fprintf(f, "M%.1f %.1fh0", place(x[i], 0, 1), 200 - place(y[i], 0, 1) / 5);
+    fprintf(f, "\"/></svg>");
+}

@@ -25,4 +25,7 @@ void xc_picture_curve(FILE *f, const double *x, const double *y, int64_t n, doub
 /* Two histograms over the same bins, one as an area and one as a line; before may be NULL. label is read to those who do not see it. */
 void xc_picture_histogram(FILE *f, const double *before, const double *after, int n, const char *label);
 
+/* Points, x and y from 0 to 1 (y upwards); the one numbered `mine` (-1: none) has a line down to the axis. */
+void xc_picture_points(FILE *f, const double *x, const double *y, int32_t n, int32_t mine, const char *label);
+
 #endif

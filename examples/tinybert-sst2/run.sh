@@ -18,5 +18,5 @@ step "$work/cut.xc" "$xc" compress "$work/vocabulary.xc" --recipe "$here/cut.yam
 step "$work/teacher8.xc" "$xc" compress "$teacher" --quantize int8 -q -o "$work/teacher8.xc" >/dev/null
 step "$work/first.xc" "$xc" distill "$work/teacher8.xc" -r "$here/first.yaml" -s "$work/cut.xc" -d "$train" --dev "$dev" -o "$work/first.xc" "$@"
 step "$work/second.xc" "$xc" distill "$work/teacher8.xc" -r "$here/second.yaml" -s "$work/first.xc" -d "$train" --dev "$dev" -o "$work/second.xc" "$@"
-"$xc" compress "$work/second.xc" --recipe "$here/integers.yaml" -q -o "$out" | tail -n 2
+"$xc" compress "$work/second.xc" --recipe "$here/integers.yaml" --store small -q -o "$out" | tail -n 2
 "$xc" eval "$out" -t classify -d "$dev" -r "$teacher" -q

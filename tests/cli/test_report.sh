@@ -48,6 +48,28 @@ cp out bench.json
 run "$XC_BIN" check a.xc -b b.yaml --json -q
 cp out check.json
 
+# ---- a model among its relatives ----
+printf 'name\tbytes\tms\tvalue\tlow\thigh\na\t90000\t0.4\t0.80\t0.77\t0.83\n<b>&\t2700000\t0.91\t0.87\t0.85\t0.89\n' >curve.tsv
+run "$XC_BIN" report a.xc --relatives curve.tsv
+expect_code 0
+out_has 'The line is this model'
+out_has 'M0.0 200.0h0M1000.0 0.0h0'
+out_has '&lt;b&gt;&amp;'
+out_has '2.70 MB'
+cp out curve.html
+sound curve.html
+run "$XC_BIN" report a.xc --relatives curve.tsv --markdown
+out_has '| a | 90.0 kB | 0.4 ms | 0.8000 [0.7700, 0.8300] |'
+for bad in 'a\t1\t1' 'a\t1\t1\t0\t0\t0\t0' 'a\t0\t1\t0.5\t0.4\t0.6' 'a\tx\t1\t0.5\t0.4\t0.6' 'a\t1\t1\t0.7\t0.4\t0.6'; do
+    printf "name\tbytes\tms\tvalue\tlow\thigh\n$bad\n" >bad.tsv
+    run "$XC_BIN" report a.xc --relatives bad.tsv -o bad.html
+    expect_failure 'bad.tsv:2'
+    [ ! -e bad.html ] || fail "a page was left"
+done
+printf 'bytes\tms\n' >bad.tsv
+run "$XC_BIN" report a.xc --relatives bad.tsv
+expect_failure 'must name the columns'
+
 # ---- HTML ----
 run "$XC_BIN" report a.xc
 expect_code 0
