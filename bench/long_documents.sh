@@ -57,8 +57,8 @@ job() {
     case $set in
     listops) start=$OUT/listops.start.xc extra='--lr 1e-3 --batch-rows 8 --epochs 2' ;;
     imdb) extra="$extra --lr 2e-4 --batch-rows 8 --epochs 1" ;;
-    gutenberg) extra="$extra --lr 3e-4 --batch-rows 2 --epochs 2" ;;
-    hyperpartisan) extra="$extra --lr 2e-4 --batch-rows 4 --epochs 2" ;;
+    gutenberg) extra="$extra --lr 3e-3 --layer-decay 0.3 --batch-rows 2 --epochs 2" ;;
+    hyperpartisan) extra="$extra --lr 1e-3 --layer-decay 0.4 --batch-rows 4 --epochs 2" ;;
     esac
     init=$([ "$set" = listops ] && echo random || echo maps)
     w=$OUT/$1

@@ -22,6 +22,15 @@ for kind in dense longformer linformer reformer synthesizer; do
     [ "$("$xc" eval "$tmp/int8.xc" -t classify -d "$tmp/train.tsv" -q --json | grep -c '"accuracy"')" = 1 ] || fail "$kind in int8 does not answer"
 done
 
+# A specification that names a kind itself
+mkdir "$tmp/spec"
+cp "$here/listops/vocab.txt" "$here/listops/tokenizer_config.json" "$tmp/spec"
+for kind in '"kind": "linformer", "slots": 16' '"kind": "synthesizer", "scores": ["random", "dot"], "mixture": true, "rank": 4'; do
+    sed "s/\"hidden_size\"/\"attention\": {$kind}, &/; s/4096/256/" "$here/listops/config.json" >"$tmp/spec/config.json"
+    "$xc" convert "$tmp/spec" -o "$tmp/of.xc" --init random -q >/dev/null
+    "$xc" finetune "$tmp/of.xc" -t classify -d "$tmp/train.tsv" -e 1 --batch-rows 8 --attention-dropout 0 -o "$tmp/trained.xc" --no-golden -q >/dev/null
+done
+
 printf 'label\ttext\n0\ta man is playing a guitar\n1\ttwo dogs run\n0\tit rains in the city\n1\tshe reads books\n' >"$tmp/texts.tsv"
 "$xc" finetune "$tiny" -t classify -d "$tmp/texts.tsv" -e 1 -o "$tmp/teacher.xc" --no-golden -q >/dev/null
 for kind in longformer linformer none; do

@@ -112,7 +112,7 @@ static enum xc_status linear(const struct place *p, const char *part, int32_t x,
 /* A tensor for all heads or for each: rows, or heads times as many, as the checkpoint has it. */
 static enum xc_status tensor(const struct place *p, const char *part, int64_t rows, int64_t cols, struct xc_ref *out, struct xc_err *err)
 {
-    int64_t dim[2] = { 0, cols };
+    int64_t dim[2] = { p->cfg->random ? rows : 0, cols };
     char name[256];
     int32_t id;
 
