@@ -107,25 +107,35 @@ struct fit {
     double w, u, uu, x, xu, error;
 };
 
+enum { W, U, UU, X, XU, E, SUMS };
+
+/* One number in each of `count` lanes. */
+static inline void fit_add(float lane[SUMS][LANES], const float *x, const float *weight, int count, float inverse, float scale, float zero, float top)
+{
+    for (int k = 0; k < count; k++) {
+        const float v = x[k], w = weight ? weight[k] : 1.0f, u = nearest(clamped(v * inverse + zero, 0.0f, top)), d = v - scale * (u - zero);
+
+        lane[W][k] += w;
+        lane[U][k] += w * u;
+        lane[UU][k] += w * u * u;
+        lane[X][k] += w * v;
+        lane[XU][k] += w * v * u;
+        lane[E][k] += w * d * d;
+    }
+}
+
 static struct fit fit_of(const float *x, const float *weight, int64_t n, float scale, float zero, float top)
 {
-    enum { W, U, UU, X, XU, E, SUMS };
     const float inverse = 1.0f / scale;
     float lane[SUMS][LANES] = { { 0 } };
     double sum[SUMS] = { 0 };
+    int64_t i = 0;
 
-    for (int64_t i = 0; i < n; i += LANES)
-        for (int k = 0; k < LANES; k++) {
-            const bool in = i + k < n;
-            const float v = in ? x[i + k] : 0.0f, w = !in ? 0.0f : weight ? weight[i + k] : 1.0f, u = nearest(clamped(v * inverse + zero, 0.0f, top)), d = v - scale * (u - zero);
-
-            lane[W][k] += w;
-            lane[U][k] += w * u;
-            lane[UU][k] += w * u * u;
-            lane[X][k] += w * v;
-            lane[XU][k] += w * v * u;
-            lane[E][k] += w * d * d;
-        }
+    if (weight)
+        for (; i + LANES <= n; i += LANES) fit_add(lane, x + i, weight + i, LANES, inverse, scale, zero, top);
+    else
+        for (; i + LANES <= n; i += LANES) fit_add(lane, x + i, NULL, LANES, inverse, scale, zero, top);
+    fit_add(lane, x + i, weight ? weight + i : NULL, (int)(n - i), inverse, scale, zero, top);
     for (int s = 0; s < SUMS; s++)
         for (int k = 0; k < LANES; k++) sum[s] += (double)lane[s][k];
     return (struct fit){ sum[W], sum[U], sum[UU], sum[X], sum[XU], sum[E] };

@@ -19,6 +19,7 @@ struct xc_texts;
 struct xc_side;
 struct xc_sense; /* sensitivity.h */
 struct xc_forecast; /* forecast.h */
+struct xc_awq; /* awq.h */
 
 /* What prepare() works on. */
 struct xc_prepare {
@@ -96,7 +97,7 @@ enum xc_status xc_pass_nothing(struct xc_work *w, struct xc_err *err);
 enum xc_status xc_pass_no_overrides(const struct xc_recipe_pass *spec, struct xc_err *err); /* and has no parts */
 
 /* smooth.c: evens out the columns of what linears read. */
-enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err);
+enum xc_status xc_smooth(const struct xc_prepare *p, const struct xc_awq *awq, struct xc_err *err);
 
 const struct xc_pass *xc_pass_find(const char *name); /* NULL */
 

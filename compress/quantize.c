@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/awq.h"
 #include "compress/calibrate.h"
 #include "compress/forecast.h"
 #include "compress/int8.h"
@@ -46,17 +47,39 @@ static const struct xc_pass_option options[] = {
       .choices = "absmax|percentile|mse" },
     { .name = "percentile", .help = "static: share of magnitudes inside the range, in percent", .def = "99.99", .min = 50, .max = 100 },
     { .name = "attention", .help = "arithmetic inside attention", .def = "int8", .choices = "int8|f32" },
-    { .name = "smooth", .help = "even out the columns of what linears read; shown the calibration texts, or some of its own", .def = "yes", .choices = "yes|no" },
+    { .name = "smooth", .help = "even out the columns of what linears read; shown the calibration texts, or some of its own. awq: for weights in groups, by a search for what they lose least with",
+      .def = "yes", .choices = "yes|no|awq" },
     { .name = "sparse", .help = "pruned weights: leave zeros out where that is faster, or also where it is smaller, or never", .def = "fast", .choices = "fast|small|no" },
     { .name = NULL },
 };
+
+static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
+{
+    const char *format = xc_recipe_get(spec, table && !xc_recipe_is(spec, "embeddings", "same") ? "embeddings" : "format");
+
+    for (int f = XC_FMT_S8; f < XC_FMT_COUNT; f++)
+        if (!strcmp(format, xc_format_traits((enum xc_format)f)->name)) return (enum xc_format)f;
+    return !strcmp(format, "mixed") ? XC_FMT_S8 : XC_FMT_S2;
+}
+
+static enum xc_status smooth_for_groups(const struct xc_prepare *p, struct xc_err *err)
+{
+    const struct xc_recipe_pass *spec = p->spec;
+    struct xc_awq awq = { .group = (int64_t)xc_recipe_number(spec, "group") };
+
+    if (format_of(spec, false) == XC_FMT_S8) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for formats below int8");
+    awq.lowbit = (struct xc_lowbit){ .bits = xc_format_traits(format_of(spec, false))->bits, .affine = xc_recipe_is(spec, "zero_point", "yes"), .ternary = xc_recipe_is(spec, "format", "ternary"),
+                                     .search = !xc_recipe_is(spec, "method", "nearest"), .two_level = xc_recipe_is(spec, "scales", "int6") };
+    return xc_smooth(p, &awq, err);
+}
 
 static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
     if (xc_recipe_is(p->spec, "format", "mixed")) return xc_mixed_prepare(p, err);
     if (xc_recipe_size(p->spec, "target_bytes") || xc_recipe_number(p->spec, "target_bits") > 0 || xc_recipe_number(p->spec, "target_drop") > 0)
         return xc_fail(err, XC_E_ARG, "target_bytes, target_bits and target_drop are for format mixed");
-    return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p, err) : XC_OK;
+    if (xc_recipe_is(p->spec, "smooth", "awq")) return smooth_for_groups(p, err);
+    return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p, NULL, err) : XC_OK;
 }
 
 static bool needs_ranges(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "static"); }
@@ -121,15 +144,6 @@ static bool picked(const struct xc_scope *scope, const struct xc_uses *uses, int
         if (pick == XC_PICK_DEFAULT || pick == XC_PICK_TARGET) return true;
     }
     return false;
-}
-
-static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
-{
-    const char *format = xc_recipe_get(spec, table && !xc_recipe_is(spec, "embeddings", "same") ? "embeddings" : "format");
-
-    for (int f = XC_FMT_S8; f < XC_FMT_COUNT; f++)
-        if (!strcmp(format, xc_format_traits((enum xc_format)f)->name)) return (enum xc_format)f;
-    return !strcmp(format, "mixed") ? XC_FMT_S8 : XC_FMT_S2;
 }
 
 static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
@@ -437,8 +451,8 @@ static double search_toil(const struct xc_encoding *e)
 {
     const bool two_level = e->scale_format == XC_FMT_S6;
 
-    if (e->zero_point && two_level) return 3;
-    return (xc_format_traits((enum xc_format)e->format)->bits < 4 ? 2 : 1) + (two_level ? 0.4 : 0);
+    if (e->zero_point && two_level) return 12;
+    return (xc_format_traits((enum xc_format)e->format)->bits < 4 ? 2 : 1) + (two_level ? 0.3 : 0);
 }
 
 static void quantize_forecast(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)

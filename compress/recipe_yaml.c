@@ -56,7 +56,7 @@ static enum xc_status read_words(const struct reader *r, const struct xc_yaml *n
 static const char *option_text(const struct xc_pass *pass, const struct xc_yaml *n)
 {
     for (const struct xc_pass_option *o = pass->options; o && o->name && !n->quoted; o++)
-        if (!strcmp(o->name, n->key) && o->choices && !strcmp(o->choices, "yes|no")) return !strcmp(n->text, "true") ? "yes" : !strcmp(n->text, "false") ? "no" : n->text;
+        if (!strcmp(o->name, n->key) && o->choices && !strncmp(o->choices, "yes|no", 6)) return !strcmp(n->text, "true") ? "yes" : !strcmp(n->text, "false") ? "no" : n->text;
     return n->text;
 }
 

@@ -3,7 +3,8 @@
  *
  * A row has one scale, so a column that is large takes precision from all others. Where linears read a norm, an activation function or a
  * gated product, a `scale` node multiplies the columns by s and the columns of the weights carry 1/s; smooth_factors.c chooses s. What else
- * reads the value (the residual) still reads it as it was. Attention's output is left alone: its error is a hundredth of the others'.
+ * reads the value (the residual) still reads it as it was. Attention's output is left alone: its error is a hundredth of the others'. With option
+ * `smooth: awq` awq.c chooses s, for weights in groups.
  *
  * The model sees the calibration texts, or texts of its own (sample_texts.c), or random ids when it has no tokenizer. It runs node by node and
  * holds the weights of one node and the values that are still to be read: a checkpoint larger than memory passes through. Weights that come from
@@ -12,9 +13,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/awq.h"
 #include "compress/calibrate.h"
 #include "compress/forecast.h"
 #include "compress/pass.h"
+#include "compress/quantize.h"
 #include "compress/sample_texts.h"
 #include "compress/smooth_factors.h"
 #include "runtime/base/rng.h"
@@ -33,6 +36,7 @@ struct point {
     int32_t in, out, tensor;         /* values; the scale's tensor */
     int32_t weight[MOST_READERS];    /* tensors */
     int n_readers, n_run;
+    bool affine;                     /* the readers' int8 rows are */
     double *y2;                      /* by row: squares of the readers' outputs */
 };
 
@@ -86,7 +90,10 @@ static enum xc_status insert_scale(struct points *list, const struct xc_uses *us
     XC_TRY(add_ones(m, &p.tensor, name, g->values[p.in].cols, err));
     XC_TRY(xc_graph_insert_node(g, first, &p.out, "scale", name, (struct xc_ref[]){ xc_val(p.in), xc_ten(p.tensor) }, 2, NULL, err));
     for (int32_t n = first + 1; n < g->n_nodes; n++)
-        if (smoothable(m, uses, &g->nodes[n], p.in)) g->nodes[n].in[0].id = p.out;
+        if (smoothable(m, uses, &g->nodes[n], p.in)) {
+            g->nodes[n].in[0].id = p.out;
+            p.affine = xc_quantize_range(g, n).mode == XC_RANGE_AFFINE;
+        }
     XC_TRY(xc_grow((void **)&list->at, &list->cap, list->n + 1, sizeof *list->at, err));
     list->at[list->n++] = p;
     return XC_OK;
@@ -234,7 +241,7 @@ static int64_t step_of(const struct xc_model *m, const struct point *p)
 }
 
 /* All readers have run on the unscaled value: chooses s, and from here on the weights are those behind it. */
-static enum xc_status fill(struct xc_model *m, struct point *p, const struct xc_view *x, struct xc_pool *pool, struct xc_err *err)
+static enum xc_status fill(struct xc_model *m, struct point *p, const struct xc_view *x, const struct xc_awq *awq, struct xc_pool *pool, struct xc_err *err)
 {
     const float *w[MOST_READERS] = { NULL };
     float *copy[MOST_READERS] = { NULL };
@@ -259,7 +266,8 @@ static enum xc_status fill(struct xc_model *m, struct point *p, const struct xc_
     if (status == XC_OK) {
         const struct xc_smooth_problem problem = { .x = x->data, .y2 = p->y2, .w = w, .rows = rows, .R = x->rows, .C = x->cols, .n_w = p->n_readers };
 
-        status = xc_smooth_factors((float *)(void *)factor->data, &problem, pool, err);
+        if (awq) status = xc_awq_factors((float *)(void *)factor->data, &problem, &(struct xc_awq){ awq->lowbit, awq->group, p->affine }, pool, err);
+        else status = xc_smooth_factors((float *)(void *)factor->data, &problem, pool, err);
     }
     for (int i = 0; i < p->n_readers; i++) xc_free(copy[i]);
     if (status == XC_OK) status = xc_tensor_set_f32(m->tensors[p->tensor], (const float *)(const void *)factor->data, err);
@@ -273,6 +281,7 @@ struct watch {
     struct xc_model *model;
     const struct xc_run *run;
     struct points *points;
+    const struct xc_awq *awq; /* NULL = for int8 */
     struct xc_pool *pool;
     enum xc_status status;
     struct xc_err *err;
@@ -305,7 +314,7 @@ static enum xc_status see_reader(struct watch *w, struct point *p, const struct 
     if (!p->y2) p->y2 = xc_calloc((size_t)y->rows + 1, sizeof *p->y2);
     if (!p->y2) return xc_fail_nomem(w->err, (size_t)y->rows * sizeof *p->y2);
     xc_pool_run(w->pool, add_norms, &(struct norms){ p->y2, y }, xc_div_up(y->rows, NORM_ROWS));
-    return ++p->n_run == p->n_readers ? fill(w->model, p, &w->run->views[p->out], w->pool, w->err) : XC_OK;
+    return ++p->n_run == p->n_readers ? fill(w->model, p, &w->run->views[p->out], w->awq, w->pool, w->err) : XC_OK;
 }
 
 /* Brings the weights of a scale's readers in, to stay until all have run; large ones are read as they are needed, and some of their rows again. */
@@ -328,10 +337,10 @@ static void observe(void *arg, const struct xc_op_ctx *c)
     }
 }
 
-static enum xc_status fill_all(struct points *points, struct xc_model *m, const struct xc_prepare *prepare, struct xc_err *err)
+static enum xc_status fill_all(struct points *points, struct xc_model *m, const struct xc_prepare *prepare, const struct xc_awq *awq, struct xc_err *err)
 {
     const struct xc_session_opts opts = { .pool = prepare->opts->pool, .lazy = true };
-    struct watch w = { .model = m, .points = points, .pool = prepare->opts->pool, .err = err };
+    struct watch w = { .model = m, .points = points, .awq = awq, .pool = prepare->opts->pool, .err = err };
     struct sample *s = xc_calloc(1, sizeof *s);
     struct xc_session *session = NULL;
     struct xc_output out;
@@ -353,7 +362,7 @@ static enum xc_status fill_all(struct points *points, struct xc_model *m, const 
 }
 
 /* The weights of linears are read, each once; those behind a scale are in memory together while one of them is laid in panels, unless they are large. */
-static void forecast(struct xc_forecast *f, const struct xc_model *m, const struct points *points)
+static void forecast(struct xc_forecast *f, const struct xc_model *m, const struct points *points, const struct xc_awq *awq)
 {
     const int64_t tokens = xc_min_i64(f->tokens ? f->tokens : f->own_tokens, room_for(m));
     double most = 0;
@@ -367,6 +376,10 @@ static void forecast(struct xc_forecast *f, const struct xc_model *m, const stru
             largest = fmax(largest, (double)xc_tensor_count(m->tensors[p->weight[k]]));
         }
         most = fmax(most, fmin(readers, (double)WEIGHTS) + largest);
+        if (awq) {
+            f->toil[XC_TOIL_SEARCH] += XC_AWQ_TRIES * readers;
+            f->toil[XC_TOIL_F32] += XC_AWQ_TRIES * (double)tokens * readers;
+        }
         f->toil[XC_TOIL_SMOOTH] += fmin(readers, (double)WEIGHTS) + (double)tokens * (double)xc_tensor_cols(m->tensors[p->weight[0]]);
     }
     f->toil[XC_TOIL_READ] += xc_forecast_macs(m, NULL, false);
@@ -374,7 +387,7 @@ static void forecast(struct xc_forecast *f, const struct xc_model *m, const stru
     xc_forecast_holds(f, 4 * most + xc_forecast_lazy_bytes(m, tokens));
 }
 
-enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err)
+enum xc_status xc_smooth(const struct xc_prepare *p, const struct xc_awq *awq, struct xc_err *err)
 {
     struct xc_model *m = p->model;
     struct xc_graph *g = xc_model_find_graph(m, "encode");
@@ -384,8 +397,8 @@ enum xc_status xc_smooth(const struct xc_prepare *p, struct xc_err *err)
     /* a text model of one graph, which takes ids */
     if (m->n_graphs != 1 || !g || g->n_inputs < 1 || g->n_inputs > 2 || strcmp(g->values[g->inputs[0]].name, "ids")) return XC_OK;
     status = insert_scales(&points, m, g, err);
-    if (status == XC_OK && p->plan_only && p->forecast && points.n) forecast(p->forecast, m, &points);
-    if (status == XC_OK && !p->plan_only && points.n) status = fill_all(&points, m, p, err);
+    if (status == XC_OK && p->plan_only && p->forecast && points.n) forecast(p->forecast, m, &points, awq);
+    if (status == XC_OK && !p->plan_only && points.n) status = fill_all(&points, m, p, awq, err);
     points_release(&points);
     return status;
 }

@@ -344,14 +344,14 @@ static void test_calibrate(void **state)
 /* Weights below int8: same bytes for any number of threads, the plan's size to the byte, the same answers fused and plain on every level, rebuilt. */
 static void test_grouped(void **state)
 {
-    static const struct { const char *format, *group, *zero_point, *method, *act_order, *encoding; double error; const char *scales; } cases[] = {
+    static const struct { const char *format, *group, *zero_point, *method, *act_order, *encoding; double error; const char *scales, *smooth; } cases[] = {
         { "int4", "32", "no", "nearest", "no", "int4/g32", 0.15 },   { "int4", "64", "no", "search", "no", "int4/g64", 0.13 },
         { "int4", "32", "yes", "search", "no", "int4/g32+zp", 0.12 }, { "int4", "64", "no", "gptq", "yes", "int4/g64", 0.25 },
         { "int3", "32", "yes", "gptq", "no", "int3/g32+zp", 0.5 },   { "int2", "64", "no", "search", "no", "int2/g64", 0.6 },
         { "ternary", "32", "no", "search", "no", "int2/g32", 0.6 },
         { "int6", "32", "no", "search", "no", "int6/g32", 0.025 },    { "int5", "64", "yes", "gptq", "yes", "int5/g64+zp", 0.12 },
         { "int5", "32", "no", "nearest", "no", "int5/g32s6", 0.06, "int6" }, { "int4", "32", "yes", "gptq", "no", "int4/g32s6+zp", 0.25, "int6" },
-        { "int3", "32", "no", "gptq", "yes", "int3/g32s6", 0.5, "int6" },
+        { "int3", "32", "no", "gptq", "yes", "int3/g32s6", 0.5, "int6" }, { "int4", "32", "yes", "search", "no", "int4/g32s6+zp", 0.12, "int6", "awq" },
     };
     static const char texts[] = "the movie is a love story\nwhat a long and strange film\none two three four five\nhe did not like it at all\n";
 
@@ -378,6 +378,7 @@ static void test_grouped(void **state)
         ok(xc_recipe_set(recipe, "method", cases[i].method, &err), &err);
         ok(xc_recipe_set(recipe, "act_order", cases[i].act_order, &err), &err);
         if (cases[i].scales) ok(xc_recipe_set(recipe, "scales", cases[i].scales, &err), &err);
+        if (cases[i].smooth) ok(xc_recipe_set(recipe, "smooth", cases[i].smooth, &err), &err);
         how.recipe = recipe;
         if (!strcmp(cases[i].method, "gptq")) {
             assert_int_equal(xc_compress_file(from, in_dir("g1.xc"), &how, &r, &err), XC_E_ARG); /* no texts */

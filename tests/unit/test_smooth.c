@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compress/awq.h"
 #include "compress/calibrate.h"
 #include "compress/pass.h"
 #include "compress/smooth_factors.h"
@@ -145,6 +146,90 @@ static void test_factors(void **state)
     for (int c = 0; c < C; c++) assert_true(s[0][c] > 0 && isfinite(s[0][c]));
 }
 
+/* ---- factors for groups ---- */
+enum { GROUP = 32 };
+
+static void to_int4(float *row)
+{
+    for (int c0 = 0; c0 < C; c0 += GROUP) {
+        const int end = c0 + GROUP < C ? c0 + GROUP : C;
+        float extreme = 0;
+
+        for (int c = c0; c < end; c++) extreme = fabsf(row[c]) > fabsf(extreme) ? row[c] : extreme;
+        for (int c = c0; c < end && extreme != 0; c++) row[c] = fmaxf(-8, fminf(7, rintf(row[c] * -8 / extreme))) * (extreme / -8);
+    }
+}
+
+/* measured(), with weights in int4 groups by their largest magnitudes. */
+static double measured_int4(const float *x, const float *w, int rows, const double *s)
+{
+    static float q[R][C], v[C];
+    double error = 0;
+
+    for (int r = 0; r < R; r++) {
+        for (int c = 0; c < C; c++) q[r][c] = (float)((double)x[r * C + c] * s[c]);
+        to_int8(q[r], C);
+    }
+    for (int i = 0; i < rows; i++) {
+        for (int c = 0; c < C; c++) v[c] = (float)((double)w[i * C + c] / s[c]);
+        to_int4(v);
+        for (int r = 0; r < R; r++) {
+            double d = 0;
+
+            for (int c = 0; c < C; c++) d += (double)q[r][c] * (double)v[c] - (double)x[r * C + c] * (double)w[i * C + c];
+            error += d * d;
+        }
+    }
+    return error;
+}
+
+/* As good as the best of all candidates, each tried here by itself; the same for any pool. */
+static void test_awq(void **state)
+{
+    static float x[R * C], w0[N0 * C], s[3][C], smooth[C];
+    static double y2[R], candidate[C];
+    const float *const w[] = { w0 };
+    const int64_t rows[] = { N0 };
+    const struct xc_smooth_problem p = { .x = x, .y2 = y2, .w = w, .rows = rows, .R = R, .C = C, .n_w = 1 };
+    const struct xc_awq how = { .lowbit = { .bits = 4 }, .group = GROUP };
+    struct xc_err err = { 0 };
+    struct xc_rng rng;
+    double best = INFINITY, of_smooth, got;
+
+    (void)state;
+    xc_rng_init(&rng, 7, 8);
+    for (int i = 0; i < R * C; i++) x[i] = normal(&rng) * (i % C % 9 == 4 ? 4.0f : i % C == 20 ? 0.0f : 1.0f);
+    for (int i = 0; i < N0 * C; i++) w0[i] = normal(&rng);
+    for (int r = 0; r < R; r++) y2[r] = 1;
+    for (int threads = 1; threads <= 3; threads++) {
+        struct xc_pool *pool = NULL;
+
+        ok(xc_pool_new(&pool, threads, &err), &err);
+        ok(xc_awq_factors(s[threads - 1], &p, &how, pool, &err), &err);
+        xc_pool_free(&pool);
+        assert_memory_equal(s[threads - 1], s[0], sizeof s[0]);
+    }
+    ok(xc_smooth_factors(smooth, &p, NULL, &err), &err);
+    for (int i = -4; i <= 20; i++) {
+        for (int c = 0; c < C; c++) {
+            double mean = 0;
+
+            for (int r = 0; r < R; r++) mean += fabs((double)x[r * C + c]) / R;
+            mean = fmax(mean, 1e-4);
+            candidate[c] = i > 4 ? pow(mean, -(i - 4) / 16.0) : (double)smooth[c] * pow(mean, i / 8.0);
+        }
+        best = fmin(best, got = measured_int4(x, w0, N0, candidate));
+        if (i == 0) of_smooth = got;
+    }
+    for (int c = 0; c < C; c++) candidate[c] = (double)s[0][c];
+    got = measured_int4(x, w0, N0, candidate);
+    if (got > 1.02 * best) fail_msg("error %g, the best candidate's %g", got, best);
+    if (got > 0.95 * of_smooth) fail_msg("error %g, smoothing's %g", got, of_smooth);
+    memset(x, 0, sizeof x);
+    ok(xc_awq_factors(s[0], &p, &how, NULL, &err), &err);
+    for (int c = 0; c < C; c++) assert_true(s[0][c] > 0 && isfinite(s[0][c]));
+}
+
 /* ---- models ---- */
 enum { TOKENS = 21 };
 
@@ -181,7 +266,7 @@ static struct xc_model *smoothed(const struct xc_model *m, int threads, const st
 
     ok(xc_pool_new(&opts.pool, threads, &err), &err);
     ok(xc_model_clone(&p.model, m, &err), &err);
-    ok(xc_smooth(&p, &err), &err);
+    ok(xc_smooth(&p, NULL, &err), &err);
     ok(xc_model_verify(p.model, &err), &err);
     xc_pool_free(&opts.pool);
     return p.model;
@@ -291,7 +376,7 @@ static void test_not_foldable(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_factors), cmocka_unit_test(test_models), cmocka_unit_test(test_not_foldable) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_factors), cmocka_unit_test(test_awq), cmocka_unit_test(test_models), cmocka_unit_test(test_not_foldable) };
 
     root = getenv("XC_SOURCE_ROOT");
     if (!root) root = ".";
