@@ -377,8 +377,8 @@ static void forecast(struct xc_forecast *f, const struct xc_model *m, const stru
         }
         most = fmax(most, fmin(readers, (double)WEIGHTS) + largest);
         if (awq) {
-            f->toil[XC_TOIL_SEARCH] += XC_AWQ_TRIES * readers;
-            f->toil[XC_TOIL_F32] += XC_AWQ_TRIES * (double)tokens * readers;
+            f->toil[XC_TOIL_SEARCH] += XC_AWQ_TRIES * fmin(readers, (double)WEIGHTS);
+            f->toil[XC_TOIL_F32] += XC_AWQ_TRIES * (double)tokens * fmin(readers, (double)WEIGHTS);
         }
         f->toil[XC_TOIL_SMOOTH] += fmin(readers, (double)WEIGHTS) + (double)tokens * (double)xc_tensor_cols(m->tensors[p->weight[0]]);
     }

@@ -110,60 +110,30 @@ LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const
 #undef FINISH
 }
 
-/* All groups of a part, for FEW rows: floats in registers, and four chains of sums for each. */
-LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int mr, bool affine)
+/* All groups of a part, for one row: its floats in a register, and four chains of sums. (Two and three rows are as four: the library is to stay small.) */
+LANES_INLINE void s4_one(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, bool affine)
 {
-    const bool bytes = false;
     const int64_t group = t->g->group;
     const int32_t *sum = t->sum;
     const uint8_t *x = t->x;
+    v16f c = v_load(t->c);
 
-#define FEW_ROWS(X) X(0) X(1) X(2)
-#define FLOATS(i) v16f c##i = v_load(t->c + 16 * (mr > i ? i : 0));
-    FEW_ROWS(FLOATS)
     for (int64_t left = t->inputs; left > 0; left -= group, scale += 16, sum += ROWS_MAX) {
-        const v16i z = affine ? zeros(zero) : i_zero();
-        int64_t eights = xc_div_up(xc_min_i64(group, left), 8);
+        v16i a0 = affine ? _mm512_madd_epi16(zeros(zero), i_set1(*sum)) : i_set1(*sum), a1 = i_zero(), a2 = i_zero(), a3 = i_zero();
 
         if (affine) zero += 16;
-        FEW_ROWS(START)
-#define CHAINS(i) v16i d##i = i_zero(), e##i = i_zero(), f##i = i_zero();
-        FEW_ROWS(CHAINS)
-#define SIXTEEN(i)                                       \
-    if (mr > i) {                                        \
-        DOT(a##i, u0, x + i * ROW_STRIDE)                \
-        DOT(d##i, u1, x + i * ROW_STRIDE + 4)            \
-        DOT(e##i, u2, x + i * ROW_STRIDE + 8)            \
-        DOT(f##i, u3, x + i * ROW_STRIDE + 12)           \
-    }
-#define TWICE                                                                                        \
-    {                                                                                                \
-        const v16i first = _mm512_loadu_si512(w), second = _mm512_loadu_si512(w + 64);               \
-        const v16i u0 = low(first, affine), u1 = high(first, affine), u2 = low(second, affine), u3 = high(second, affine); \
-                                                                                                     \
-        FEW_ROWS(SIXTEEN)                                                                            \
-        w += 128, x += 16;                                                                           \
-    }
-        if (8 * eights == UNROLLED) {
-            TWICE TWICE TWICE TWICE
-            eights = 0;
-        }
-        for (; eights > 1; eights -= 2) TWICE
-        if (eights > 0) EIGHT(FEW_ROWS)
-        const v16f s = scales(scale, t->g->unit, affine);
+        for (int64_t k = xc_min_i64(group, left); k > 0; k -= 16) { /* x is zero where K has ended, and w's panel is not read beyond its end */
+            const v16i first = _mm512_loadu_si512(w), second = k > 8 ? _mm512_loadu_si512(w + 64) : i_zero();
 
-#define FINISH(i) if (mr > i) c##i = v_fma(v_from_i(i_add(i_add(a##i, d##i), i_add(e##i, f##i))), s, c##i);
-        FEW_ROWS(FINISH)
+            DOT(a0, low(first, affine), x)
+            DOT(a1, high(first, affine), x + 4)
+            DOT(a2, low(second, affine), x + 8)
+            DOT(a3, high(second, affine), x + 12)
+            w += 128, x += 16;
+        }
+        c = v_fma(v_from_i(i_add(i_add(a0, a1), i_add(a2, a3))), scales(scale, t->g->unit, affine), c);
     }
-#define STORE(i) if (mr > i) v_store(t->c + 16 * i, c##i);
-    FEW_ROWS(STORE)
-#undef FEW_ROWS
-#undef FLOATS
-#undef CHAINS
-#undef SIXTEEN
-#undef TWICE
-#undef FINISH
-#undef STORE
+    v_store(t->c, c);
 }
 
 #define GROUP_ARGS float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, float unit, int64_t inputs
@@ -191,12 +161,10 @@ static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, cons
     const float unit = zero ? t->g->unit : 1.0f;
     const int32_t *sum = t->sum;
 
-    switch (t->g->bytes ? 0 : t->rows * 2 + (zero != NULL)) {
-    case 2: s4_few(t, w, scale, NULL, 1, false); return;
-    case 3: s4_few(t, w, scale, zero, 1, true); return;
-    case 4: case 6: s4_few(t, w, scale, NULL, 3, false); return;
-    case 5: case 7: s4_few(t, w, scale, zero, 3, true); return;
-    default: break;
+    if (t->rows == 1 && !t->g->bytes) {
+        if (zero) s4_one(t, w, scale, zero, true);
+        else s4_one(t, w, scale, NULL, false);
+        return;
     }
     group_fn *const fn = group_fns[t->g->bytes ? 2 : zero != NULL][xc_div_up(t->rows, 4) - 1];
 
