@@ -200,8 +200,10 @@ static void time_case(struct bench_case *c, int at, int64_t n, double seconds, f
     if (block) {
         const struct xc_ref xs = ref[0];
 
-        ref[0] = linear(g, "wq", xs);
-        if (c->extra != mix_input) {
+        ref[0] = linear(g, c->extra == add_random ? "wv" : "wq", xs);
+        if (c->extra == add_random) {
+            ref[1] = ref[2] = ref[0]; /* there are no queries and keys to make */
+        } else if (c->extra != mix_input) {
             ref[1] = linear(g, "wk", xs);
             ref[2] = linear(g, "wv", xs);
         }
@@ -243,6 +245,7 @@ static struct bench_case cases[] = {
     { .name = "linformer_k256_shared", .kind = "dense", .scope = "block", .extra = mix_input },
     { .name = "reformer_r4_c64", .kind = "reformer", .scope = "core", .attr = { .chunk = 64, .before = 1, .rounds = 4, .scale = 1 }, .extra = add_rotations },
     { .name = "synthesizer_random", .kind = "synthesizer", .scope = "core", .extra = add_random },
+    { .name = "synthesizer_random", .kind = "synthesizer", .scope = "block", .extra = add_random },
     { .name = "hedgehog", .kind = "hedgehog", .scope = "core" },
     { .name = "adaptive_1e-3", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f } },
     { .name = "adaptive_1e-3_subjects", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f }, .subjects = true },

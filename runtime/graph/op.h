@@ -69,6 +69,7 @@ struct xc_op_ctx {
     const struct xc_kernels *kern;
     struct xc_pool *pool;
     struct xc_run *run;
+    const void *prepared; /* what a plan made of the tensors ahead (attention.h); NULL = nothing */
 };
 
 /* Scratch for the duration of one node: 64-byte aligned, NULL when out of memory; reused from run to run. */

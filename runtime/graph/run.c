@@ -341,7 +341,7 @@ static void lazy_free_dead(struct xc_run *run, const struct xc_graph *g, const s
 static enum xc_status run_node(struct xc_run *run, const struct xc_graph *g, const struct xc_node *node, struct xc_err *err)
 {
     const struct xc_scratch_mark mark = xc_scratch_save(&run->node);
-    struct xc_op_ctx c = { .graph = g, .node = node, .attr = node->attr, .kern = run->kern, .pool = run->pool, .run = run };
+    struct xc_op_ctx c = { .graph = g, .node = node, .attr = node->attr, .kern = run->kern, .pool = run->pool, .run = run, .prepared = run->prepared };
     enum xc_status status;
 
     for (int32_t i = 0; i < node->n_in; i++) {

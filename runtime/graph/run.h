@@ -48,6 +48,7 @@ struct xc_run {
     int32_t *start;                /* the offsets of all spaces, back to back */
     size_t cap_spaces, cap_views, cap_start;
     bool bf16; /* products of f32 weights have operands rounded to bf16 (gemm_bf16): training */
+    const void *prepared; /* for the next node: xc_op_ctx.prepared */
     /* Runs a node instead of its op's forward; NULL = that. */
     enum xc_status (*instead)(void *arg, const struct xc_op_ctx *c, struct xc_err *err);
     void *instead_arg;

@@ -7,6 +7,7 @@
  *   norm -> int8 linear      -> the norm writes the quantized rows too
  *   scale -> quantization    -> the quantization multiplies, or the norm in front of it
  * Nodes that no rule knows run as they are, through xc_run_node. */
+#include "runtime/graph/attention/attention.h"
 #include "runtime/graph/grouped.h"
 #include "runtime/graph/ops/gemm.h"
 #include "runtime/session/steps.h"
@@ -74,6 +75,18 @@ static enum xc_status f32_of(struct xc_plan *p, const float **out, const struct 
     XC_TRY(xc_tensor_to_f32(t, copy, err));
     *out = copy;
     return XC_OK;
+}
+
+static enum xc_status prepare_attention(struct xc_plan *p, struct step *s, struct xc_err *err)
+{
+    const struct xc_attention_kind *kind = xc_attention_kinds[((const struct xc_attr_attention *)s->node->attr)->kind];
+    const size_t bytes = kind->prepared_bytes ? kind->prepared_bytes(p->graph->model, s->node) : 0;
+    void *room = NULL;
+
+    if (!bytes) return XC_OK;
+    XC_TRY(own(p, &room, bytes, err));
+    s->prepared = room;
+    return kind->prepare(room, p->graph->model, s->node, p->kern, err);
 }
 
 static enum xc_status pack_f32(struct xc_plan *p, struct step *s, const struct xc_tensor *t, struct xc_err *err)
@@ -326,6 +339,7 @@ static enum xc_status add_node(struct xc_plan *p, const struct uses *uses, int32
         return XC_OK;
     }
     XC_TRY(new_step(p, &s, &step_node, node, node->n_out ? node->out[0] : -1, err));
+    if (is(node, "attention")) XC_TRY(prepare_attention(p, s, err));
     for (int i = 0; i < node->n_out; i++) p->storage[node->out[i]].place = PLACE_NODE;
     return XC_OK;
 }

@@ -382,6 +382,10 @@ const struct step_type step_pool = { .name = "pool", .whole = run_pool };
 /* ---- whatever is not fused ---- */
 static enum xc_status run_plain(const struct step *s, const struct xc_plan *p, struct xc_run *run, struct xc_err *err)
 {
-    return xc_run_node(run, p->graph, s->node, err);
+    run->prepared = s->prepared;
+    const enum xc_status status = xc_run_node(run, p->graph, s->node, err);
+
+    run->prepared = NULL;
+    return status;
 }
 const struct step_type step_node = { .name = "node", .whole = run_plain };

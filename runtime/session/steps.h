@@ -63,6 +63,7 @@ struct step {
     const float *q_gain;  /* norm with q_out: NULL, or factors of what is quantized */
     float eps;
     bool rms;
+    const void *prepared; /* node: what its attention kind made of its tensors */
 };
 
 struct segment {

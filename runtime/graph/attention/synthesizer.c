@@ -128,7 +128,8 @@ enum xc_status xc_synth_open(struct xc_synth *s, const struct xc_op_ctx *c, stru
     if (r) {
         const int64_t cols = r->dim[1];
 
-        XC_TRY(xc_attention_tensor(c, r, &s->r, err));
+        if (r->enc.format == XC_FMT_F32 && r->enc.layout == XC_LAYOUT_ROWS) s->r = (const float *)(const void *)r->part[XC_PART_DATA]->data; /* it may be large */
+        else XC_TRY(xc_attention_tensor(c, r, &s->r, err));
         s->r_head = r->dim[0] > s->L ? s->L * cols : 0;
         if (s->rank) XC_TRY(panels_of(s, &s->r2_panels, &s->r2_panel, &s->r_head, s->r + s->rank, cols, r->dim[0], s->rank, err));
     }
@@ -271,6 +272,7 @@ static enum xc_status synthesizer_forward(const struct xc_op_ctx *c, struct xc_e
     int64_t n_seq, D16;
 
     XC_TRY(xc_synth_open(&j.s, c, err));
+    if (xc_synth_is_random(attr, j.s.has)) return xc_synth_random_forward(&j.s, err);
     n_seq = j.s.q->rag->n_seq;
     D16 = xc_round_up(j.s.D, 16);
     j.tile = xc_run_scratch(c->run, (size_t)(3 * (n_seq + 1)) * sizeof *j.tile);
@@ -299,4 +301,5 @@ static enum xc_status synthesizer_forward(const struct xc_op_ctx *c, struct xc_e
     return XC_OK;
 }
 
-const struct xc_attention_kind xc_attention_synthesizer = { .name = "synthesizer", .infer = synthesizer_infer, .macs = synthesizer_macs, .forward = synthesizer_forward };
+const struct xc_attention_kind xc_attention_synthesizer = { .name = "synthesizer", .infer = synthesizer_infer, .macs = synthesizer_macs, .forward = synthesizer_forward,
+                                                             .prepared_bytes = xc_synth_random_bytes, .prepare = xc_synth_random_prepare };

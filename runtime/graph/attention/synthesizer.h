@@ -27,6 +27,11 @@ enum xc_status xc_synth_open(struct xc_synth *s, const struct xc_op_ctx *c, stru
 void xc_synth_part(const struct xc_synth *s, float *part, enum xc_synth_part which, int64_t seq, int64_t head, int64_t row0, int64_t T, int64_t n, const float *k_panel);
 /* p (T, n): the softmax of the weighted sum, zero for keys that are not seen. other: (T, n) of room. */
 void xc_synth_probabilities(const struct xc_synth *s, float *p, float *other, int64_t seq, int64_t head, int64_t row0, int64_t T, int64_t n, const float *k_panel);
+/* synthesizer_random.c: int8 with no part but a random matrix. Its softmax may be made ahead (attention.h, prepare). */
+bool xc_synth_is_random(const struct xc_attr_attention *attr, const bool has[XC_SYNTH_PARTS]);
+size_t xc_synth_random_bytes(const struct xc_model *m, const struct xc_node *node);
+enum xc_status xc_synth_random_prepare(void *to, const struct xc_model *m, const struct xc_node *node, const struct xc_kernels *kern, struct xc_err *err);
+enum xc_status xc_synth_random_forward(const struct xc_synth *s, struct xc_err *err);
 /* Rows (n, C) to a panel of n outputs. */
 void xc_synth_panel(float *panel, const float *x, int64_t ldx, int64_t n, int64_t C);
 
