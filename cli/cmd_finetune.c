@@ -19,11 +19,7 @@ struct finetune_opts {
 };
 
 static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
-static const char *const optimizers[] = { "adamw", "sgd", NULL };
 static const char *const exports[] = { "f32", "int8", "int4", NULL };
-static const char *const thresholds[] = { "layer", "global", NULL };
-static const char *const precisions[] = { "f32", "bf16", NULL };
-static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
 
 static const struct cli_opt table[] = {
     CLI_CHOICE(struct finetune_opts, task, 't', "task", tasks, "none", "what to train for"),
@@ -42,9 +38,9 @@ static const struct cli_opt table[] = {
     CLI_INT(struct finetune_opts, accumulate, 0, "accumulate", "N", 1, 100000, "1", "batches whose gradients are summed for one update; with mpirun one at least for each rank"),
     CLI_INT(struct finetune_opts, max_tokens, 0, "max-tokens", "N", 0, 1000000, "0", "texts are cut to N tokens; 0 for the model's limit"),
     CLI_GROUP("Optimizer"),
-    CLI_CHOICE(struct finetune_opts, optimizer, 0, "optimizer", optimizers, "adamw", "adamw, or sgd with momentum"),
+    CLI_CHOICE(struct finetune_opts, optimizer, 0, "optimizer", xc_optimizers, "adamw", "adamw, or sgd with momentum"),
     CLI_FLOAT(struct finetune_opts, rate, 0, "lr", "R", 0, 1000, "5e-5", "the largest learning rate"),
-    CLI_CHOICE(struct finetune_opts, schedule, 0, "schedule", schedules, "linear", "how the learning rate falls after the warm-up"),
+    CLI_CHOICE(struct finetune_opts, schedule, 0, "schedule", xc_schedules, "linear", "how the learning rate falls after the warm-up"),
     CLI_FLOAT(struct finetune_opts, warmup, 0, "warmup", "SHARE", 0, 1, "0.06", "share of the updates in which the learning rate rises"),
     CLI_FLOAT(struct finetune_opts, weight_decay, 0, "weight-decay", "D", 0, 1000, "0.01", "decoupled decay of matrices; biases and norms have none"),
     CLI_FLOAT(struct finetune_opts, clip, 0, "clip", "NORM", 0, 1e9, "1", "longest gradient; 0 for no limit"),
@@ -59,7 +55,7 @@ static const struct cli_opt table[] = {
     CLI_FLOAT(struct finetune_opts, smoothing, 0, "label-smoothing", "S", 0, 0.99, "0", "share of the target that is spread over all classes"),
     CLI_FLOAT(struct finetune_opts, scale, 0, "contrast-scale", "S", 1e-3, 1e6, "20", "embed without scores: cosines are multiplied by this"),
     CLI_FLOAT(struct finetune_opts, mask, 0, "mask", "SHARE", 1e-3, 0.99, "0.15", "mlm: share of the tokens that are predicted"),
-    CLI_CHOICE(struct finetune_opts, precision, 0, "precision", precisions, "f32", "products of f32 numbers, or of numbers rounded to bf16 (weights, sums and gradients stay f32): twice as fast where the CPU has AVX512-BF16"),
+    CLI_CHOICE(struct finetune_opts, precision, 0, "precision", xc_precisions, "f32", "products of f32 numbers, or of numbers rounded to bf16 (weights, sums and gradients stay f32): twice as fast where the CPU has AVX512-BF16"),
     CLI_CHOICE(struct finetune_opts, export, 0, "export", exports, "f32", "the encoding that is written, and that the dev rows are measured in"),
     CLI_GROUP("Pruning while training"),
     CLI_STRING(struct finetune_opts, prune, 0, "prune", "KIND=AMOUNT", NULL, "weights of the linears inside become zero: magnitude (the smallest, for good) or movement (those that training moves towards zero; they may come back) "
@@ -67,7 +63,7 @@ static const struct cli_opt table[] = {
     CLI_FLOAT(struct finetune_opts, prune_begin, 0, "prune-begin", "SHARE", 0, 1, "0.05", "share of the updates after which zeros begin; their share then rises by a cubic schedule"),
     CLI_FLOAT(struct finetune_opts, prune_end, 0, "prune-end", "SHARE", 0, 1, "0.6", "share of the updates after which all are there; dev rows decide from then on which weights are kept"),
     CLI_INT(struct finetune_opts, prune_every, 0, "prune-every", "N", 0, 1000000000, "0", "choose them anew every N updates; 0 for a hundredth of all"),
-    CLI_CHOICE(struct finetune_opts, prune_over, 0, "prune-threshold", thresholds, "layer", "the share holds for each layer, or over all of them"),
+    CLI_CHOICE(struct finetune_opts, prune_over, 0, "prune-threshold", xc_thresholds, "layer", "the share holds for each layer, or over all of them"),
     CLI_LIST(struct finetune_opts, prune_ignore, 0, "prune-ignore", "WORD", "do not prune tensors whose name begins so, or matches re:PATTERN; may be repeated"),
     CLI_SIZE(struct finetune_opts, max_memory, 0, "max-memory", "0", "memory to train in, such as 1GB: what does not fit is computed again in the backward pass, to the same bits; 0 for no limit"),
     CLI_GROUP("Files"),

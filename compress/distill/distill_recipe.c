@@ -26,9 +26,6 @@ struct key {
     const char *const *choices;
 };
 
-static const char *const schedules[] = { "linear", "cosine", "constant", NULL };
-static const char *const optimizers[] = { "adamw", "sgd", NULL };
-static const char *const precisions[] = { "f32", "bf16", NULL };
 static const char *const tasks[] = { "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
 
 #define OPTS(f) offsetof(struct xc_distill_opts, f)
@@ -78,7 +75,6 @@ static const struct key prune_keys[] = {
     { "every", COUNT, PRUNE(every), 0, 1e9, NULL },
     { NULL, TEXT, 0, 0, 0, NULL },
 };
-static const char *const thresholds[] = { "layer", "global", NULL };
 
 static enum xc_status at(const struct reader *r, const struct xc_yaml *n, enum xc_status status)
 {
@@ -250,15 +246,15 @@ static enum xc_status read_choices(const struct reader *r, const struct xc_yaml 
         r->o->init = (enum xc_student_init)i;
     }
     if ((n = xc_yaml_member(root, "schedule"))) {
-        XC_TRY(choice_of(r, &i, n, schedules));
+        XC_TRY(choice_of(r, &i, n, xc_schedules));
         r->o->train.schedule = (enum xc_schedule)i;
     }
     if ((n = xc_yaml_member(root, "precision"))) {
-        XC_TRY(choice_of(r, &i, n, precisions));
+        XC_TRY(choice_of(r, &i, n, xc_precisions));
         r->o->train.bf16 = i == 1;
     }
     if ((n = xc_yaml_member(root, "optimizer"))) {
-        XC_TRY(choice_of(r, &i, n, optimizers));
+        XC_TRY(choice_of(r, &i, n, xc_optimizers));
         r->o->train.optimizer.kind = (enum xc_optimizer)i;
     }
     return XC_OK;
@@ -275,7 +271,7 @@ static enum xc_status read_prune(const struct reader *r, const struct xc_yaml *m
     if (!xc_yaml_member(map, "what")) return at(r, map, xc_fail(r->err, XC_E_FORMAT, "'prune' needs 'what', such as magnitude=2:4"));
     *o = (struct xc_sparsify_opts){ .begin = 0.05, .end = 0.6 };
     XC_TRY(read_keys(r, o, map, prune_keys));
-    if ((n = xc_yaml_member(map, "threshold"))) XC_TRY(choice_of(r, &over, n, thresholds));
+    if ((n = xc_yaml_member(map, "threshold"))) XC_TRY(choice_of(r, &over, n, xc_thresholds));
     o->global = over == 1;
     if ((n = xc_yaml_member(map, "ignore"))) XC_TRY(read_list(r, &o->ignore, &o->n_ignore, n));
     return xc_yaml_no_unknown(r->name, map, "what, begin, end, every, threshold, ignore", r->err);

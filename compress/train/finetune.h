@@ -15,6 +15,9 @@
 
 enum xc_schedule { XC_SCHEDULE_LINEAR = 0, XC_SCHEDULE_COSINE, XC_SCHEDULE_CONSTANT };
 
+/* Names of choices, by their numbers, for command lines, recipes and manifests; NULL-terminated. */
+extern const char *const xc_schedules[], *const xc_optimizers[], *const xc_precisions[], *const xc_thresholds[];
+
 /* A part of a training with a schedule and settings of its own; the optimizer begins each anew. */
 struct xc_stage {
     const char *name;

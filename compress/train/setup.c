@@ -13,6 +13,11 @@
 #include "formats/json.h"
 #include "runtime/container/container.h"
 
+const char *const xc_schedules[] = { "linear", "cosine", "constant", NULL };
+const char *const xc_optimizers[] = { "adamw", "sgd", NULL };
+const char *const xc_precisions[] = { "f32", "bf16", NULL };
+const char *const xc_thresholds[] = { "layer", "global", NULL }; /* over which the share of --prune holds */
+
 void xc_training_release(struct xc_training *t)
 {
     if (t->tape) xc_tape_free(&t->tape);
@@ -440,7 +445,6 @@ static json_t *describe_pruning(const struct xc_sparsify_opts *o)
 
 static enum xc_status describe(struct xc_training *t, struct xc_err *err)
 {
-    static const char *const schedules[] = { "linear", "cosine", "constant" };
     const struct xc_finetune_opts *o = t->opts;
     json_t *sources = NULL, *data = NULL, *dev = NULL, *frozen = json_array(), *root;
     enum xc_status status;
@@ -463,8 +467,8 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
                      "batch_tokens", (json_int_t)o->batch_tokens, "batch_rows", (json_int_t)o->batch_rows, "accumulate", (json_int_t)o->accumulate, "max_steps",
                      (json_int_t)o->max_steps, "max_tokens", (json_int_t)o->max_tokens, "eval_every", (json_int_t)o->eval_every, "patience", (json_int_t)o->patience, "freeze", frozen);
     t->facts = root;
-    bad |= json_object_set_new(root, "schedule", json_string(schedules[o->schedule])) != 0;
-    bad |= json_object_set_new(root, "optimizer", json_string(o->optimizer.kind == XC_OPT_ADAMW ? "adamw" : "sgd")) != 0;
+    bad |= json_object_set_new(root, "schedule", json_string(xc_schedules[o->schedule])) != 0;
+    bad |= json_object_set_new(root, "optimizer", json_string(xc_optimizers[o->optimizer.kind])) != 0;
     if (o->bf16) bad |= json_object_set_new(root, "precision", json_string("bf16")) != 0;
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
     if (o->export) bad |= json_object_set_new(root, "export", json_string(o->export)) != 0;
