@@ -6,14 +6,14 @@
 #     TEACHER.xc   f32, with a head for SST-2 (finetune makes it); STS-TEACHER: an embedding model in f32, a checkpoint or .xc
 #     DATA         sst2.train.tsv.zst, sst2.dev.tsv.zst, stsb.train.tsv.zst, stsb.dev.tsv.zst
 #     JOBS=2       runs at once, one thread each (as many as there are processors when not given)
-#     STEPS=60     updates of each of the two stages; ROWS=8000: of SST-2; LIMIT=N: no run begins after N seconds; ONLY=REGEX: only runs of such names
+#     STEPS=80     updates of each of the two stages; ROWS=8000: of SST-2; LIMIT=N: no run begins after N seconds; ONLY=REGEX: only runs of such names
 #     NARROW= SHORT= CUT= SHRINK= RANK= BOTTOM=   shapes of the students, for teachers of another shape
 #
 # It goes on where it stopped: what a run said lies in OUT, and a run that is there is not made again. Writes OUT/ablation.tsv, a line a run, and prints the
 # tables of docs/distillation.md; `bench/ablation_table.py docs/ablation.tsv docs/distillation.md` puts them there.
 set -eu
 xc=$1 teacher=$2 sts=$3 data=$4 out=$5 seeds=${6:-1 2 3}
-jobs=${JOBS:-$(nproc)} steps=${STEPS:-60} rows=${ROWS:-8000} limit=${LIMIT:-1000000} only=${ONLY:-.}
+jobs=${JOBS:-$(nproc)} steps=${STEPS:-80} rows=${ROWS:-8000} limit=${LIMIT:-1000000} only=${ONLY:-.}
 here=$(dirname "$0") began=$(date +%s)
 mkdir -p "$out"
 rm -f "$out/jobs"
@@ -45,7 +45,7 @@ recipe() { # TASK NAME LINES...
     sst2) set -- "task: classify" "data: $out/sst2.tsv" "dev: $data/sst2.dev.tsv.zst" "student_from: $teacher" "$@" ;;
     stsb) set -- "task: embed" "data: $out/stsb.txt" "dev: $data/stsb.dev.tsv.zst" "student_from: $sts" "$@" ;;
     esac
-    printf '%s\n' "batch_tokens: 512" "precision: bf16" "$@" >"$out/$name.yaml"
+    printf '%s\n' "batch_tokens: 1024" "$@" >"$out/$name.yaml"
     echo "$name" >>"$out/jobs"
 }
 stages() { # LOSSES-OF-LAYERS LOSSES-OF-ANSWERS
