@@ -11,11 +11,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 echo 'passes: [{quantize: {format: int8, activations: static}}]' >"$work/static.yaml"
+echo 'passes: [{quantize: {format: int4, method: gptq}}]' >"$work/gptq.yaml"
 for saliency in wanda obs; do
     echo "passes: [{prune: {saliency: $saliency, sparsity: 0.5}}]" >"$work/$saliency.yaml"
 done
 printf '%-8s %9s %10s %10s %9s\n' recipe sentences 'mean cos' 'least cos' seconds
-for recipe in static wanda obs; do # in the order of their cost
+for recipe in static wanda gptq obs; do # in the order of their cost
     for n in "$@"; do
         "$xc" compress "$model" -o "$work/m.xc" --recipe "$work/$recipe.yaml" --calibrate "$texts" --calibrate-rows "$n" --no-golden --no-resume --json -q >"$work/c.json"
         "$xc" eval "$work/m.xc" --task agreement --data "$held_out" --reference "$model" --json -q >"$work/e.json"

@@ -43,7 +43,7 @@ static const struct cli_opt table[] = {
     CLI_LIST(struct compress_opts, set, 0, "set", "OPTION=VALUE", "an option of the pass, such as attention=f32; may be repeated"),
     CLI_GROUP("Evidence"),
     CLI_STRING(struct compress_opts, calibrate, 'c', "calibrate", "FILE", NULL, "texts (one a line, or a .tsv; plain or .zst) that measure the error of each layer's output"),
-    CLI_INT(struct compress_opts, rows, 0, "calibrate-rows", "N", 1, 1000000, "256", "use at most N texts, spread evenly over the file"),
+    CLI_INT(struct compress_opts, rows, 0, "calibrate-rows", "N", 1, 1000000, "512", "use at most N texts, spread evenly over the file"),
     CLI_BOOL(struct compress_opts, no_golden, 0, "no-golden", "store no golden samples (selftest will have nothing to check)"),
     CLI_GROUP("Input and output"),
     CLI_CHOICE(struct compress_opts, store, 0, "store", store_choices, "fast", "fast: mapped, starts at once; small: entropy-coded"),

@@ -1,7 +1,7 @@
 /* side: the file beside the output that keeps finished tensors while a run lasts: OUT.xc.resume.
  *
  * It serves two ends. A run that is interrupted goes on where it was: a record is re-used when the same files are treated by the same
- * recipe (a digest of both is the file's key). And a model larger than memory: what is written here is mapped instead of held.
+ * recipe (the recipe, and what the file system says of the files: the side file's key). And a model larger than memory: what is written here is mapped instead of held.
  * Tensors are written once the run has lasted a second, or once those that wait take more memory than they may, by a thread of its own; a short run makes no file.
  *
  * For --store fast the file is the output in the making. A tensor in its last encoding is written where the output has it, and the journal of what is

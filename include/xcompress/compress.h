@@ -78,7 +78,7 @@ struct xc_compress_opts {
     struct xc_ranks *ranks; /* NULL = this process alone; nor on it. Such a run keeps no file to go on from */
     const struct xc_progress *progress; /* may be NULL */
 };
-#define XC_COMPRESS_DEFAULT { .calibrate_rows = 256 }
+#define XC_COMPRESS_DEFAULT { .calibrate_rows = 512 }
 
 /* What became of one tensor. */
 struct xc_layer_report {
