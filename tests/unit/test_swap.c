@@ -369,6 +369,40 @@ static void test_hostile(void **state)
     }
 }
 
+static void test_no_memory(void **state)
+{
+    static const char *const kinds[] = { "longformer", "linformer, slots: 4", "reformer, chunk: 4", "synthesizer", "synthesizer, rank: 0" };
+    struct xc_model *m = tiny();
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(kinds); i++) {
+        char yaml[128];
+        bool done = false;
+
+        snprintf(yaml, sizeof yaml, "passes:\n  - swap_attention: {kind: %s}\n", kinds[i]);
+        for (int64_t n = 0; !done; n += n < 60 ? 11 : 97) {
+            struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
+            struct xc_compress_result result;
+            struct xc_recipe *r = NULL;
+            struct xc_model *made = NULL;
+            enum xc_status status;
+
+            OK(xc_recipe_parse(&r, yaml, strlen(yaml), "recipe.yaml", &err));
+            opts.recipe = r;
+            opts.calibrate = list;
+            xc_alloc_fail_after(n);
+            status = xc_compress_model(&made, m, NULL, false, &opts, &result, &err);
+            xc_alloc_fail_after(-1);
+            done = status == XC_OK;
+            if (!done && status != XC_E_NOMEM) fail_msg("%s, allocation %lld: %s", kinds[i], (long long)n, err.msg);
+            xc_compress_result_release(&result);
+            xc_model_free(&made);
+            xc_recipe_free(&r);
+        }
+    }
+    xc_model_free(&m);
+}
+
 /* ---- weights at random ---- */
 static void test_random(void **state)
 {
@@ -408,7 +442,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_windows), cmocka_unit_test(test_slots), cmocka_unit_test(test_scores), cmocka_unit_test(test_scale), cmocka_unit_test(test_kinds), cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_positions), cmocka_unit_test(test_budget), cmocka_unit_test(test_hostile), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_positions), cmocka_unit_test(test_budget), cmocka_unit_test(test_hostile), cmocka_unit_test(test_no_memory), cmocka_unit_test(test_random),
     };
     const char *at = getenv("XC_SOURCE_ROOT");
     FILE *f;
