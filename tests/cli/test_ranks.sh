@@ -81,7 +81,7 @@ for how in '--prune obs=0.5 --quantize int4' '--quantize mixed --target-bits 6' 
 done
 
 # ---- a rank is killed: all stop; others, and more of them, go on from its last checkpoint ----
-long="$train --dev dev.tsv --accumulate 4 -e 20 --checkpoint-every 1"
+long="$train --accumulate 4 -e 20 --checkpoint-every 1"
 # shellcheck disable=SC2086
 run "$XC_BIN" finetune "$tiny" $long -o one.xc
 cat >killed.sh <<'END'
