@@ -287,6 +287,16 @@ static enum xc_status text_limit(const struct xc_hf_config *cfg, const struct xc
     return XC_OK;
 }
 
+static bool has_tokenizer(const char *dir)
+{
+    static const char *const names[] = { "tokenizer.json", "vocab.txt", "vocab.json" }, *const spm[] = XC_TOKENIZER_SPM_NAMES;
+    bool has = false;
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(names); i++) has |= xc_hf_exists(dir, names[i]);
+    for (size_t i = 0; i < XC_ARRAY_LEN(spm); i++) has |= xc_hf_exists(dir, spm[i]);
+    return has;
+}
+
 static enum xc_status add_tokenizer(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err)
 {
     struct xc_tokenizer_compile_opts t = XC_TOKENIZER_COMPILE_DEFAULT;
@@ -294,7 +304,7 @@ static enum xc_status add_tokenizer(struct xc_model *m, const struct xc_hf_confi
 
     XC_TRY(text_limit(cfg, opts, max_positions(m), &limit, err));
     XC_TRY(set_int(m, "max_tokens", limit, err));
-    if (!xc_hf_exists(cfg->dir, "tokenizer.json") && !xc_hf_exists(cfg->dir, "vocab.txt") && !xc_hf_exists(cfg->dir, "vocab.json")) return XC_OK;
+    if (!has_tokenizer(cfg->dir)) return XC_OK;
     t.max_tokens = (int32_t)limit;
     return xc_tokenizer_compile(&m->tokenizer, cfg->dir, &t, err);
 }

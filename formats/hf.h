@@ -118,6 +118,8 @@ enum xc_status xc_bert_attention(struct xc_graph *g, const struct xc_hf_config *
 enum xc_status xc_bert_read_shape(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
 /* RoBERTa's positions: they start behind the padding id and skip it. */
 enum xc_status xc_bert_read_padding(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
+/* Longformer's attention_window, one even number or one for each layer, to windows to each side. */
+enum xc_status xc_longformer_windows(struct xc_bert_shape *shape, const struct xc_hf_config *cfg, struct xc_err *err);
 /* The graph "encode": the encoder, and the head that cfg names. */
 enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *shape, struct xc_err *err);
 

@@ -99,7 +99,7 @@ static enum xc_status add_name(struct name_set *set, const char *folder, const c
 static bool wanted(const char *name, bool module)
 {
     static const char *const names[] = { "config.json", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "tokenizer.json", "tokenizer_config.json",
-                                         "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "model.safetensors.index.json" };
+                                         "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "spm.model", "model.safetensors.index.json" };
     const size_t n = strlen(name);
 
     for (size_t i = 0; i < (module ? 1 : XC_ARRAY_LEN(names)); i++)

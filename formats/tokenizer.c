@@ -491,6 +491,9 @@ static enum xc_status compile(struct xc_buf **out, struct xc_tok_source *src, co
         name = "tokenizer.json";
         XC_TRY(parse(&src->json, &f->json, name, err));
         status = read_tokenizer_json(src, err);
+    } else if (f->spm.bytes) {
+        name = "spiece.model";
+        status = xc_tok_read_sentencepiece(src, err);
     } else if (f->vocab_txt.bytes) {
         name = "vocab.txt";
         status = xc_tok_read_vocab_txt(src, err);
@@ -499,7 +502,7 @@ static enum xc_status compile(struct xc_buf **out, struct xc_tok_source *src, co
         XC_TRY(parse(&src->vocab, &f->vocab_json, name, err));
         status = xc_tok_read_vocab_json(src, err);
     } else {
-        return xc_fail(err, XC_E_NOT_FOUND, "no tokenizer.json, no vocab.txt, no vocab.json with merges.txt");
+        return xc_fail(err, XC_E_NOT_FOUND, "no tokenizer.json, no spiece.model, no vocab.txt, no vocab.json with merges.txt");
     }
     if (status == XC_OK) status = xc_utf8_valid((const uint8_t *)src->spec.prefix, strlen(src->spec.prefix)) ? XC_OK : XC_E_FORMAT;
     if (status != XC_OK) return xc_fail_at(err, status, "%s", name);
@@ -572,15 +575,17 @@ static enum xc_status read_file(struct xc_tokenizer_file *f, const char *dir, co
 enum xc_status xc_tokenizer_compile(struct xc_buf **out, const char *dir, const struct xc_tokenizer_compile_opts *opts, struct xc_err *err)
 {
     struct xc_tokenizer_files f = {0};
+    static const char *const spm[] = XC_TOKENIZER_SPM_NAMES;
     const struct { struct xc_tokenizer_file *file; const char *name; } list[] = {
         {&f.json, "tokenizer.json"}, {&f.config, "tokenizer_config.json"}, {&f.special, "special_tokens_map.json"}, {&f.added, "added_tokens.json"},
-        {&f.vocab_txt, "vocab.txt"}, {&f.vocab_json, "vocab.json"}, {&f.merges_txt, "merges.txt"}};
+        {&f.spm, spm[0]}, {&f.spm, spm[1]}, {&f.spm, spm[2]}, {&f.vocab_txt, "vocab.txt"}, {&f.vocab_json, "vocab.json"}, {&f.merges_txt, "merges.txt"}};
     enum xc_status status = XC_OK;
     char place[sizeof err->where];
 
     *out = NULL;
     for (size_t i = 0; i < XC_ARRAY_LEN(list) && status == XC_OK; i++) {
         if (i >= 4 && f.json.bytes) break; /* tokenizer.json says it all */
+        if (list[i].file->bytes) continue; /* found by another name */
         status = read_file(list[i].file, dir, list[i].name, err);
     }
     if (status == XC_OK) {
@@ -595,6 +600,9 @@ enum xc_status xc_tokenizer_compile(struct xc_buf **out, const char *dir, const 
                 xc_fail_at(err, status, "%s", dir);
         }
     }
-    for (size_t i = 0; i < XC_ARRAY_LEN(list); i++) xc_free((void *)(uintptr_t)list[i].file->bytes);
+    for (size_t i = 0; i < XC_ARRAY_LEN(list); i++) {
+        xc_free((void *)(uintptr_t)list[i].file->bytes);
+        list[i].file->bytes = NULL;
+    }
     return status;
 }

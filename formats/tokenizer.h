@@ -1,6 +1,6 @@
 /* tokenizer: Hugging Face tokenizer files to the compiled section that runtime/text reads, and back.
  *
- * Read: tokenizer.json; or vocab.txt (BERT's WordPiece); or vocab.json with merges.txt (byte-level BPE of RoBERTa or GPT-2); each with
+ * Read: tokenizer.json (WordPiece, byte-level BPE, Unigram); or spiece.model (SentencePiece unigram; also tokenizer.model, spm.model); or vocab.txt (BERT's WordPiece); or vocab.json with merges.txt (byte-level BPE of RoBERTa or GPT-2); each with
  * tokenizer_config.json, special_tokens_map.json and added_tokens.json where they exist. Models, normalizers, pre-tokenizers, split patterns and
  * post-processors that runtime/text does not have are refused by name with XC_E_UNSUPPORTED. Not used: padding (there is none
  * here), decoder, the truncation strategy of tokenizer.json (always longest_first, as transformers does).
@@ -19,10 +19,11 @@ struct xc_tokenizer_compile_opts {
 
 /* The bytes of the files, NULL where there is none. */
 struct xc_tokenizer_files {
-    struct xc_tokenizer_file { const char *bytes; size_t size; } json, config, special, added, vocab_txt, vocab_json, merges_txt;
+    struct xc_tokenizer_file { const char *bytes; size_t size; } json, config, special, added, vocab_txt, vocab_json, merges_txt, spm;
 };
 
 /* From the files of a directory. XC_E_NOT_FOUND when it holds no tokenizer. opts may be NULL. */
+#define XC_TOKENIZER_SPM_NAMES { "spiece.model", "tokenizer.model", "spm.model" }
 enum xc_status xc_tokenizer_compile(struct xc_buf **out, const char *dir, const struct xc_tokenizer_compile_opts *opts, struct xc_err *err);
 
 /* From bytes: what the former is made of, and easy to fuzz. */

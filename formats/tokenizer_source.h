@@ -45,4 +45,8 @@ enum xc_status xc_tok_set_byte_fallback(struct xc_tok_spec *spec, struct xc_err 
 /* Model, normalizer and pre_tokenizer of a tokenizer.json of type Unigram. */
 enum xc_status xc_tok_read_unigram(struct xc_tok_source *src, const json_t *root, struct xc_err *err);
 
+/* ---- sentencepiece.c ---- */
+/* A SentencePiece model: spiece.model and its other names. */
+enum xc_status xc_tok_read_sentencepiece(struct xc_tok_source *src, struct xc_err *err);
+
 #endif

@@ -13,8 +13,7 @@ static const struct xc_bert_names names = {
     .mlm_norm = "lm_head.layer_norm", .mlm_decoder = "lm_head.decoder", .mlm_bias = "lm_head.bias",
 };
 
-/* attention_window: one even number, or one for each layer. */
-static enum xc_status read_windows(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
+enum xc_status xc_longformer_windows(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
 {
     const json_t *windows = json_object_get(cfg->json, "attention_window");
     const bool list = json_is_array(windows);
@@ -39,7 +38,7 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
     (void)opts;
     XC_TRY(xc_bert_read_shape(&s, cfg, err));
     XC_TRY(xc_bert_read_padding(&s, cfg, err));
-    XC_TRY(read_windows(&s, cfg, err));
+    XC_TRY(xc_longformer_windows(&s, cfg, err));
     s.global_first = !strcmp(cfg->head, "classify") || !strcmp(cfg->head, "regress");
     return xc_bert_build(m, cfg, &names, &s, err);
 }

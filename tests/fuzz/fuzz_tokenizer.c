@@ -1,5 +1,5 @@
-/* fuzz_tokenizer: the first byte says what the rest is: a compiled section, a tokenizer.json, a vocab.txt, or a vocab.json, a NUL and a
- * merges.txt. What opens encodes texts, alone and as a pair, to ids inside its vocabulary. */
+/* fuzz_tokenizer: the first byte says what the rest is: a compiled section, a tokenizer.json, a vocab.txt, a SentencePiece model, or a vocab.json,
+ * a NUL and a merges.txt. What opens encodes texts, alone and as a pair, to ids inside its vocabulary. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -55,12 +55,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!size) return 0;
     size--;
     nul = size ? memchr(bytes, 0, size) : NULL;
-    switch (data[0] % 4) {
+    switch (data[0] % 5) {
     case 0:
         if (xc_buf_new(&section, size, &err) != XC_OK) return 0;
         if (size) memcpy(section->data, bytes, size);
         break;
     case 1: files.json.bytes = bytes; files.json.size = size; break;
+    case 4: files.spm.bytes = bytes; files.spm.size = size; break;
     case 2: files.vocab_txt.bytes = bytes; files.vocab_txt.size = size; break;
     default:
         if (!nul) return 0;

@@ -147,6 +147,8 @@ static const struct arch_case cases[] = {
     { "reformer_lm", NULL, "lm", "reformer", "32", 0 },
     { "reformer_mlm", NULL, "mlm", "reformer", "32", 0 },
     { "reformer_classify", NULL, "classify", "reformer", "32", 3 },
+    { "led", NULL, "embed", "led", "32", 0 },
+    { "led", "encode", "encode", "led", "32", 0 },
     { "linformer", NULL, "mlm", "linformer", "24", 0 },
     { "linformer_shared", NULL, "mlm", "linformer", "24", 0 },
     { "bert_linformer", "encode", "encode", "bert", "26", 0 },

@@ -426,7 +426,7 @@ static void test_config(void **state)
     config_refused("bert_tag", "position_embedding_type", "\"relative_key\"", "'relative_key'");
     config_refused("bert_tag", "is_decoder", "true", "is_decoder");
     config_refused("bert_tag", "add_cross_attention", "true", "add_cross_attention");
-    config_refused("bert_tag", "model_type", "\"gpt2\"", "bert, distilbert, linformer, longformer, reformer, reformer-pytorch, roberta");
+    config_refused("bert_tag", "model_type", "\"gpt2\"", "bert, distilbert, led, linformer, longformer, reformer, reformer-pytorch, roberta");
     config_refused("bert_tag", "model_type", "null", "model_type");
     config_refused("bert_tag", "architectures", "[\"BertForQuestionAnswering\"]", "'BertForQuestionAnswering'");
     config_refused("bert_tag", "architectures", "[\"BertLMHeadModel\"]", "'BertLMHeadModel'");
@@ -480,6 +480,10 @@ static void test_config(void **state)
     config_refused("bert_synthesizer", "attention", "{\"kind\":\"synthesizer\",\"scores\":[\"factorized_dense\"],\"factor\":4}", "does not divide 26");
     config_refused("bert_synthesizer", "attention", "{\"kind\":\"synthesizer\",\"scores\":[\"random\"],\"rank\":3}", "config.json asks for 6");
     config_refused("bert_synthesizer", "attention", "{\"kind\":\"synthesizer\",\"scores\":[\"random\"],\"mixture\":true}", "config.json asks for 1");
+    config_refused("led", "attention_window", "[4, 7]", "layer 1 must be an even number");
+    config_refused("led", "attention_window", "[4]", "1 numbers for 2 layers");
+    config_refused("led", "architectures", "[\"LEDForConditionalGeneration\"]", "can be loaded by choosing the head");
+    config_refused("led", "max_encoder_position_embeddings", "33", "config.json asks for 33");
     config_refused("linformer", "seq_len", "25", "config.json asks for 25");
     config_refused("linformer", "k", "7", "config.json asks for 7");
     config_refused("linformer", "heads", "3", "do not divide 'dim'");

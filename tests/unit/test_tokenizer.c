@@ -484,6 +484,85 @@ static bool try_section(const uint8_t *bytes, size_t n)
     return opened;
 }
 
+/* --- SentencePiece --- */
+
+static enum xc_status compile_spm(struct xc_buf **out, const uint8_t *bytes, size_t n, const char *config, struct xc_err *err)
+{
+    const struct xc_tokenizer_files f = {.spm = {(const char *)bytes, n}, .config = {config, config ? strlen(config) : 0}};
+
+    return xc_tokenizer_compile_files(out, &f, NULL, err);
+}
+
+static void test_sentencepiece(void **state)
+{
+    static const char text[] = "a b";
+    struct xc_buf *section = compile_vector("spm"), *file = vector_file("spm/spiece.model"), *made;
+    struct xc_tokenizer *tok = open_section(section);
+    struct xc_tokens out = {0};
+    struct xc_err err = {0};
+    char *json;
+    size_t n, plain;
+
+    (void)state;
+    expect_vector("spm", tok);
+    assert_string_equal(xc_tokenizer_kind(tok), "unigram");
+    OK(xc_tokenizer_encode(tok, &out, text, sizeof text - 1, NULL, 0, NULL, &err));
+    plain = out.n;
+    assert_int_equal(xc_tokenizer_decompile(&json, &n, section, &err), XC_E_UNSUPPORTED); /* the library and a tokenizer.json disagree */
+    xc_tokenizer_free(&tok);
+    xc_buf_unref(&section);
+    /* T5 ends a text with </s>; other classes have ids of their own */
+    OK(compile_spm(&section, file->data, file->size, "{\"tokenizer_class\": \"T5Tokenizer\"}", &err));
+    tok = open_section(section);
+    out.n = 0;
+    OK(xc_tokenizer_encode(tok, &out, text, sizeof text - 1, NULL, 0, NULL, &err));
+    assert_int_equal(out.n, plain + 1);
+    assert_int_equal(out.ids[plain], 2);
+    xc_tokenizer_free(&tok);
+    xc_buf_unref(&section);
+    assert_int_equal(compile_spm(&section, file->data, file->size, "{\"tokenizer_class\": \"XLMRobertaTokenizer\"}", &err), XC_E_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "XLMRoberta"));
+    /* cut anywhere it is refused, or, between two fields, read as far as it goes */
+    for (size_t cut = 0; cut < file->size; cut += 1 + cut / 200) {
+        uint8_t *copy = malloc(cut ? cut : 1);
+
+        memcpy(copy, file->data, cut);
+        if (compile_spm(&made, copy, cut, NULL, &err) == XC_OK) (void)try_section(made->data, made->size);
+        else assert_true(!made && err.msg[0]);
+        xc_buf_unref(&made);
+        free(copy);
+    }
+    xc_tokens_release(&out);
+    xc_buf_unref(&file);
+}
+
+static void test_sentencepiece_refused(void **state)
+{
+    static const struct { const char *bytes; size_t n; const char *msg; } list[] = {
+        {"\x12\x02\x18\x02", 4, "of type BPE"},
+        {"\x12\x03\xC0\x01\x01", 5, "treat_whitespace_as_suffix"},
+        {"\x1A\x02\x28\x00", 4, "escape_whitespaces"},
+        {"\x1A\x05\x12\x03" "abc", 7, "damaged"},
+        {"\x0A\x05\x0A\x01" "a\x18\x04", 7, "user-defined symbol"},
+        {"\x0A\x05\x0A\x01" "a\x18\x09", 7, "unknown type 9"},
+        {"\x0A\x03\x0A\x01\xFF", 5, "no UTF-8"},
+        {"\x0A\x03\x0A\x01" "a", 5, "no unknown piece"},
+        {"\x0A\x08\x0A\x01" "a\x15\x00\x00\xC0\x7F", 10, "a score of nan"},
+        {"\x0A\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01", 11, "cut"},
+        {"{}", 2, "no SentencePiece model"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < XC_ARRAY_LEN(list); i++) {
+        struct xc_err err = {0};
+        struct xc_buf *section;
+
+        assert_int_not_equal(compile_spm(&section, (const uint8_t *)list[i].bytes, list[i].n, NULL, &err), XC_OK);
+        if (!strstr(err.msg, list[i].msg)) fail_msg("%zu: '%s' lacks '%s'", i, err.msg, list[i].msg);
+        assert_non_null(strstr(err.where, "spiece.model"));
+    }
+}
+
 static void test_hostile_sections(void **state)
 {
     (void)state;
@@ -852,6 +931,8 @@ int main(void)
         cmocka_unit_test(test_vocab_json),
         cmocka_unit_test(test_words_and_limits),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_sentencepiece),
+        cmocka_unit_test(test_sentencepiece_refused),
         cmocka_unit_test(test_hostile_sections),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_no_allocation_after_the_first),

@@ -122,6 +122,29 @@ def long_words():
         yield "".join(r.choice(letters) * (1 + int(r.expovariate(0.05))) for _ in range(10000))
 
 
+class SentencePiece:
+    """The library itself, dressed as a Tokenizer."""
+    def __init__(self, proto):
+        import sentencepiece as spm
+        self.sp = spm.SentencePieceProcessor(model_proto=proto)
+
+    def encode_batch(self, texts):
+        import types
+        return [types.SimpleNamespace(ids=ids, type_ids=[0] * len(ids)) for ids in self.sp.encode(texts, num_threads=1)]
+
+
+def run_sentencepiece(args, name, directory, proto, sets):
+    ours, theirs = Ours(args.driver, directory), SentencePiece(proto)
+    for what, texts in sets.items():
+        compare(name, what, ours, theirs, texts)
+    compare(name, "hostile", ours, theirs, gen.hostile(20000 if not args.quick else 4000))
+    compare(name, "long words", ours, theirs, list(long_words()))
+    pts = code_points(args.quick)
+    compare(name, "code points alone", ours, theirs, [chr(c) for c in pts], 200000)
+    compare(name, "code points between letters", ours, theirs, ["a" + chr(c) + "B" for c in pts], 200000)
+    compare(name, "code points with marks, blanks", ours, theirs, [" " + chr(c) + "\u0301\u0323 1" + chr(c) + "!" + chr(c) for c in pts], 200000)
+
+
 def run_model(args, name, directory, theirs, sets):
     theirs.no_padding()
     theirs.no_truncation()
@@ -188,6 +211,14 @@ def main():
     for name, d, t in models:
         if args.only in name:
             run_model(args, name, d, t, sets)
+    for name, proto in gen.sentencepieces(sets, keep).items() if sets else ():
+        if args.only not in "sentencepiece_" + name:
+            continue
+        d = os.path.join(keep, "sentencepiece_" + name)
+        os.makedirs(d, exist_ok=True)
+        with open(os.path.join(d, "spiece.model"), "wb") as f:
+            f.write(proto)
+        run_sentencepiece(args, "sentencepiece_" + name, d, proto, sets)
     print(f"{bad_total} texts differ")
     return 1 if bad_total else 0
 

@@ -83,6 +83,24 @@ def reformer(name, cls, heads_out, seed, lengths=LENGTHS, **kw):
     gen_arch.finish(folder)
 
 
+def led(name, seed):
+    import transformers as tf
+    cfg = tf.LEDConfig(vocab_size=VOCAB, d_model=24, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=28, decoder_layers=1, decoder_attention_heads=1, decoder_ffn_dim=4,
+                       max_encoder_position_embeddings=32, max_decoder_position_embeddings=4, attention_window=[4, 8], activation_function="gelu")
+    model = tf.LEDModel(cfg).eval()
+    randomise(model, seed)
+    with torch.no_grad():
+        for k, p in model.named_parameters():
+            p.add_(1.0 if k.endswith("layernorm_embedding.weight") and p.abs().max() < 0.7 else 0.0)
+    model.tie_weights()
+    model.save_pretrained(f"{OUT}/{name}")
+    inputs, encoder = texts(seed + 1), model.double().encoder
+    rows = gen_arch.run(encoder, "plain", inputs, "last_hidden_state")
+    write(f"{OUT}/{name}/encode.bin", inputs, rows)
+    write(f"{OUT}/{name}/embed.bin", inputs, gen_arch.pool(rows, "mean"))
+    gen_arch.finish(f"{OUT}/{name}")
+
+
 # ---- lucidrains' packages: the state dict beside a config.json of ours ----
 def lucidrains(name, kind, args, seed, lengths):
     if kind == "linformer":
@@ -198,6 +216,7 @@ def labels(*names):
 
 
 CASES = {
+    "led": lambda n: led(n, 71),
     "reformer": lambda n: reformer(n, "ReformerModel", {"encode": "last_hidden_state", "embed": "last_hidden_state"}, 41, attn_layers=["lsh", "local"], lsh_num_chunks_after=1),
     "reformer_lm": lambda n: reformer(n, "ReformerModelWithLMHead", {"lm": "logits"}, 42, is_decoder=True, attn_layers=["local", "lsh", "lsh"], num_buckets=[2, 4]),
     "reformer_mlm": lambda n: reformer(n, "ReformerForMaskedLM", {"mlm": "logits"}, 43, attn_layers=["lsh"], axial_pos_embds=False, hidden_act="gelu", num_hashes=1,

@@ -186,6 +186,16 @@ def few_rules(path):
     return path
 
 
+def sentencepieces(sets, keep):
+    """Name -> bytes of a SentencePiece unigram model, trained where keep has none."""
+    tatoeba = [x for k, v in sets.items() if k.startswith("tatoeba.train") for x in v]
+    more = [x for k, v in sets.items() if k.startswith(("unlabeled", "stsb")) for x in v]
+    mixed = [x for pair in zip(tatoeba, more * 2) for x in pair if x]
+    make = lambda name, size, **kw: train_sentencepiece(mixed, size, os.path.join(keep, name + ".model"), character_coverage=0.999, **kw)
+    return {"spm16k": make("spm16k", 16000), "spm8k_bytes": make("spm8k_bytes", 8000, byte_fallback=True),
+            "spm4k_as_is": make("spm4k_as_is", 4000, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False)}
+
+
 def trained(sets, keep):
     """Name -> function that makes it; the 50k byte-level BPE is trained once."""
     tatoeba = [x for k, v in sets.items() if k.startswith("tatoeba.train") for x in v]
@@ -201,11 +211,10 @@ def trained(sets, keep):
         add_tokens(t)
         return t
 
-    def spm(name, size, **kw):
-        if name not in cache:
-            mixed = [x for pair in zip(tatoeba, more * 2) for x in pair if x]
-            cache[name] = train_sentencepiece(mixed, size, os.path.join(keep, name + ".model"), character_coverage=0.999, **kw)
-        return cache[name]
+    def spm(name):
+        if not cache.get("spm"):
+            cache["spm"] = sentencepieces(sets, keep)
+        return cache["spm"][name]
 
     return {
         "characters_uncased": lambda: all_characters(lowercase=True),
@@ -218,11 +227,11 @@ def trained(sets, keep):
         "roberta_50k": lambda: as_roberta(bpe(), False),
         "roberta_50k_prefix": lambda: as_roberta(bpe(), True),
         "gpt2_50k": lambda: as_gpt2(bpe()),
-        "unigram_t5": lambda: unigram_of(spm("spm16k", 16000)),
-        "unigram_first_bytes": lambda: unigram_of(spm("spm8k_bytes", 8000, byte_fallback=True), scheme="first", content=" "),
-        "unigram_white_added": lambda: added(unigram_of(spm("spm16k", 16000), white=True, strip=False, scheme="first")),
-        "unigram_whole": lambda: unigram_of(spm("spm16k", 16000), split=False, scheme="never"),
-        "unigram_plain": lambda: unigram_of(spm("spm16k", 16000), normalizer=False),
+        "unigram_t5": lambda: unigram_of(spm("spm16k")),
+        "unigram_first_bytes": lambda: unigram_of(spm("spm8k_bytes"), scheme="first", content=" "),
+        "unigram_white_added": lambda: added(unigram_of(spm("spm16k"), white=True, strip=False, scheme="first")),
+        "unigram_whole": lambda: unigram_of(spm("spm16k"), split=False, scheme="never"),
+        "unigram_plain": lambda: unigram_of(spm("spm16k"), normalizer=False),
         "gpt2_50k_added": lambda: added(as_gpt2(bpe())),
         "roberta_50k_added_prefix": lambda: added(as_roberta(bpe(), True)),
     }
@@ -279,6 +288,9 @@ def main():
         small["unigram"] = unigram_of(proto)
         add_tokens(small["unigram"])
         proto = train_sentencepiece(train[::3], 900, os.path.join(tmp, "b.model"), normalization_rule_tsv=rules, byte_fallback=True, character_coverage=0.99)
+        os.makedirs(os.path.join(args.out, "spm"), exist_ok=True)
+        with open(os.path.join(args.out, "spm", "spiece.model"), "wb") as f:
+            f.write(proto)
         small["unigram_bytes"] = unigram_of(proto, scheme="first", white=True, content=" ")
     raw = [t if isinstance(t, bytes) else t.encode() for t in texts]
     os.makedirs(args.out, exist_ok=True)
@@ -296,6 +308,10 @@ def main():
                 f.write(struct.pack("<HHH", flags, limit, len(parts)))
                 f.write(b"".join(struct.pack("<H", len(x.encode())) + x.encode() for x in parts))
                 f.write(struct.pack("<H%dH" % len(e.ids), len(e.ids), *e.ids) + bytes(e.type_ids))
+    import sentencepiece
+    with open(os.path.join(args.out, "spm", "ids.bin"), "wb") as f:  # the library's own ids: ours are made from its file
+        for ids in sentencepiece.SentencePieceProcessor(model_proto=proto).encode([t.decode("utf-8", "replace") for t in raw]):
+            f.write(struct.pack("<H%dH" % len(ids), len(ids), *ids))
     print(json.dumps({"texts": len(raw)}), file=sys.stderr)
 
 
