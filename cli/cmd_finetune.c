@@ -55,7 +55,7 @@ static const struct cli_opt table[] = {
     CLI_FLOAT(struct finetune_opts, smoothing, 0, "label-smoothing", "S", 0, 0.99, "0", "share of the target that is spread over all classes"),
     CLI_FLOAT(struct finetune_opts, scale, 0, "contrast-scale", "S", 1e-3, 1e6, "20", "embed without scores: cosines are multiplied by this"),
     CLI_FLOAT(struct finetune_opts, mask, 0, "mask", "SHARE", 1e-3, 0.99, "0.15", "mlm: share of the tokens that are predicted"),
-    CLI_CHOICE(struct finetune_opts, precision, 0, "precision", xc_precisions, "f32", "products of f32 numbers, or of numbers rounded to bf16 (weights, sums and gradients stay f32): twice as fast where the CPU has AVX512-BF16"),
+    CLI_CHOICE(struct finetune_opts, precision, 0, "precision", xc_precisions, "f32", "products of f32 numbers, or of numbers rounded to bf16 (weights, sums and gradients stay f32): up to twice as fast on Zen 4 and later, not on Sapphire Rapids"),
     CLI_CHOICE(struct finetune_opts, export, 0, "export", exports, "f32", "the encoding that is written, and that the dev rows are measured in"),
     CLI_GROUP("Pruning while training"),
     CLI_STRING(struct finetune_opts, prune, 0, "prune", "KIND=AMOUNT", NULL, "weights of the linears inside become zero: magnitude (the smallest, for good) or movement (those that training moves towards zero; they may come back) "
