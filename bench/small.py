@@ -30,7 +30,7 @@ def rows_of(path):
 
 
 def packed(files):
-    return sum(len(subprocess.run(["zstd", "-19", "-cq", f], stdout=subprocess.PIPE, check=True).stdout) for f in files)
+    return sum(len(subprocess.run(["zstd", "-19", "-cfq", f], stdout=subprocess.PIPE, check=True).stdout) for f in files)
 
 
 def files_below(paths):
