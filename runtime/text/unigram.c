@@ -100,11 +100,11 @@ static void emit_path(struct uni *u, size_t to)
 static void reach(struct uni *u, size_t from, size_t to, int32_t id, double score)
 {
     struct xc_uni_node *node = &u->e->scratch->nodes[to];
-    const bool single = u->flags & XC_TOK_SENTENCEPIECE; /* sums are kept as f32 there, and compared before they are rounded */
-    const double sum = u->e->scratch->nodes[from].u.score + score;
+    const double exact = u->e->scratch->nodes[from].u.score + score;
+    const double sum = u->flags & XC_TOK_SENTENCEPIECE ? (double)(float)exact : exact; /* f32 there, so that more sums are equal */
 
     if (node->start >= 0 && !(sum > node->u.score)) return;
-    *node = (struct xc_uni_node){ .u.score = single ? (double)(float)sum : sum, .start = (int32_t)from, .id = id };
+    *node = (struct xc_uni_node){ .u.score = sum, .start = (int32_t)from, .id = id };
     if (to > u->far) u->far = to;
 }
 
@@ -141,12 +141,7 @@ static void step(struct uni *u)
         }
         if (xc_trie_leaf(at)) break;
     }
-    if (!single) {
-        double score = tok->scores[tok->h->n_tokens];
-
-        if (u->flags & XC_TOK_SENTENCEPIECE) score = (double)(float)(u->e->scratch->nodes[u->next].u.score + score) - u->e->scratch->nodes[u->next].u.score;
-        reach(u, u->next, u->next + chars, tok->h->unk_id, score);
-    }
+    if (!single) reach(u, u->next, u->next + chars, tok->h->unk_id, tok->scores[tok->h->n_tokens]);
     u->next += chars;
 }
 
