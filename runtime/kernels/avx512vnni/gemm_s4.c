@@ -110,7 +110,8 @@ LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const
 #undef FINISH
 }
 
-/* All groups of a part, for one row: its floats in a register, and four chains of sums. (Two and three rows are as four: the library is to stay small.) */
+/* All groups of a part, for one row, or for four (two and three are as four: the library is to stay small): floats in registers, and eight chains of
+ * sums together to keep the multipliers busy. */
 LANES_INLINE void s4_one(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, bool affine)
 {
     const int64_t group = t->g->group;
@@ -122,7 +123,7 @@ LANES_INLINE void s4_one(struct tile *t, const uint8_t *w, const uint16_t *scale
         v16i a0 = affine ? _mm512_madd_epi16(zeros(zero), i_set1(*sum)) : i_set1(*sum), a1 = i_zero(), a2 = i_zero(), a3 = i_zero();
 
         if (affine) zero += 16;
-        for (int64_t k = xc_min_i64(group, left); k > 0; k -= 16) { /* x is zero where K has ended, and w's panel is not read beyond its end */
+        for (int64_t k = xc_min_i64(group, left); k > 0; k -= 16) { /* x is zero where K has ended; the panel is not read beyond its end */
             const v16i first = _mm512_loadu_si512(w), second = k > 8 ? _mm512_loadu_si512(w + 64) : i_zero();
 
             DOT(a0, low(first, affine), x)
@@ -136,20 +137,56 @@ LANES_INLINE void s4_one(struct tile *t, const uint8_t *w, const uint16_t *scale
     v_store(t->c, c);
 }
 
+LANES_INLINE void s4_four(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, bool affine)
+{
+    const int64_t group = t->g->group;
+    const int32_t *sum = t->sum;
+    const uint8_t *x = t->x;
+    const int mr = 4;
+
+#define FLOATS(i) v16f c##i = v_load(t->c + 16 * i);
+    FIRST_ROWS(FLOATS)
+    for (int64_t left = t->inputs; left > 0; left -= group, scale += 16, sum += ROWS_MAX) {
+        const v16i z = affine ? zeros(zero) : i_zero();
+
+        if (affine) zero += 16;
+        FIRST_ROWS(START)
+#define SECOND(i) v16i b##i = i_zero();
+        FIRST_ROWS(SECOND)
+#define STEP(i) DOT(a##i, u0, x + i * ROW_STRIDE) DOT(b##i, u1, x + i * ROW_STRIDE + 4)
+        for (int64_t k = xc_min_i64(group, left); k > 0; k -= 8, w += 64, x += 8) {
+            const v16i both = _mm512_loadu_si512(w), u0 = low(both, affine), u1 = high(both, affine);
+
+            FIRST_ROWS(STEP)
+        }
+        const v16f s = scales(scale, t->g->unit, affine);
+
+#define FINISH(i) c##i = v_fma(v_from_i(i_add(a##i, b##i)), s, c##i);
+        FIRST_ROWS(FINISH)
+    }
+#define STORE(i) v_store(t->c + 16 * i, c##i);
+    FIRST_ROWS(STORE)
+#undef FLOATS
+#undef SECOND
+#undef STEP
+#undef FINISH
+#undef STORE
+}
+
 #define GROUP_ARGS float *c, const uint8_t *x, const int32_t *sum, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, float unit, int64_t inputs
 typedef void group_fn(GROUP_ARGS);
 #define GROUP(count)                                                                                            \
     static void group_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, false, false); }
 #define ZERO(count) static void zero_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, false); }
 #define BYTES(count) static void bytes_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, true); }
-GROUP(4) GROUP(8) GROUP(12) GROUP(16) GROUP(20) GROUP(24)
-ZERO(4) ZERO(8) ZERO(16) ZERO(24) /* fewer than without: the library is to stay small */
+GROUP(8) GROUP(12) GROUP(16) GROUP(20) GROUP(24)
+ZERO(8) ZERO(16) ZERO(24) /* fewer than without: the library is to stay small */
 BYTES(8) BYTES(16) BYTES(24)
 #undef GROUP
 #undef ZERO
 #undef BYTES
-static group_fn *const group_fns[3][ROWS_MAX / 4] = {{group_4, group_8, group_12, group_16, group_20, group_24},
-                                                     {zero_4, zero_8, zero_16, zero_16, zero_24, zero_24},
+static group_fn *const group_fns[3][ROWS_MAX / 4] = {{group_8, group_8, group_12, group_16, group_20, group_24},
+                                                     {zero_8, zero_8, zero_16, zero_16, zero_24, zero_24},
                                                      {bytes_8, bytes_8, bytes_16, bytes_16, bytes_24, bytes_24}};
 
 /* All groups of a part. */
@@ -161,8 +198,10 @@ static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, cons
     const float unit = zero ? t->g->unit : 1.0f;
     const int32_t *sum = t->sum;
 
-    if (t->rows == 1 && !t->g->bytes) {
-        if (zero) s4_one(t, w, scale, zero, true);
+    if (t->rows <= 4 && !t->g->bytes) {
+        if (t->rows > 1 && zero) s4_four(t, w, scale, zero, true);
+        else if (t->rows > 1) s4_four(t, w, scale, NULL, false);
+        else if (zero) s4_one(t, w, scale, zero, true);
         else s4_one(t, w, scale, NULL, false);
         return;
     }
