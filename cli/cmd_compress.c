@@ -412,7 +412,7 @@ static int compress_run(void *opts, int argc, char **argv)
 }
 
 const struct cli_verb cli_verb_compress = {
-    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [--prune KIND=AMOUNT] [--attention KIND] [options]\nMODEL -o OUT.xc --recipe FILE [options]\nMODEL --plan [--quantize int8 | --recipe FILE] [options]",
+    .name = "compress", .summary = "compress a checkpoint into one .xc file", .usage = "MODEL -o OUT.xc [--quantize int8] [--prune KIND=AMOUNT] [options]\nMODEL -o OUT.xc --recipe FILE [options]\nMODEL --plan [--quantize int8 | --recipe FILE] [options]",
     .details = "Without --quantize the weights stay as they are. --quantize int8 treats linears, embeddings and attention; biases and norms stay f32, and tensors that no graph "
                "uses are dropped. --plan says so tensor by tensor, with the reason.\n\n"
                "The file carries golden samples (see selftest) and a manifest (see reproduce, and inspect --manifest). The same input, options and seed give the same bytes, for any number of threads.",
