@@ -776,37 +776,40 @@ static void fill_word(char *word, size_t n, uint32_t *seed)
     }
 }
 
+/* A long word gives the ids that it gives whole, whatever the windows it is taken in: from `least` bytes on, set at that place of the scratch. Takes the section. */
+static void same_in_windows(struct xc_buf *section, int k, uint32_t *seed, size_t least, size_t at)
+{
+    const struct xc_encode_opts all = {.no_truncate = true};
+    struct xc_tokenizer *tok = open_section(section);
+    struct xc_tokens whole = {0}, out = {0};
+    struct xc_err err = {0};
+    char word[3000];
+
+    fill_word(word, sizeof word, seed);
+    if (k % 5 == 4) memset(word, "abd"[k % 3], sizeof word); /* nothing but a run */
+    OK(xc_tokenizer_encode(tok, &whole, word, sizeof word, NULL, 0, &all, &err)); /* shorter than a window */
+    OK(xc_tokenizer_encode(tok, &out, "a", 1, NULL, 0, &all, &err));
+    for (size_t window = least; window < 600; window += 1 + window / 3) {
+        out.n = 0;
+        memcpy((char *)out.scratch + at, &window, sizeof window);
+        OK(xc_tokenizer_encode(tok, &out, word, sizeof word, NULL, 0, &all, &err));
+        assert_int_equal(out.n, whole.n);
+        assert_memory_equal(out.ids, whole.ids, whole.n * sizeof *out.ids);
+        assert_memory_equal(out.words, whole.words, whole.n * sizeof *out.words);
+    }
+    xc_tokens_release(&whole);
+    xc_tokens_release(&out);
+    xc_tokenizer_free(&tok);
+    xc_buf_unref(&section);
+}
+
 static void test_windows(void **state)
 {
     static const char *const unknown[] = {"", "\"unk_token\":\"?\",", "\"unk_token\":\"?\",\"fuse_unk\":true,"};
-    const struct xc_encode_opts all = {.no_truncate = true};
     uint32_t seed = 1;
-    char word[3000];
 
     (void)state;
-    for (int k = 0; k < 60; k++) {
-        struct xc_buf *section = random_merges(&seed, unknown[k % 3]);
-        struct xc_tokenizer *tok = open_section(section);
-        struct xc_tokens whole = {0}, out = {0};
-        struct xc_err err = {0};
-
-        fill_word(word, sizeof word, &seed);
-        if (k % 5 == 4) memset(word, "abd"[k % 3], sizeof word); /* nothing but a run */
-        OK(xc_tokenizer_encode(tok, &whole, word, sizeof word, NULL, 0, &all, &err)); /* shorter than a window */
-        OK(xc_tokenizer_encode(tok, &out, "a", 1, NULL, 0, &all, &err));
-        for (size_t window = 1; window < 600; window += 1 + window / 3) {
-            out.n = 0;
-            ((struct xc_text_scratch *)out.scratch)->bpe_window = window;
-            OK(xc_tokenizer_encode(tok, &out, word, sizeof word, NULL, 0, &all, &err));
-            assert_int_equal(out.n, whole.n);
-            assert_memory_equal(out.ids, whole.ids, whole.n * sizeof *out.ids);
-            assert_memory_equal(out.words, whole.words, whole.n * sizeof *out.words);
-        }
-        xc_tokens_release(&whole);
-        xc_tokens_release(&out);
-        xc_tokenizer_free(&tok);
-        xc_buf_unref(&section);
-    }
+    for (int k = 0; k < 60; k++) same_in_windows(random_merges(&seed, unknown[k % 3]), k, &seed, 1, offsetof(struct xc_text_scratch, bpe_window));
 }
 
 /* --- unigram, window by window --- */
@@ -833,34 +836,10 @@ static struct xc_buf *random_scores(uint32_t *seed)
 
 static void test_unigram_windows(void **state)
 {
-    const struct xc_encode_opts all = {.no_truncate = true};
     uint32_t seed = 3;
-    char word[3000];
 
     (void)state;
-    for (int k = 0; k < 60; k++) {
-        struct xc_buf *section = random_scores(&seed);
-        struct xc_tokenizer *tok = open_section(section);
-        struct xc_tokens whole = {0}, out = {0};
-        struct xc_err err = {0};
-
-        fill_word(word, sizeof word, &seed);
-        if (k % 5 == 4) memset(word, "abd"[k % 3], sizeof word); /* nothing but a run */
-        OK(xc_tokenizer_encode(tok, &whole, word, sizeof word, NULL, 0, &all, &err)); /* shorter than a window */
-        OK(xc_tokenizer_encode(tok, &out, "a", 1, NULL, 0, &all, &err));
-        for (size_t window = 8; window < 600; window += 1 + window / 3) {
-            out.n = 0;
-            ((struct xc_text_scratch *)out.scratch)->uni_window = window;
-            OK(xc_tokenizer_encode(tok, &out, word, sizeof word, NULL, 0, &all, &err));
-            assert_int_equal(out.n, whole.n);
-            assert_memory_equal(out.ids, whole.ids, whole.n * sizeof *out.ids);
-            assert_memory_equal(out.words, whole.words, whole.n * sizeof *out.words);
-        }
-        xc_tokens_release(&whole);
-        xc_tokens_release(&out);
-        xc_tokenizer_free(&tok);
-        xc_buf_unref(&section);
-    }
+    for (int k = 0; k < 60; k++) same_in_windows(random_scores(&seed), k, &seed, 8, offsetof(struct xc_text_scratch, uni_window));
 }
 
 /* The scratch of a word does not grow with the word. */

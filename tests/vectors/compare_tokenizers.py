@@ -133,8 +133,7 @@ class SentencePiece:
         return [types.SimpleNamespace(ids=ids, type_ids=[0] * len(ids)) for ids in self.sp.encode(texts, num_threads=1)]
 
 
-def run_sentencepiece(args, name, directory, proto, sets):
-    ours, theirs = Ours(args.driver, directory), SentencePiece(proto)
+def compare_texts(args, name, ours, theirs, sets):
     for what, texts in sets.items():
         compare(name, what, ours, theirs, texts)
     compare(name, "hostile", ours, theirs, gen.hostile(20000 if not args.quick else 4000))
@@ -143,20 +142,18 @@ def run_sentencepiece(args, name, directory, proto, sets):
     compare(name, "code points alone", ours, theirs, [chr(c) for c in pts], 200000)
     compare(name, "code points between letters", ours, theirs, ["a" + chr(c) + "B" for c in pts], 200000)
     compare(name, "code points with marks, blanks", ours, theirs, [" " + chr(c) + "\u0301\u0323 1" + chr(c) + "!" + chr(c) for c in pts], 200000)
+
+
+def run_sentencepiece(args, name, directory, proto, sets):
+    ours, theirs = Ours(args.driver, directory), SentencePiece(proto)
+    compare_texts(args, name, ours, theirs, sets)
 
 
 def run_model(args, name, directory, theirs, sets):
     theirs.no_padding()
     theirs.no_truncation()
     ours = Ours(args.driver, directory)
-    for what, texts in sets.items():
-        compare(name, what, ours, theirs, texts)
-    compare(name, "hostile", ours, theirs, gen.hostile(20000 if not args.quick else 4000))
-    compare(name, "long words", ours, theirs, list(long_words()))
-    pts = code_points(args.quick)
-    compare(name, "code points alone", ours, theirs, [chr(c) for c in pts], 200000)
-    compare(name, "code points between letters", ours, theirs, ["a" + chr(c) + "B" for c in pts], 200000)
-    compare(name, "code points with marks, blanks", ours, theirs, [" " + chr(c) + "\u0301\u0323 1" + chr(c) + "!" + chr(c) for c in pts], 200000)
+    compare_texts(args, name, ours, theirs, sets)
     some = gen.hostile(2000) + [t for texts in sets.values() for t in texts[:300]]
     compare_modes(name, ours, theirs, some)
     text = ours.json()
