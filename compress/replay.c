@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "compress/hessian.h"
+#include "compress/whole_io.h"
 #include "runtime/session/session.h"
 
 #define BATCH_TOKENS 1024 /* run together, unless one text is longer */
@@ -132,27 +133,17 @@ static enum xc_status open_nameless(int *fd, const char *folder, struct xc_err *
 
 static enum xc_status put_rows(int fd, const void *from, size_t n, int64_t at, const char *folder, struct xc_err *err)
 {
-    for (size_t done = 0; done < n;) {
-        const ssize_t put = pwrite(fd, (const char *)from + done, n - done, (off_t)at + (off_t)done);
+    const int e = xc_write_whole(fd, from, n, (uint64_t)at);
 
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return xc_fail_errno(err, errno, "cannot keep what the calibration texts give in folder '%s' (make room there, or give fewer texts)", folder);
-        done += (size_t)put;
-    }
-    return XC_OK;
+    return e ? xc_fail_errno(err, e, "cannot keep what the calibration texts give in folder '%s' (make room there, or give fewer texts)", folder) : XC_OK;
 }
 
 static enum xc_status get_rows(int fd, void *to, size_t n, int64_t at, struct xc_err *err)
 {
-    for (size_t done = 0; done < n;) {
-        const ssize_t got = pread(fd, (char *)to + done, n - done, (off_t)at + (off_t)done);
+    const int e = xc_read_whole(fd, to, n, (uint64_t)at);
 
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return xc_fail_errno(err, errno, "cannot read what the calibration texts gave");
-        if (!got) return xc_fail(err, XC_E_IO, "what the calibration texts gave is cut off");
-        done += (size_t)got;
-    }
-    return XC_OK;
+    if (e == XC_IO_CUT) return xc_fail(err, XC_E_IO, "what the calibration texts gave is cut off");
+    return e ? xc_fail_errno(err, e, "cannot read what the calibration texts gave") : XC_OK;
 }
 
 static size_t view_bytes(const struct xc_view *view) { return (size_t)(view->rows * view->cols) * 4; }

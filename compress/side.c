@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "compress/whole_io.h"
 #include "runtime/container/container.h"
 
 #define UNIT 4096
@@ -100,29 +101,14 @@ static uint64_t data_bytes(const struct record *r)
     return n;
 }
 
-static bool read_all(int fd, void *to, size_t n, uint64_t at)
-{
-    for (size_t done = 0; done < n;) {
-        const ssize_t got = pread(fd, (char *)to + done, n - done, (off_t)(at + done));
-
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return false;
-        done += (size_t)got;
-    }
-    return true;
-}
+static bool read_all(int fd, void *to, size_t n, uint64_t at) { return !xc_read_whole(fd, to, n, at); }
 
 static enum xc_status write_all(const struct xc_side *s, const void *from, size_t n, uint64_t at, struct xc_err *err)
 {
-    for (size_t done = 0; done < n;) {
-        const ssize_t put = pwrite(s->fd, (const char *)from + done, n - done, (off_t)(at + done));
-        const int e = errno;
+    const int e = xc_write_whole(s->fd, from, n, at);
 
-        if (put < 0 && e == EINTR) continue;
-        if (put < 0) return xc_fail_at(err, xc_fail_errno(err, e, "cannot write finished layers (make room and run the same command to go on, or remove this file)"), "%s", s->path);
-        done += (size_t)put;
-    }
-    return XC_OK;
+    if (!e) return XC_OK;
+    return xc_fail_at(err, xc_fail_errno(err, e, "cannot write finished layers (make room and run the same command to go on, or remove this file)"), "%s", s->path);
 }
 
 /* ---- reading what an interrupted run left ---- */
