@@ -11,7 +11,7 @@ import sys
 import tokenizers
 from tokenizers import AddedToken, Tokenizer, models, normalizers as N, pre_tokenizers as P
 
-BLOCK = 64
+BLOCK, GROUP = 16, 32  # code points a block, blocks a group: the sizes that make the table least
 WHITE, CONTROL, CJK, MARK, PUNCT, LETTER, NUMBER, WORD, LONG_LOWER = (1 << i for i in range(9))
 CPS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
@@ -138,13 +138,14 @@ def main():
             record_at[r] = len(records)
             records.append(r)
         of[c] = record_at[r]
-    blocks, block_at, index = [], {}, []
-    for b in range(0, 0x110000, BLOCK):
-        key = tuple(of[c] for c in range(b, b + BLOCK))
-        if key not in block_at:
-            block_at[key] = len(blocks)
-            blocks.append(key)
-        index.append(block_at[key])
+    def shared(items, n):  # cut in runs of n, equal runs once: the runs, and which of them stands where
+        runs, at = {}, []
+        for i in range(0, len(items), n):
+            at.append(runs.setdefault(tuple(items[i:i + n]), len(runs)))
+        return list(runs), at
+    blocks, block_of = shared([of[c] for c in range(0x110000)], BLOCK)
+    groups, group_of = shared(block_of, GROUP)
+    assert len(groups) <= 256
 
     def rows(items, width=150):
         line = ""
@@ -163,14 +164,14 @@ const struct xc_codepoint xc_codepoint_records[{len(records)}] = {{""")
     rows("{%d,%d,%d}" % r for r in records)
     print("};\n\nconst uint32_t xc_codepoint_decomposed[%d] = {" % len(pool))
     rows("%du" % x for x in pool)
-    print("};\n\nconst uint16_t xc_codepoint_index[%d] = {" % len(index))
-    rows(str(x) for x in index)
-    print("};\n\nconst uint16_t xc_codepoint_blocks[%d][%d] = {" % (len(blocks), BLOCK))
-    for b in blocks:
-        rows(["{" + ",".join(map(str, b)) + "}"], 10000)
+    print("};\n\nconst uint8_t xc_codepoint_index[%d] = {" % len(group_of))
+    rows(str(x) for x in group_of)
+    for name, runs, n in (("groups", groups, GROUP), ("blocks", blocks, BLOCK)):
+        print("};\n\nconst uint16_t xc_codepoint_%s[%d][%d] = {" % (name, len(runs), n))
+        rows("{" + ",".join(map(str, r)) + "}" for r in runs)
     print("};")
     print(f"{len(records)} records, {len(blocks)} blocks, {len(pool)} decomposed, {len(chains)} combining classes, "
-          f"{8 * len(records) + 4 * len(pool) + 2 * len(index) + 2 * BLOCK * len(blocks)} bytes", file=sys.stderr)
+          f"{8 * len(records) + 4 * len(pool) + len(group_of) + 2 * GROUP * len(groups) + 2 * BLOCK * len(blocks)} bytes", file=sys.stderr)
     print({hex(1 << i): sum(1 for f in flags.values() if f >> i & 1) for i in range(9)}, file=sys.stderr)
 
 

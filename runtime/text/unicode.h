@@ -1,7 +1,7 @@
 /* unicode: UTF-8 in and out, and the properties of code points as the Hugging Face tokenizers library sees them.
  *
  * The table is asked from that library (gen_unicode_table.py) and not from utf8proc, since equality of ids is with it and
- * its parts follow different versions of Unicode. Lookup: index[cp / 64] -> blocks[][cp % 64] -> records[]. */
+ * its parts follow different versions of Unicode. Lookup: index[cp / 512] -> groups[][cp / 16 % 32] -> blocks[][cp % 16] -> records[]. */
 #ifndef XC_RUNTIME_TEXT_UNICODE_H
 #define XC_RUNTIME_TEXT_UNICODE_H
 
@@ -32,12 +32,13 @@ struct xc_codepoint {
 
 extern const struct xc_codepoint xc_codepoint_records[2091];
 extern const uint32_t xc_codepoint_decomposed[3267];
-extern const uint16_t xc_codepoint_index[17408];
-extern const uint16_t xc_codepoint_blocks[400][64];
+extern const uint8_t xc_codepoint_index[2176];
+extern const uint16_t xc_codepoint_groups[101][32];
+extern const uint16_t xc_codepoint_blocks[751][16];
 
 static inline const struct xc_codepoint *xc_codepoint_of(uint32_t cp)
 {
-    return &xc_codepoint_records[xc_codepoint_blocks[xc_codepoint_index[cp >> 6]][cp & 63]];
+    return &xc_codepoint_records[xc_codepoint_blocks[xc_codepoint_groups[xc_codepoint_index[cp >> 9]][cp >> 4 & 31]][cp & 15]];
 }
 
 /* Full canonical decomposition of cp (marks in canonical order), itself when it has none; returns how many, at most 4. */
