@@ -89,6 +89,7 @@ static int convert_run(void *opts, int argc, char **argv)
 const struct cli_verb cli_verb_convert = {
     .name = "convert", .summary = "write a model in another format", .usage = "MODEL -o OUT.xc [--store fast|small] [--init random]\nMODEL -o DIRECTORY [--dtype f32|f16|bf16]",
     .details = "--init random makes a model of a specification, to be trained by finetune: config.json of any family that is read, with vocab.txt or tokenizer.json beside it. A .xc file keeps all weights, those that no answer needs too. A directory is one that transformers and sentence-transformers load: config.json, model.safetensors, the tokenizer and "
-               "the pooling. Weights that were quantized become the numbers they stand for, and the factors of smoothing go back into the weights.",
+               "the pooling. Weights that were quantized become the numbers they stand for, and the factors of smoothing go back into the weights. What config.json cannot say (layers of unequal width, "
+               "a classifier on the mean of all tokens, as finetune makes it without --pooling pooler) is refused.",
     .opts = table, .opts_size = sizeof(struct convert_opts), .min_args = 1, .max_args = 1, .run = convert_run,
 };

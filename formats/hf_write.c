@@ -1,6 +1,6 @@
 /* hf_write: a model as a Hugging Face directory that transformers and sentence-transformers load. See formats.h.
  *
- * config.json is the checkpoint's own (meta "source_config") with the head, the labels and the number type of what is written. Before a
+ * config.json is the checkpoint's own (meta "source_config") with the head, the labels, the vocabulary and the number type of what is written. Before a
  * byte is written, the config and the table of tensors are read back in memory and must give the same graph: what a pass has
  * changed beyond what the format can say (layers of unequal width, low rank) is refused. Encodings are dequantized, and what smoothing put in
  * front of linears goes back into their weights (fold.h). */
@@ -47,6 +47,42 @@ static bool set_labels(json_t *config, const struct xc_model *m)
     return bad;
 }
 
+/* Rows of the table that token ids are looked up in; 0 = there is none. */
+static int64_t vocabulary_rows(const struct xc_graph *g)
+{
+    for (int32_t n = 0; g && n < g->n_nodes; n++) {
+        const struct xc_node *const node = &g->nodes[n];
+
+        if (strcmp(node->op->name, "gather") || node->in[0].kind != XC_REF_VALUE || node->in[1].kind != XC_REF_TENSOR) continue;
+        if (g->values[node->in[0].id].node < 0 && !strcmp(g->values[node->in[0].id].name, "ids")) return xc_tensor_rows(g->model->tensors[node->in[1].id]);
+    }
+    return 0;
+}
+
+/* A vocabulary that was pruned: its size, and the tokens that config.json names by number, which have others now. */
+static enum xc_status set_vocabulary(const struct writer *w, struct xc_err *err)
+{
+    static const struct { const char *key; enum xc_token_role role; } ids[] = {
+        { "pad_token_id", XC_TOKEN_PAD }, { "bos_token_id", XC_TOKEN_CLS }, { "eos_token_id", XC_TOKEN_SEP },
+        { "cls_token_id", XC_TOKEN_CLS }, { "sep_token_id", XC_TOKEN_SEP }, { "mask_token_id", XC_TOKEN_MASK },
+    };
+    const int64_t rows = vocabulary_rows(xc_model_find_graph(w->m, "encode"));
+    const json_t *const size = json_object_get(w->config, "vocab_size");
+    struct xc_tokenizer *tok = NULL;
+    bool bad;
+
+    if (!rows || !json_is_integer(size) || json_integer_value(size) == rows || !w->m->tokenizer) return XC_OK;
+    XC_TRY(xc_tokenizer_open(&tok, w->m->tokenizer, err));
+    bad = json_object_set_new(w->config, "vocab_size", json_integer(rows)) != 0;
+    for (size_t i = 0; i < XC_ARRAY_LEN(ids); i++) {
+        const int32_t id = xc_tokenizer_special(tok, ids[i].role);
+
+        if (id >= 0 && json_is_integer(json_object_get(w->config, ids[i].key))) bad |= json_object_set_new(w->config, ids[i].key, json_integer(id)) != 0;
+    }
+    xc_tokenizer_free(&tok);
+    return bad ? xc_fail_nomem(err, 0) : XC_OK;
+}
+
 static enum xc_status make_config(struct writer *w, struct xc_err *err)
 {
     static const struct { const char *head, *suffix; } classes[] = {
@@ -76,7 +112,7 @@ static enum xc_status make_config(struct writer *w, struct xc_err *err)
     if (json_object_get(w->config, "torch_dtype")) bad |= json_object_set_new(w->config, "torch_dtype", json_string(torch_dtype(w->format))) != 0;
     else bad |= json_object_set_new(w->config, "dtype", json_string(torch_dtype(w->format))) != 0;
     if (w->m->n_labels) bad |= set_labels(w->config, w->m);
-    return bad ? xc_fail_nomem(err, 0) : XC_OK;
+    return bad ? xc_fail_nomem(err, 0) : set_vocabulary(w, err);
 }
 
 /* ---- names of tensors ---- */
@@ -91,23 +127,51 @@ static int module_of(const struct writer *w, const struct xc_tensor *t)
     return -1;
 }
 
+/* A head that finetune put on a bare encoder stands beside names without the family's prefix. transformers 4 takes such a file for damaged:
+ * what belongs to the encoder gets the prefix. */
+static bool lacks_prefix(const struct xc_model *m, const char *family)
+{
+    static const char *const families[] = { "bert", "distilbert", "roberta", "longformer" }, *const bare[] = { "embed", "encode" };
+    const char *const task = xc_model_meta(m, "task");
+    const size_t n = strlen(family);
+    bool known = false;
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(families); i++) known |= !strcmp(family, families[i]);
+    for (size_t i = 0; i < XC_ARRAY_LEN(bare); i++) known &= strcmp(task, bare[i]) != 0;
+    for (int32_t i = 0; i < m->n_tensors; i++) known &= strncmp(m->tensors[i]->name, family, n) || m->tensors[i]->name[n] != '.';
+    return known;
+}
+
+static bool of_encoder(const char *name)
+{
+    static const char *const parts[] = { "embeddings.", "encoder.", "transformer.", "pooler." };
+    bool is = false;
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(parts); i++) is |= !strncmp(name, parts[i], strlen(parts[i]));
+    return is;
+}
+
 static enum xc_status make_names(struct writer *w, struct xc_err *err)
 {
     const struct xc_model *const m = w->m;
+    const char *const family = xc_model_meta(m, "family");
+    const bool prefixed = lacks_prefix(m, family);
     size_t bytes = 1;
     char *at;
 
-    for (int32_t i = 0; i < m->n_tensors; i++) bytes += strlen(m->tensors[i]->name) + 8; /* gamma becomes weight: one longer */
+    for (int32_t i = 0; i < m->n_tensors; i++) bytes += strlen(m->tensors[i]->name) + strlen(family) + 8; /* gamma becomes weight: one longer */
     w->names = xc_calloc((size_t)m->n_tensors + 1, sizeof *w->names);
     w->name_bytes = at = xc_malloc(bytes);
     if (!w->names || !w->name_bytes) return xc_fail_nomem(err, bytes);
     for (int32_t i = 0; i < m->n_tensors; i++) {
         const int module = module_of(w, m->tensors[i]);
         const char *const name = module >= 0 ? m->tensors[i]->name + strlen(w->cfg.modules[module].path) + 1 : m->tensors[i]->name;
+
+        w->names[i] = at;
+        if (prefixed && of_encoder(name)) at += snprintf(at, bytes - (size_t)(at - w->name_bytes), "%s.", family);
         const size_t left = bytes - (size_t)(at - w->name_bytes);
 
         if (!xc_hf_modern_name(at, left, name)) snprintf(at, left, "%s", name);
-        w->names[i] = at;
         at += strlen(at) + 1;
     }
     return XC_OK;
@@ -164,6 +228,25 @@ static enum xc_status same_graph(const struct xc_graph *a, const bool *skip, con
     return XC_OK;
 }
 
+/* A head that finetune made is a linear on pooled states, or on BERT's pooler; the classes of transformers have a layer of their family between. Refused by what
+ * it reads, since the graphs alone would only show a missing tensor. */
+static enum xc_status check_head(const struct xc_model *m, struct xc_err *err)
+{
+    static const char *const read[XC_POOL_COUNT] = { "the mean of all tokens", "the first token directly", "the last token", "the maximum over tokens", "a mean of all tokens" };
+    const struct xc_graph *const g = xc_model_find_graph(m, "encode");
+    const bool bert = !strcmp(xc_model_meta(m, "family"), "bert");
+    const int32_t pool = xc_graph_find_node(g, "pooling"), linear = xc_graph_find_node(g, "classifier");
+    const struct xc_node *below;
+    const char *what = NULL;
+
+    if (pool < 0 || linear < 0 || strcmp(g->nodes[pool].op->name, "pool") || g->nodes[linear].in[0].kind != XC_REF_VALUE || g->values[g->nodes[linear].in[0].id].node < 0) return XC_OK;
+    below = &g->nodes[g->values[g->nodes[linear].in[0].id].node];
+    if (below == &g->nodes[pool]) what = read[((const struct xc_attr_pool *)below->attr)->mode];
+    else if (!bert && !strcmp(below->name, "pooler.act")) what = "the first token through BERT's pooler";
+    if (!what) return XC_OK;
+    return xc_fail(err, XC_E_UNSUPPORTED, "the model's classifier reads %s: transformers has no such class for this family%s", what, bert ? "; 'finetune --pooling pooler' makes one that it has" : "");
+}
+
 static enum xc_status check(struct writer *w, struct xc_err *err)
 {
     const struct xc_load_opts opts = { .head = xc_model_meta(w->m, "task") };
@@ -175,6 +258,7 @@ static enum xc_status check(struct writer *w, struct xc_err *err)
 
     while (at < w->m->n_graphs && strcmp(w->m->graphs[at]->name, "encode")) at++;
     if (status == XC_OK && at == w->m->n_graphs) status = xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
+    if (status == XC_OK) status = check_head(w->m, err);
     for (int32_t i = 0; i < w->m->n_tensors && status == XC_OK; i++)
         if (w->fold.tensor[i]) kept[n++] = &w->view[i];
     if (status == XC_OK) status = xc_checkpoint_new(&cp, err);

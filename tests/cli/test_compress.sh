@@ -150,6 +150,43 @@ grep -q '"dtype": "F16"' half/model.safetensors || fail "f16 weights were not wr
 run "$XC_BIN" convert "$XC_SOURCE_ROOT/tests/vectors/arch/bert_f16_k312" -o half --dtype f32
 expect_code 0
 ! grep -q '"dtype": "F16"' half/model.safetensors || fail "--dtype f32"
+# a pruned vocabulary: config.json has its size, and the directory gives the same answers, bit for bit
+printf 'passes:\n  - prune_vocabulary\n' >vocabulary.yaml
+zstd -dcq lines.zst | head -n 20 >few.txt
+run "$XC_BIN" compress "$tiny" -r vocabulary.yaml -c few.txt --no-golden -q -o few.xc
+expect_code 0
+run "$XC_BIN" convert few.xc -o few -q
+expect_code 0
+python3 -c 'import json; exit(not 10 < json.load(open("few/config.json"))["vocab_size"] < 345)' || fail "vocab_size of a pruned vocabulary"
+for m in few.xc few; do
+    run "$XC_BIN" tokenize $m --file few.txt
+    cp out ids.$m
+    run "$XC_BIN" embed $m --file few.txt -q -o $m.npy
+    expect_code 0
+done
+cmp -s ids.few.xc ids.few || fail "token ids of a pruned vocabulary after a round trip"
+cmp -s few.xc.npy few.npy || fail "embeddings of a pruned vocabulary after a round trip"
+
+# a head that finetune made: on BERT's pooler it is a class of transformers, whose names have the prefix; on the mean it is none
+printf 'label\ttext\n0\tone\n1\ttwo\n0\tthree\n1\tfour\n' >rows.tsv
+for pooling in pooler mean first; do
+    run "$XC_BIN" finetune "$tiny" -t classify -d rows.tsv --pooling $pooling --max-steps 2 --no-golden -q -o $pooling.xc
+    expect_code 0
+    run "$XC_BIN" convert $pooling.xc -o made.$pooling -q
+    [ $pooling = pooler ] || { expect_code 1; err_has "the model's classifier reads the"; err_has "--pooling pooler"; [ ! -e made.$pooling ] || fail "something was written"; }
+done
+run "$XC_BIN" classify pooler.xc --file few.txt -q
+cp out answers
+run "$XC_BIN" classify made.pooler --file few.txt -q
+expect_code 0
+same out answers
+python3 - made.pooler/model.safetensors <<'END' || fail "names of an encoder below a new head"
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+names = [n for n in json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]]) if n != "__metadata__"]
+sys.exit(not all(n.startswith(("bert.", "classifier.")) for n in names) or "bert.pooler.dense.weight" not in names)
+END
+
 run "$XC_BIN" convert a.xc -o half.xc --dtype f16
 expect_code 2
 run "$XC_BIN" convert a.xc -o half --store small

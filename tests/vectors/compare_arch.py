@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Full-size checks of formats/arch against transformers: 12 layers of 768 with random weights for every class, and the real MiniLM.
 
-    compare_arch.py TEST_ARCH        the program test_arch of a build folder; XC_MINILM=DIR names the checkpoint (skipped where it is not set)
+    compare_arch.py TEST_ARCH [XCOMPRESS]    programs of a build folder; XC_MINILM=DIR names the checkpoint (skipped where it is not set)
 
 f32, texts one by one, lengths 1 to 512. Prints the largest absolute difference to transformers, and transformers' own to double precision, and
 fails above 1e-5. Then every checkpoint under arch/ and MiniLM are written back by us and loaded by transformers: the same names and the same
-bits, the same token ids. Skips (exit 77) without torch or transformers."""
+bits, the same token ids. With XCOMPRESS, two models that no checkpoint was are converted too: of a pruned vocabulary, and a classifier that finetune
+made; transformers must give our answers. Skips (exit 77) without torch or transformers."""
 import json
 import os
 import subprocess
@@ -109,8 +110,41 @@ def reformer(program, cls, head, causal):
         return float(done.stdout)
 
 
+def converted(xc):
+    """Models that we changed, as transformers reads them, against our own answers."""
+    tiny, texts = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../data/tiny-bert"), ["one cat", "Two dogs ran.", "the house is 3 years old"]
+
+    def ours(*args):
+        return subprocess.run([xc, *args], check=True, capture_output=True, text=True).stdout
+
+    with tempfile.TemporaryDirectory() as d:
+        for name, text in (("texts", "\n".join(texts)), ("rows.tsv", "label\ttext\nno\tone\nyes\ttwo"), ("recipe.yaml", "passes:\n  - prune_vocabulary")):
+            with open(f"{d}/{name}", "w") as f:
+                f.write(text + "\n")
+        ours("compress", tiny, "-r", f"{d}/recipe.yaml", "-c", f"{d}/texts", "--no-golden", "-q", "-o", f"{d}/few.xc")
+        ours("finetune", f"{d}/few.xc", "-t", "classify", "-d", f"{d}/rows.tsv", "--pooling", "pooler", "--max-steps", "8", "--lr", "1e-2", "--no-golden", "-q", "-o", f"{d}/head.xc")
+        for name in ("few", "head"):
+            ours("convert", f"{d}/{name}.xc", "-o", f"{d}/{name}", "-q")
+        ours("embed", f"{d}/few.xc", "--file", f"{d}/texts", "-q", "-o", f"{d}/few.npy")
+        rows, answers = np.load(f"{d}/few.npy"), ours("classify", f"{d}/head.xc", "--file", f"{d}/texts", "-q").splitlines()
+        tok, model = tf.AutoTokenizer.from_pretrained(f"{d}/few"), tf.AutoModel.from_pretrained(f"{d}/few")
+        head, info = tf.AutoModelForSequenceClassification.from_pretrained(f"{d}/head", output_loading_info=True)
+        assert model.config.vocab_size == len(tok) < 345 and not any(info.values()), info
+        worst = 0
+        with torch.no_grad():
+            for text, row, answer in zip(texts, rows, answers):
+                x = tok(text, return_tensors="pt")
+                y = model(**x).last_hidden_state[0].mean(0)
+                p = head(**x).logits[0].softmax(-1)
+                label, share = answer.split("\t")
+                worst = max(worst, np.abs(y.numpy() - row).max(), abs(float(p.max()) - float(share)))
+                assert head.config.id2label[int(p.argmax())] == label, (text, answer, p)
+    print(f"{'pruned vocabulary, new head':40s} written and read by transformers: ours to transformers {worst:.2e}", flush=True)
+    return worst
+
+
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     worst = 0
     for kind, cls, head, field in CLASSES:
@@ -142,6 +176,8 @@ def main():
             round_trip(sys.argv[1], f"{gen_arch.OUT}/{name}")
     if folder:
         round_trip(sys.argv[1], folder)
+    if len(sys.argv) == 3:
+        worst = max(worst, converted(sys.argv[2]))
     print(f"worst {worst:.2e}, limit {TOLERANCE:.0e}; Reformer {hashed:.2e}, limit 1e-04")
     sys.exit(worst > TOLERANCE or hashed > 1e-4)
 
