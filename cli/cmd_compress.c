@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "cli/cli.h"
+#include "compress/manifest.h"
 #include "compress/ranks.h"
 #include "formats/json.h"
 #include "runtime/base/pool.h"
@@ -74,25 +75,6 @@ static json_t *layer_json(const struct xc_layer_report *l)
     return NULL;
 }
 
-static json_t *sensitivity_json(const struct xc_compress_result *r)
-{
-    json_t *list = json_array();
-    bool bad = !list;
-
-    for (int64_t i = 0; i < r->n_sensitivity && !bad; i++) {
-        const struct xc_sensitivity *s = &r->sensitivity[i];
-        json_t *choices = json_array();
-
-        for (int32_t k = 0; k < s->n_choices; k++)
-            bad |= json_array_append_new(choices, json_pack("{s:s, s:I, s:o}", "encoding", s->choices[k].encoding, "bytes", (json_int_t)s->choices[k].bytes, "cost",
-                                                            xc_json_new_number(s->choices[k].cost))) != 0;
-        bad |= json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", s->name, "chosen", s->choices[s->chosen].encoding, "choices", choices)) != 0;
-    }
-    if (!bad) return list;
-    json_decref(list);
-    return NULL;
-}
-
 static json_t *swaps_json(const struct xc_compress_result *r, bool plan)
 {
     json_t *layers = json_array(), *o;
@@ -129,7 +111,7 @@ static int print_json(const struct xc_compress_result *r, const struct compress_
     if (!bad && o->plan)
         bad |= json_object_set_new(doc, "predicted", json_pack("{s:o, s:o}", "seconds", xc_json_new_number(r->predicted_seconds), "peak_rss_mb", xc_json_new_number((double)r->predicted_peak / 1e6))) != 0;
     if (!bad && o->plan && r->estimated) bad |= json_object_set_new(doc, "estimated", json_true()) != 0;
-    if (!bad && r->n_sensitivity) bad |= json_object_set_new(doc, "sensitivity", sensitivity_json(r)) != 0;
+    if (!bad && r->n_sensitivity) bad |= json_object_set_new(doc, "sensitivity", xc_sensitivity_json(r, xc_json_new_number)) != 0;
     if (!bad && r->n_sensitivity)
         bad |= json_object_set_new(doc, "drop", json_pack("{s:o, s:o, s:o}", "attention", xc_json_new_number(r->attention_drop), "predicted", xc_json_new_number(r->predicted_drop), "measured",
                                                           r->measured_drop < 0 ? json_null() : xc_json_new_number(r->measured_drop))) != 0;

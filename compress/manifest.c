@@ -90,7 +90,7 @@ static json_t *layers_json(const struct xc_compress_result *r, bool planned)
 }
 
 /* A drop is known before the end, but that of the whole. */
-static json_t *sensitivity_json(const struct xc_compress_result *r)
+json_t *xc_sensitivity_json(const struct xc_compress_result *r, json_t *(*number)(double))
 {
     json_t *list = json_array();
     bool bad = !list;
@@ -100,7 +100,7 @@ static json_t *sensitivity_json(const struct xc_compress_result *r)
         json_t *choices = json_array();
 
         for (int32_t k = 0; k < s->n_choices; k++)
-            bad |= json_array_append_new(choices, json_pack("{s:s, s:I, s:o}", "encoding", s->choices[k].encoding, "bytes", (json_int_t)s->choices[k].bytes, "cost", rounded(s->choices[k].cost))) != 0;
+            bad |= json_array_append_new(choices, json_pack("{s:s, s:I, s:o}", "encoding", s->choices[k].encoding, "bytes", (json_int_t)s->choices[k].bytes, "cost", number(s->choices[k].cost))) != 0;
         bad |= json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", s->name, "chosen", s->choices[s->chosen].encoding, "choices", choices)) != 0;
     }
     if (!bad) return list;
@@ -135,7 +135,7 @@ static enum xc_status fill(json_t *root, const struct xc_manifest_facts *f, bool
         bad |= json_object_set_new(root, "calibration", json_pack("{s:O, s:i, s:I, s:I}", "files", f->calibration, "rows", o->calibrate_rows, "texts",
                                                                   (json_int_t)f->result->calibration_texts, "tokens", (json_int_t)(planned ? 9999999999 : f->result->calibration_tokens))) != 0;
     if (f->result->n_sensitivity) {
-        bad |= json_object_set_new(root, "sensitivity", sensitivity_json(f->result)) != 0;
+        bad |= json_object_set_new(root, "sensitivity", xc_sensitivity_json(f->result, rounded)) != 0;
         bad |= json_object_set_new(root, "store", json_string(o->small ? "small" : "fast")) != 0; /* target_bytes is of that file */
         bad |= json_object_set_new(root, "drop", drop_json(f->result, planned)) != 0;
     }

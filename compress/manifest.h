@@ -26,6 +26,9 @@ struct xc_manifest_facts {
  * were done. */
 enum xc_status xc_manifest_make(struct xc_buf **out, const struct xc_manifest_facts *facts, bool planned, struct xc_err *err);
 
+/* What each weight of a mixed-precision model could have been, and what it became. `number` writes a cost: xc_json_new_number in full; the manifest rounds. */
+json_t *xc_sensitivity_json(const struct xc_compress_result *r, json_t *(*number)(double));
+
 /* What reproduce needs. Owns the document that the strings point into. */
 struct xc_manifest {
     json_t *root;
