@@ -10,6 +10,7 @@
 #include "compress/replay.h"
 #include "compress/surgery.h"
 #include "compress/pass.h"
+#include "formats/formats.h"
 
 static const struct xc_pass_option options[] = {
     { .name = "keep", .help = "how many layers stay; 0 = all but those that the targets name", .def = "0", .min = 0, .max = 1024 },
@@ -33,17 +34,6 @@ struct layers {
     struct layer *layer;
     int32_t n;
 };
-
-/* The number behind "layer." in a node's name; -1. */
-static int32_t number_of(const char *name)
-{
-    const char *at = strstr(name, "layer.");
-    int32_t n = 0;
-
-    if (!at || (at != name && at[-1] != '.') || at[6] < '0' || at[6] > '9') return -1;
-    for (at += 6; *at >= '0' && *at <= '9' && n < 1 << 20; at++) n = 10 * n + (*at - '0');
-    return *at == '.' ? n : -1;
-}
 
 /* Finds what layer l reads and gives: one value each, or it is no layer. */
 static enum xc_status find_ends(struct layer *l, const struct xc_graph *g, struct xc_err *err)
@@ -84,7 +74,7 @@ static enum xc_status find_layers(struct layers *s, struct xc_err *err)
     while (s->p->model->graphs[graph] != s->g) graph++;
     XC_TRY(xc_scope_make(&scope, s->p->model, s->p->spec, none, err));
     for (int32_t n = 0; n < s->g->n_nodes; n++) {
-        const int32_t number = number_of(s->g->nodes[n].name);
+        const int32_t number = xc_layer_number(s->g->nodes[n].name, NULL);
         struct layer *l = s->n ? &s->layer[s->n - 1] : NULL;
 
         if (number < 0) continue;

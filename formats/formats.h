@@ -25,6 +25,10 @@ struct xc_format_reader {
 /* Loads a model of any known format. opts may be NULL. A loaded model always passes xc_model_verify. */
 enum xc_status xc_model_load(struct xc_model **out, const char *path, const struct xc_load_opts *opts, struct xc_err *err);
 
+/* The N of "...layer.N..." in the name of a node or a tensor; -1 = it is in no layer. digits: where N stands in it and how long it is; NULL = not asked for. */
+struct xc_digits { size_t at, n; };
+int32_t xc_layer_number(const char *name, struct xc_digits *digits);
+
 /* Writes a Hugging Face directory (config.json, model.safetensors, tokenizer.json, tokenizer_config.json, sentence-transformers' files) with
  * dequantized weights as `format` (f32, f16, bf16): transformers loads it. The directory is created; existing files are replaced one by one,
  * atomically, config.json last. XC_E_UNSUPPORTED, before anything is written, for a model whose graph config.json cannot describe. */

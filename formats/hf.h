@@ -2,7 +2,7 @@
  *
  *   hf.c        reads the directory: which family, which head, which modules, facts for meta
  *   hf_build.c  what an arch loader (arch/<family>.c) builds graphs with
- *   hf_write.c  a model back to a directory
+ *   hf_write.c  a model back to a directory, hf_config.c its config.json
  *
  * Tensors keep the checkpoint's own names, nodes its module names without the family's prefix ("encoder.layer.0.attention.self.query"). */
 #ifndef XC_FORMATS_HF_H
@@ -127,6 +127,11 @@ enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg,
 /* Graphs, tensors (bound to cfg->cp) and meta from config.json alone: cfg has json, cp, modules and sentence; head NULL = what the config
  * says. What loading a directory ends with, what hf_write checks itself by, and the fuzzer's entry. */
 enum xc_status xc_hf_build(struct xc_model **out, struct xc_hf_config *cfg, const struct xc_load_opts *opts, struct xc_err *err);
+
+/* config.json of a model as it is now: the checkpoint's own with what passes and training changed. */
+enum xc_status xc_hf_make_config(json_t **out, const struct xc_model *m, int format, struct xc_err *err);
+/* The numbers of a graph's layers in order, with holes where layers were dropped; the caller frees. */
+enum xc_status xc_hf_layers(int32_t **out, int32_t *n, const struct xc_graph *g, struct xc_err *err);
 
 /* cfg->modules from and to meta "modules", a JSON text that says what the module files said. */
 enum xc_status xc_hf_modules_text(char **text, const struct xc_hf_config *cfg, struct xc_err *err);

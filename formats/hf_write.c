@@ -1,6 +1,6 @@
 /* hf_write: a model as a Hugging Face directory that transformers and sentence-transformers load. See formats.h.
  *
- * config.json is the checkpoint's own (meta "source_config") with the head, the labels, the vocabulary and the number type of what is written. Before a
+ * config.json is the checkpoint's own with what passes changed (hf_config.c); layers are numbered from 0 without holes. Before a
  * byte is written, the config and the table of tensors are read back in memory and must give the same graph: what a pass has
  * changed beyond what the format can say (layers of unequal width, low rank) is refused. Encodings are dequantized, and what smoothing put in
  * front of linears goes back into their weights (fold.h). */
@@ -26,94 +26,8 @@ struct writer {
     struct xc_tensor *view;  /* of each tensor, what its file gets: the family's axes */
     const char **names;      /* of each tensor, in its file */
     char *name_bytes;
+    int32_t *layers, n_layers; /* the numbers of layers in the model, in order */
 };
-
-static const char *torch_dtype(int format) { return format == XC_FMT_F32 ? "float32" : format == XC_FMT_F16 ? "float16" : "bfloat16"; }
-
-/* ---- config.json ---- */
-static bool set_labels(json_t *config, const struct xc_model *m)
-{
-    json_t *const names = json_object(), *const ids = json_object();
-    char key[32];
-    bool bad = false;
-
-    for (int32_t i = 0; i < m->n_labels; i++) {
-        snprintf(key, sizeof key, "%d", i);
-        bad |= json_object_set_new(names, key, json_string(m->labels[i])) != 0;
-        bad |= json_object_set_new(ids, m->labels[i], json_integer(i)) != 0;
-    }
-    bad |= json_object_set_new(config, "id2label", names) != 0;
-    bad |= json_object_set_new(config, "label2id", ids) != 0;
-    return bad;
-}
-
-/* Rows of the table that token ids are looked up in; 0 = there is none. */
-static int64_t vocabulary_rows(const struct xc_graph *g)
-{
-    for (int32_t n = 0; g && n < g->n_nodes; n++) {
-        const struct xc_node *const node = &g->nodes[n];
-
-        if (strcmp(node->op->name, "gather") || node->in[0].kind != XC_REF_VALUE || node->in[1].kind != XC_REF_TENSOR) continue;
-        if (g->values[node->in[0].id].node < 0 && !strcmp(g->values[node->in[0].id].name, "ids")) return xc_tensor_rows(g->model->tensors[node->in[1].id]);
-    }
-    return 0;
-}
-
-/* A vocabulary that was pruned: its size, and the tokens that config.json names by number, which have others now. */
-static enum xc_status set_vocabulary(const struct writer *w, struct xc_err *err)
-{
-    static const struct { const char *key; enum xc_token_role role; } ids[] = {
-        { "pad_token_id", XC_TOKEN_PAD }, { "bos_token_id", XC_TOKEN_CLS }, { "eos_token_id", XC_TOKEN_SEP },
-        { "cls_token_id", XC_TOKEN_CLS }, { "sep_token_id", XC_TOKEN_SEP }, { "mask_token_id", XC_TOKEN_MASK },
-    };
-    const int64_t rows = vocabulary_rows(xc_model_find_graph(w->m, "encode"));
-    const json_t *const size = json_object_get(w->config, "vocab_size");
-    struct xc_tokenizer *tok = NULL;
-    bool bad;
-
-    if (!rows || !json_is_integer(size) || json_integer_value(size) == rows || !w->m->tokenizer) return XC_OK;
-    XC_TRY(xc_tokenizer_open(&tok, w->m->tokenizer, err));
-    bad = json_object_set_new(w->config, "vocab_size", json_integer(rows)) != 0;
-    for (size_t i = 0; i < XC_ARRAY_LEN(ids); i++) {
-        const int32_t id = xc_tokenizer_special(tok, ids[i].role);
-
-        if (id >= 0 && json_is_integer(json_object_get(w->config, ids[i].key))) bad |= json_object_set_new(w->config, ids[i].key, json_integer(id)) != 0;
-    }
-    xc_tokenizer_free(&tok);
-    return bad ? xc_fail_nomem(err, 0) : XC_OK;
-}
-
-static enum xc_status make_config(struct writer *w, struct xc_err *err)
-{
-    static const struct { const char *head, *suffix; } classes[] = {
-        { "embed", "Model" }, { "encode", "Model" }, { "classify", "ForSequenceClassification" }, { "regress", "ForSequenceClassification" },
-        { "tag", "ForTokenClassification" }, { "mlm", "ForMaskedLM" }, { "lm", "ModelWithLMHead" },
-    };
-    const char *const source = xc_model_meta(w->m, "source_config"), *const task = xc_model_meta(w->m, "task"), *const family = xc_model_meta(w->m, "family");
-    const struct xc_arch *const arch = family ? xc_hf_arch(family) : NULL;
-    const char *suffix = NULL;
-    char cls[128];
-    bool bad = false;
-
-    if (!source || !task || !arch) return xc_fail(err, XC_E_UNSUPPORTED, "the model does not come from a Hugging Face checkpoint: there is no config.json to write");
-    for (size_t i = 0; i < XC_ARRAY_LEN(classes); i++)
-        if (!strcmp(classes[i].head, task)) suffix = classes[i].suffix;
-    if (arch->lm_suffix && (!strcmp(task, "mlm") || !strcmp(task, "lm"))) suffix = arch->lm_suffix;
-    if (!suffix) return xc_fail(err, XC_E_UNSUPPORTED, "task '%s' has no class in transformers", task);
-    XC_TRY(xc_json_parse(&w->config, source, strlen(source), "meta 'source_config'", NULL, err));
-    if (!json_is_object(w->config)) return xc_fail(err, XC_E_FORMAT, "meta 'source_config' is no JSON object");
-    snprintf(cls, sizeof cls, "%s%s", arch->class_name, suffix);
-    {
-        json_t *const list = json_array();
-
-        bad |= json_array_append_new(list, json_string(cls)) != 0;
-        bad |= json_object_set_new(w->config, "architectures", list) != 0;
-    }
-    if (json_object_get(w->config, "torch_dtype")) bad |= json_object_set_new(w->config, "torch_dtype", json_string(torch_dtype(w->format))) != 0;
-    else bad |= json_object_set_new(w->config, "dtype", json_string(torch_dtype(w->format))) != 0;
-    if (w->m->n_labels) bad |= set_labels(w->config, w->m);
-    return bad ? xc_fail_nomem(err, 0) : set_vocabulary(w, err);
-}
 
 /* ---- names of tensors ---- */
 /* The Dense module that a tensor belongs to; its index, -1 = the transformer's own. */
@@ -151,6 +65,19 @@ static bool of_encoder(const char *name)
     return is;
 }
 
+/* A tensor's name with its layer's place among those that are left instead of its number; false where they are the same. */
+static bool renumbered(const struct writer *w, char *out, size_t n, const char *name)
+{
+    struct xc_digits digits;
+    const int32_t number = xc_layer_number(name, &digits);
+    int32_t place = 0;
+
+    if (number < 0) return false;
+    while (place < w->n_layers && w->layers[place] != number) place++;
+    if (place == w->n_layers || place == number) return false;
+    return (size_t)snprintf(out, n, "%.*s%d%s", (int)digits.at, name, place, name + digits.at + digits.n) < n;
+}
+
 static enum xc_status make_names(struct writer *w, struct xc_err *err)
 {
     const struct xc_model *const m = w->m;
@@ -165,8 +92,10 @@ static enum xc_status make_names(struct writer *w, struct xc_err *err)
     if (!w->names || !w->name_bytes) return xc_fail_nomem(err, bytes);
     for (int32_t i = 0; i < m->n_tensors; i++) {
         const int module = module_of(w, m->tensors[i]);
-        const char *const name = module >= 0 ? m->tensors[i]->name + strlen(w->cfg.modules[module].path) + 1 : m->tensors[i]->name;
+        const char *name = module >= 0 ? m->tensors[i]->name + strlen(w->cfg.modules[module].path) + 1 : m->tensors[i]->name;
+        char numbered[1024];
 
+        if (module < 0 && renumbered(w, numbered, sizeof numbered, name)) name = numbered;
         w->names[i] = at;
         if (prefixed && of_encoder(name)) at += snprintf(at, bytes - (size_t)(at - w->name_bytes), "%s.", family);
         const size_t left = bytes - (size_t)(at - w->name_bytes);
@@ -187,6 +116,7 @@ static enum xc_status make_views(struct writer *w, struct xc_err *err)
     for (int32_t i = 0; i < w->m->n_tensors; i++) {
         if (!w->fold.tensor[i]) continue;
         w->view[i] = *w->fold.tensor[i];
+        if (module_of(w, w->m->tensors[i]) < 0) w->view[i].name = w->names[i];
         xc_source_ref(w->view[i].source);
         for (int p = 0; p < XC_PART_COUNT; p++)
             if (w->view[i].part[p]) xc_buf_ref(w->view[i].part[p]);
@@ -204,27 +134,28 @@ static bool same_attrs(const struct xc_node *x, const struct xc_node *y)
     return true;
 }
 
-static enum xc_status same_node(const struct xc_graph *a, const struct xc_node *x, const struct xc_graph *b, const struct xc_node *y, struct xc_err *err)
+static enum xc_status same_node(const struct writer *w, const struct xc_node *x, const struct xc_graph *b, const struct xc_node *y, struct xc_err *err)
 {
     if (x->op != y->op || x->n_in != y->n_in || !same_attrs(x, y))
         return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' is not what config.json describes: the model cannot be written in this format", x->name);
     for (int32_t k = 0; k < x->n_in; k++)
-        if (x->in[k].kind == XC_REF_TENSOR && strcmp(a->model->tensors[x->in[k].id]->name, b->model->tensors[y->in[k].id]->name))
-            return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' uses tensor '%s', config.json describes '%s'", x->name, a->model->tensors[x->in[k].id]->name,
-                           b->model->tensors[y->in[k].id]->name);
+        if (x->in[k].kind == XC_REF_TENSOR && strcmp(w->view[x->in[k].id].name, b->model->tensors[y->in[k].id]->name))
+            return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' uses tensor '%s', config.json describes '%s'", x->name, w->view[x->in[k].id].name, b->model->tensors[y->in[k].id]->name);
     return XC_OK;
 }
 
 /* Node by node, but for those that are folded away. */
-static enum xc_status same_graph(const struct xc_graph *a, const bool *skip, const struct xc_graph *b, struct xc_err *err)
+static enum xc_status same_graph(const struct writer *w, int32_t at, const struct xc_graph *b, struct xc_err *err)
 {
+    const struct xc_graph *const a = w->m->graphs[at];
+    const bool *const skip = w->fold.skip[at];
     int32_t n = 0;
 
     for (int32_t i = 0; i < a->n_nodes; i++) n += !skip[i];
     if (n != b->n_nodes) return xc_fail(err, XC_E_UNSUPPORTED, "the model's graph has %d nodes, config.json describes one of %d: it cannot be written in this format", n, b->n_nodes);
     n = 0;
     for (int32_t i = 0; i < a->n_nodes; i++)
-        if (!skip[i]) XC_TRY(same_node(a, &a->nodes[i], b, &b->nodes[n++], err));
+        if (!skip[i]) XC_TRY(same_node(w, &a->nodes[i], b, &b->nodes[n++], err));
     return XC_OK;
 }
 
@@ -266,7 +197,7 @@ static enum xc_status check(struct writer *w, struct xc_err *err)
     w->cfg.cp = cp;
     w->cfg.json = w->config;
     if (status == XC_OK) status = xc_hf_build(&back, &w->cfg, &opts, err);
-    if (status == XC_OK) status = same_graph(w->m->graphs[at], w->fold.skip[at], back->graphs[0], err);
+    if (status == XC_OK) status = same_graph(w, at, back->graphs[0], err);
     xc_free(kept);
     xc_model_free(&back);
     xc_checkpoint_unref(&cp);
@@ -458,7 +389,8 @@ static enum xc_status write_all(struct writer *w, struct xc_err *err)
 
     w->cfg.modules[0] = (struct xc_hf_module){ .kind = XC_HF_POOLING, .pooling = XC_POOL_MEAN };
     w->cfg.n_modules = 1;
-    XC_TRY(make_config(w, err));
+    XC_TRY(xc_hf_make_config(&w->config, w->m, w->format, err));
+    XC_TRY(xc_hf_layers(&w->layers, &w->n_layers, xc_model_find_graph(w->m, "encode"), err));
     if (sentence) XC_TRY(xc_hf_modules_parse(&w->cfg, modules, &w->modules, err));
     XC_TRY(make_names(w, err));
     XC_TRY(make_views(w, err));
@@ -487,5 +419,6 @@ enum xc_status xc_hf_write(const struct xc_model *m, const char *dir, int format
     xc_json_free(&w.modules);
     xc_free((void *)w.names);
     xc_free(w.name_bytes);
+    xc_free(w.layers);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", dir);
 }

@@ -19,6 +19,7 @@
 #include "compress/hessian.h"
 #include "compress/sites.h"
 #include "compress/surgery.h"
+#include "formats/formats.h"
 #include "runtime/base/rng.h"
 #include "runtime/graph/op.h"
 
@@ -89,16 +90,6 @@ static enum xc_status wider(const char *what, int64_t mine, int64_t theirs, stru
 }
 
 /* ---- layers ---- */
-/* "encoder.layer.7.attention..." -> where the 7 stands, and its length. */
-static const char *layer_number(const char *name, int *n)
-{
-    const char *at = strstr(name, "layer.");
-
-    if (!at) return NULL;
-    *n = (int)strspn(at + 6, "0123456789");
-    return *n ? at + 6 : NULL;
-}
-
 static enum xc_status cut_layers(struct xc_model **m, const struct spec *s, struct xc_err *err)
 {
     struct xc_graph *const g = xc_model_find_graph(*m, "encode");
@@ -124,17 +115,16 @@ static enum xc_status cut_layers(struct xc_model **m, const struct spec *s, stru
     XC_TRY_GOTO(xc_recipe_new(&recipe, err), out);
     XC_TRY_GOTO(xc_recipe_add(recipe, "drop_layers", err), out);
     for (int32_t i = 0; i < blocks.n; i++) {
-        const char *name = g->nodes[blocks.block[i].attention].name, *at;
+        const char *name = g->nodes[blocks.block[i].attention].name;
+        const int32_t number = xc_layer_number(name, NULL);
         char word[XC_MAX_NAME + 1];
-        int n = 0;
 
         if (keep[i]) continue;
-        at = layer_number(name, &n);
-        if (!at) {
+        if (number < 0) {
             status = xc_fail(err, XC_E_UNSUPPORTED, "node '%s' is in no numbered layer", name);
             goto out;
         }
-        snprintf(word, sizeof word, "re:.*layer\\.%.*s\\..*", n, at);
+        snprintf(word, sizeof word, "re:.*layer\\.%d\\..*", number);
         XC_TRY_GOTO(xc_recipe_target(recipe, word, err), out);
     }
     opts.recipe = recipe;

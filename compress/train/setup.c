@@ -10,6 +10,7 @@
 
 #include "compress/manifest.h"
 #include "compress/train/loss.h"
+#include "formats/formats.h"
 #include "formats/json.h"
 #include "runtime/container/container.h"
 
@@ -234,24 +235,16 @@ static enum xc_status sparsify(struct xc_training *t, struct xc_err *err)
     return status;
 }
 
-/* "...layer.7.attention..." -> 7; -1 = in no layer */
-static int layer_of(const char *name)
-{
-    const char *at = strstr(name, "layer.");
-
-    return at && at[6] >= '0' && at[6] <= '9' ? atoi(at + 6) : -1;
-}
-
 /* Layer-wise rates (Howard & Ruder 2018, arXiv:1801.06146): the head 1, the last layer d, the one before d^2, ..., the embeddings the smallest. */
 static void layer_rates(struct xc_training *t)
 {
     int last = -1;
 
     for (int32_t i = 0; i < t->model->n_tensors; i++)
-        if (layer_of(t->model->tensors[i]->name) > last) last = layer_of(t->model->tensors[i]->name);
+        if (xc_layer_number(t->model->tensors[i]->name, NULL) > last) last = xc_layer_number(t->model->tensors[i]->name, NULL);
     for (int32_t i = 0; i < t->params.n; i++) {
         const char *name = t->model->tensors[t->params.param[i].tensor]->name;
-        const int layer = layer_of(name);
+        const int layer = xc_layer_number(name, NULL);
 
         if (layer >= 0) t->params.param[i].rate = pow(t->opts->layer_decay, last - layer + 1);
         else if (strstr(name, "embeddings")) t->params.param[i].rate = pow(t->opts->layer_decay, last + 2);

@@ -150,22 +150,29 @@ grep -q '"dtype": "F16"' half/model.safetensors || fail "f16 weights were not wr
 run "$XC_BIN" convert "$XC_SOURCE_ROOT/tests/vectors/arch/bert_f16_k312" -o half --dtype f32
 expect_code 0
 ! grep -q '"dtype": "F16"' half/model.safetensors || fail "--dtype f32"
-# a pruned vocabulary: config.json has its size, and the directory gives the same answers, bit for bit
-printf 'passes:\n  - prune_vocabulary\n' >vocabulary.yaml
+# fewer tokens, layers, neurons, more positions: config.json says so, layers are numbered anew, and the directory gives the same answers, bit for bit
+printf 'passes:\n  - prune_vocabulary\n  - drop_layers: {targets: ["re:.*layer\\\\.0\\\\..*"]}\n  - shrink: {keep_neurons: 0.5}\n  - swap_attention: {kind: dense, positions: 1024}\n' >smaller.yaml
 zstd -dcq lines.zst | head -n 20 >few.txt
-run "$XC_BIN" compress "$tiny" -r vocabulary.yaml -c few.txt --no-golden -q -o few.xc
+run "$XC_BIN" compress "$tiny" -r smaller.yaml -c few.txt --no-golden -q -o few.xc
 expect_code 0
 run "$XC_BIN" convert few.xc -o few -q
 expect_code 0
-python3 -c 'import json; exit(not 10 < json.load(open("few/config.json"))["vocab_size"] < 345)' || fail "vocab_size of a pruned vocabulary"
+python3 -c 'import json; c = json.load(open("few/config.json")); exit(not 10 < c["vocab_size"] < 345 or [c[k] for k in ("num_hidden_layers", "intermediate_size", "max_position_embeddings")] != [1, 32, 1024])' ||
+    fail "sizes in config.json"
 for m in few.xc few; do
     run "$XC_BIN" tokenize $m --file few.txt
     cp out ids.$m
     run "$XC_BIN" embed $m --file few.txt -q -o $m.npy
     expect_code 0
 done
-cmp -s ids.few.xc ids.few || fail "token ids of a pruned vocabulary after a round trip"
-cmp -s few.xc.npy few.npy || fail "embeddings of a pruned vocabulary after a round trip"
+cmp -s ids.few.xc ids.few || fail "token ids of a smaller model after a round trip"
+cmp -s few.xc.npy few.npy || fail "embeddings of a smaller model after a round trip"
+
+printf 'passes:\n  - shrink: {keep_heads: 0.5}\n' >heads.yaml
+run "$XC_BIN" compress "$tiny" -r heads.yaml -c few.txt --no-golden -q -o heads.xc
+run "$XC_BIN" convert heads.xc -o heads -q
+expect_code 1
+err_has "axis 0 has 16 elements, config.json asks for 32"
 
 # a head that finetune made: on BERT's pooler it is a class of transformers, whose names have the prefix; on the mean it is none
 printf 'label\ttext\n0\tone\n1\ttwo\n0\tthree\n1\tfour\n' >rows.tsv
