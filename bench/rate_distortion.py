@@ -14,7 +14,7 @@ THEIRS = {"Q8_0": 8, "Q6_K": 14, "Q5_K": 13, "Q4_K": 12, "Q3_K": 11, "Q2_K": 10}
 OURS = [("int8", "int8", []), ("int8 tables of 6 bits", "int8", ["embedding_bits=6"])] + [
     (f"{form}/g{group}" + (" codes" if codes else "") + (" zero points" if zero else ""), form,
      [f"group={group}"] + ["scales=int6"] * codes + ["zero_point=yes"] * zero)
-    for form, groups in (("int6", (32, 64)), ("int5", (32, 64)), ("int4", (32, 64, 128)), ("int3", (32, 64)), ("int2", (32, 64)), ("ternary", (64,)))
+    for form, groups in (("int8", (32, 64, 128)), ("int7", (32, 64)), ("int6", (32, 64)), ("int5", (32, 64)), ("int4", (32, 64, 128)), ("int3", (32, 64)), ("int2", (32, 64)), ("ternary", (64,)))
     for group in groups for codes, zero in ((0, 0), (1, 0), (1, 1)) if not (form == "ternary" and codes)]
 
 
@@ -103,7 +103,7 @@ def main():
             packed = 8 * (os.path.getsize(out) - rest - 0.25e6) / total  # the vocabulary and the graph: about 0.25 MB
             score = " | "
             if a.data:
-                if a.calibrate and form != "int8":
+                if a.calibrate and any(s.startswith("group") for s in settings):
                     recipe(["method=gptq"])
                     command += ["--calibrate", a.calibrate, "--calibrate-rows", "512"]
                 else:

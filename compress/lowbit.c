@@ -12,9 +12,7 @@
 #include "runtime/kernels/kernels.h"
 
 enum { STEPS = 16 }; /* as many as the kernel step_sums takes at once */
-#define STARTS 6 /* of the regression, */
-#define TURNS 2  /* and how often it follows the rounding */
-#define LANES 8  /* its running sums, added in a fixed order: the same bits with any compiler */
+#define TURNS 2 /* of the regression after the rounding */
 
 static float clamped(float v, float lo, float hi) { return v < lo ? lo : v > hi ? hi : v; }
 
@@ -31,13 +29,13 @@ static struct levels levels_of(const struct xc_lowbit *f, int zero)
     return (struct levels){ (float)-zero, (float)((1 << f->bits) - 1 - zero) };
 }
 
-/* Steps from 0.85 of the largest magnitude's to where the extremes are clamped, the further the fewer the levels. */
+/* Steps from 0.85 (of many levels: 0.96) of the largest magnitude's to where the extremes are clamped, the further the fewer the levels. */
 static float step_of(const struct xc_lowbit *f, int i)
 {
-    static const float most_of[] = { 0, 0, 2.0f, 1.5f, 1.35f, 1.2f, 1.12f };
-    const float most = f->ternary ? 3.0f : most_of[f->bits];
+    static const float most_of[] = { 0, 0, 2.0f, 1.5f, 1.35f, 1.2f, 1.12f, 1.06f, 1.03f };
+    const float most = f->ternary ? 3.0f : most_of[f->bits], least = f->bits > 6 ? 0.96f : 0.85f;
 
-    return 0.85f + (most - 0.85f) * (float)i / (STEPS - 1);
+    return least + (most - least) * (float)i / (STEPS - 1);
 }
 
 /* Of the scales that are best for x rounded in steps of 1 / inverse: the one that lowers the error most, beyond *gain. */
@@ -102,67 +100,62 @@ static bool range_of(const float *x, int64_t n, float *min, float *max)
 }
 
 /* ---- two levels ---- */
-/* Sums over a group rounded to u = nearest(x / scale + zero) of 0 .. top: w, w u, w u^2, w x, w x u, and w (x - scale (u - zero))^2. */
-struct fit {
-    double w, u, uu, x, xu, error;
+enum { FITS = 16 }; /* scales with their zeros: as many as the kernel fit_sums takes at once */
+
+struct fits {
+    float v[3][FITS]; /* 1 / scale, scale, zero */
+    float sum[4][FITS]; /* of w u, w u u, w u x, w (x - scale (u - zero))^2 */
 };
 
-enum { W, U, UU, X, XU, E, SUMS };
-
-/* One number in each of `count` lanes. */
-static inline void fit_add(float lane[SUMS][LANES], const float *x, const float *weight, int count, float inverse, float scale, float zero, float top)
+static void set_fit(struct fits *f, int i, float scale, float zero)
 {
-    for (int k = 0; k < count; k++) {
-        const float v = x[k], w = weight ? weight[k] : 1.0f, u = nearest(clamped(v * inverse + zero, 0.0f, top)), d = v - scale * (u - zero);
+    f->v[0][i] = 1.0f / scale;
+    f->v[1][i] = scale;
+    f->v[2][i] = zero;
+}
 
-        lane[W][k] += w;
-        lane[U][k] += w * u;
-        lane[UU][k] += w * u * u;
-        lane[X][k] += w * v;
-        lane[XU][k] += w * v * u;
-        lane[E][k] += w * d * d;
+static void sum_fits(struct fits *f, const float *x, const float *weight, int64_t n, float top) { xc_kernels()->fit_sums(f->sum[0], x, weight, n, f->v[0], top); }
+
+/* Each to the scale and zero of least squared error for what it rounds to now, where there is one. W, X: sums of w and w x. */
+static void follow(struct fits *f, float W, float X)
+{
+    for (int i = 0; i < FITS; i++) {
+        const float U = f->sum[0][i], slope = (W * f->sum[2][i] - U * X) / (W * f->sum[1][i] - U * U), zero = (U - X / slope) / W;
+        const bool good = slope > 1e-36f && slope < 1e36f && zero > -1e6f && zero < 1e6f;
+        const float scale = good ? slope : f->v[1][i];
+
+        f->v[0][i] = 1.0f / scale;
+        f->v[1][i] = scale;
+        f->v[2][i] = good ? zero : f->v[2][i];
     }
 }
 
-static struct fit fit_of(const float *x, const float *weight, int64_t n, float scale, float zero, float top)
-{
-    const float inverse = 1.0f / scale;
-    float lane[SUMS][LANES] = { { 0 } };
-    double sum[SUMS] = { 0 };
-    int64_t i = 0;
-
-    if (weight)
-        for (; i + LANES <= n; i += LANES) fit_add(lane, x + i, weight + i, LANES, inverse, scale, zero, top);
-    else
-        for (; i + LANES <= n; i += LANES) fit_add(lane, x + i, NULL, LANES, inverse, scale, zero, top);
-    fit_add(lane, x + i, weight ? weight + i : NULL, (int)(n - i), inverse, scale, zero, top);
-    for (int s = 0; s < SUMS; s++)
-        for (int k = 0; k < LANES; k++) sum[s] += (double)lane[s][k];
-    return (struct fit){ sum[W], sum[U], sum[UU], sum[X], sum[XU], sum[E] };
-}
-
-/* The least error of a scale and an offset, both free. */
+/* The least error of a scale and an offset, both free: from sixteen ranges. */
 static void fit_both(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n, float min, float max, float *scale, float *zero)
 {
     const float top = (float)((1 << f->bits) - 1);
-    double best = INFINITY;
+    float best = INFINITY, W = 0, X = 0;
+    struct fits fits;
 
-    for (int i = 0; i < STARTS; i++) {
-        const float share = 1.02f - (1.02f - 1.0f / step_of(f, STEPS - 1)) * (float)i / (STARTS - 1);
-        float s = (max - min) * share / top, z = 0.5f * top - 0.5f * (max + min) / s;
+    for (int64_t k = 0; k < n; k++) {
+        const float w = weight ? weight[k] : 1.0f;
 
-        for (int turn = 0; turn <= TURNS; turn++) {
-            const struct fit t = fit_of(x, weight, n, s, z, top);
-            const double det = t.w * t.uu - t.u * t.u, slope = det > 0 ? (t.w * t.xu - t.u * t.x) / det : 0;
+        W += w;
+        X += w * x[k];
+    }
+    for (int i = 0; i < FITS; i++) {
+        const float share = 1.02f - (1.02f - 1.0f / step_of(f, STEPS - 1)) * (float)i / (FITS - 1), s = (max - min) * share / top;
 
-            if (t.error < best) {
-                best = t.error;
-                *scale = s;
-                *zero = z;
-            }
-            if (!(slope > 0) || !(t.w > 0)) break;
-            s = (float)slope;
-            z = (float)((t.u - t.x / slope) / t.w);
+        set_fit(&fits, i, s, 0.5f * top - 0.5f * (max + min) / s);
+    }
+    for (int turn = 0; turn <= TURNS; turn++) {
+        if (turn) follow(&fits, W, X);
+        sum_fits(&fits, x, weight, n, top);
+        for (int i = 0; i < FITS; i++) {
+            if (!(fits.sum[3][i] < best)) continue;
+            best = fits.sum[3][i];
+            *scale = fits.v[1][i];
+            *zero = fits.v[2][i];
         }
     }
 }
@@ -170,42 +163,36 @@ static void fit_both(const struct xc_lowbit *f, const float *x, const float *wei
 /* The best codes near a scale (and a zero) that were found without them. */
 static void find_codes(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n, float found, float found_zero, uint16_t row_scale, uint16_t *scale, uint8_t *zero)
 {
-    const float row = xc_f16_to_f32(row_scale), code = nearest(found / row), top = (float)((1 << f->bits) - 1), part = xc_lowbit_zero(f, 1);
+    const float row = xc_f16_to_f32(row_scale), code = nearest(found / row), part = xc_lowbit_zero(f, 1), usual = f->ternary ? 1.0f : (float)*zero;
     const float low = f->affine ? 1.0f : (float)-XC_GROUPED_CODE_MAX, high = f->affine ? 2 * XC_GROUPED_CODE_MAX + 1 : XC_GROUPED_CODE_MAX;
-    const int reach = f->search ? 2 : 0;
-    double best = INFINITY;
+    const int reach = f->search ? 2 : 0, zeros = f->search && f->affine ? 1 : 0;
+    uint16_t half[FITS];
+    uint8_t at[FITS];
+    struct fits fits;
+    float best = INFINITY;
+    int count = 0;
 
     for (int i = -reach; i <= reach; i++) {
         const float c = clamped(clamped(code, low, high) + (float)i, low, high);
-        const uint16_t half = xc_grouped_scale_of(row_scale, (int)c);
-        const float s = xc_f16_to_f32(half);
+        const uint16_t h = xc_grouped_scale_of(row_scale, (int)c);
+        const float s = xc_f16_to_f32(h), z = f->affine ? nearest(found_zero * found / s / part) : 0;
 
-        if (s == 0.0f) continue;
-        if (!f->affine) {
-            const struct levels l = levels_of(f, *zero);
-            const float inverse = 1.0f / s;
-            double error = 0;
-
-            for (int64_t k = 0; k < n; k++) {
-                const float d = x[k] - s * nearest(clamped(x[k] * inverse, l.lo, l.hi));
-
-                error += (double)((weight ? weight[k] : 1.0f) * d * d);
-            }
-            if (error < best) best = error, *scale = half;
-            continue;
-        }
-        const float z = nearest(found_zero * found / s / part);
-
-        for (int j = f->search ? -1 : 0; j <= (f->search ? 1 : 0); j++) {
-            const float at = clamped(z + (float)j, 0.0f, 2 * XC_GROUPED_CODE_MAX + 1);
-            const double error = fit_of(x, weight, n, s, at * part, top).error;
-
-            if (error < best) best = error, *scale = half, *zero = (uint8_t)at;
+        for (int j = -zeros; j <= zeros && s != 0.0f; j++) {
+            half[count] = h;
+            at[count] = f->affine ? (uint8_t)clamped(z + (float)j, 0.0f, 2 * XC_GROUPED_CODE_MAX + 1) : *zero;
+            set_fit(&fits, count, s, f->affine ? (float)at[count] * part : usual);
+            count++;
         }
     }
+    if (!count) return;
+    for (int i = count; i < FITS; i++) set_fit(&fits, i, fits.v[1][0], fits.v[2][0]);
+    sum_fits(&fits, x, weight, n, f->ternary ? 2.0f : (float)((1 << f->bits) - 1));
+    for (int i = 0; i < count; i++)
+        if (fits.sum[3][i] < best) best = fits.sum[3][i], *scale = half[i], *zero = at[i];
 }
 
-/* The largest code is for the group of the largest magnitude or range: the search seldom wants a larger scale than that. */
+/* The largest code is for the group of the largest magnitude or range: the search seldom wants a larger scale than that. But where a zero's code is a step of
+ * two or four levels, the range must be a little wider to hold both ends. */
 bool xc_lowbit_row_scale(const struct xc_lowbit *f, const float *x, int64_t n, int64_t group, uint16_t *row_scale)
 {
     const float steps = f->affine ? (float)((1 << f->bits) - 1) : f->ternary ? 1.0f : (float)(1 << (f->bits - 1));
@@ -219,7 +206,7 @@ bool xc_lowbit_row_scale(const struct xc_lowbit *f, const float *x, int64_t n, i
         most = fmaxf(most, (f->affine ? max - min : fmaxf(-min, max)) / steps);
     }
     if (most > 65504) return false;
-    *row_scale = xc_f32_to_f16(most / (f->affine ? 2 * XC_GROUPED_CODE_MAX + 1 : XC_GROUPED_CODE_MAX));
+    *row_scale = xc_f32_to_f16(most / (float)(f->affine ? 2 * XC_GROUPED_CODE_MAX + (f->bits <= XC_GROUPED_CODE_BITS) : XC_GROUPED_CODE_MAX));
     return true;
 }
 
@@ -250,7 +237,7 @@ bool xc_lowbit_scale(const struct xc_lowbit *f, const float *x, const float *wei
     return true;
 }
 
-float xc_lowbit_zero(const struct xc_lowbit *f, uint8_t zero) { return f->affine && f->two_level ? (float)zero / (float)(1 << (XC_GROUPED_CODE_BITS - f->bits)) : (float)zero; }
+float xc_lowbit_zero(const struct xc_lowbit *f, uint8_t zero) { return f->affine && f->two_level ? (float)zero * xc_grouped_zero_part(f->bits) : (float)zero; }
 
 void xc_lowbit_round(const struct xc_lowbit *f, uint8_t *u, const float *x, int64_t n, uint16_t scale, uint8_t zero)
 {

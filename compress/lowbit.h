@@ -1,4 +1,4 @@
-/* lowbit: the arithmetic of weights of 6 to 2 bits in groups (grouped.h): which scale and zero point a group gets, and its rounding.
+/* lowbit: the arithmetic of weights of 8 to 2 bits in groups (grouped.h): which scale and zero point a group gets, and its rounding.
  * Pure functions on floats: no tensors, no threads. */
 #ifndef XC_COMPRESS_LOWBIT_H
 #define XC_COMPRESS_LOWBIT_H

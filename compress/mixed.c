@@ -21,7 +21,7 @@
 #include "compress/sparse.h"
 #include "runtime/graph/grouped.h"
 
-enum { MOST = 16 /* candidates */, ROUNDS = 6 /* of choosing again */ };
+enum { MOST = 24 /* candidates: no fewer than there are to name */, ROUNDS = 6 /* of choosing again */ };
 
 struct layer {
     int32_t t, first;                /* tensor; the first node that uses it */
@@ -45,15 +45,15 @@ struct mixed {
 /* "int8", "int4/g64", "f16" as an encoding of a weight that int8 would give `base`. */
 static struct xc_encoding candidate(const char *text, size_t n, const struct xc_encoding *base, bool zero_point, bool two_level)
 {
-    static const struct { const char *name; enum xc_format format; } formats[] = { { "int8", XC_FMT_S8 }, { "int6", XC_FMT_S6 }, { "int5", XC_FMT_S5 }, { "int4", XC_FMT_S4 }, { "int3", XC_FMT_S3 }, { "int2", XC_FMT_S2 }, { "f16", XC_FMT_F16 } };
+    static const struct { const char *name; enum xc_format format; } formats[] = { { "int8", XC_FMT_S8 }, { "int7", XC_FMT_S7 }, { "int6", XC_FMT_S6 }, { "int5", XC_FMT_S5 }, { "int4", XC_FMT_S4 }, { "int3", XC_FMT_S3 }, { "int2", XC_FMT_S2 }, { "f16", XC_FMT_F16 } };
     const bool linear = base->layout == XC_LAYOUT_PANEL16;
     struct xc_encoding e = *base;
     const char *slash = memchr(text, '/', n);
     size_t i = 0;
 
     while (strncmp(formats[i].name, text, slash ? (size_t)(slash - text) : n) != 0) i++; /* the option was checked */
-    if (formats[i].format == XC_FMT_S8) return e;
-    e = (struct xc_encoding){ .format = (uint8_t)formats[i].format };
+    if (formats[i].format == XC_FMT_S8 && (!slash || !strncmp(slash, "/row", 4))) return e;
+    e = (struct xc_encoding){ .format = (uint8_t)(formats[i].format == XC_FMT_S8 ? XC_FMT_G8 : formats[i].format) };
     if (!slash) return e;
     e.layout = linear && formats[i].format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS;
     e.scale_format = two_level ? XC_FMT_S6 : XC_FMT_F16;
@@ -133,11 +133,11 @@ static enum xc_status find_layers(struct mixed *x, struct xc_err *err)
 /* ---- the profile ---- */
 static void set_node(void *arg, struct xc_graph *g, int32_t node, const struct xc_encoding *enc)
 {
+    const struct mixed *x = arg;
     struct xc_node *const n = &g->nodes[node];
 
-    (void)arg;
     if (strcmp(n->op->name, "linear")) return;
-    n->in[0].range = xc_format_traits((enum xc_format)enc->format)->quantized ? xc_quantize_range(g, node) : (struct xc_range){ 0 };
+    n->in[0].range = !xc_recipe_is(x->p->spec, "activations", "float") && xc_format_traits((enum xc_format)enc->format)->quantized ? xc_quantize_range(g, node) : (struct xc_range){ 0 };
 }
 
 /* The tensor of the copy in one encoding, as a variant; the copy has it as it was. */
@@ -177,7 +177,7 @@ static enum xc_status profile_layer(struct mixed *x, struct layer *l, struct xc_
         status = encode(x, &v[i], l->t, &l->enc[i], err);
         if (status == XC_OK && x->p->opts->small) status = xc_predict_packed(&l->bytes[i], v[i].part, &v[i].enc, err);
     }
-    if (status == XC_OK) status = xc_sense_variants(s, l->cost, x->m, l->t, v, l->n, set_node, NULL, err);
+    if (status == XC_OK) status = xc_sense_variants(s, l->cost, x->m, l->t, v, l->n, set_node, x, err);
     for (int i = 0; i < l->n; i++) xc_variant_release(&v[i]);
     return status;
 }
@@ -414,7 +414,7 @@ static enum xc_status measure_choice(struct mixed *x, double *drop, struct xc_er
         xc_variant_release(&v);
         for (int32_t n = 0; n < g->n_nodes; n++)
             for (int32_t i = 0; i < g->nodes[n].n_in; i++)
-                if (g->nodes[n].in[i].kind == XC_REF_TENSOR && g->nodes[n].in[i].id == l->t) set_node(NULL, g, n, &l->enc[l->chosen]);
+                if (g->nodes[n].in[i].kind == XC_REF_TENSOR && g->nodes[n].in[i].id == l->t) set_node(x, g, n, &l->enc[l->chosen]);
     }
     if (status == XC_OK && sets_attention(x)) set_attention(whole, true);
     if (status == XC_OK) status = xc_sense_drop(*x->p->sense, drop, whole, x->p->opts, err);
@@ -509,7 +509,7 @@ static enum xc_status check_options(const struct xc_prepare *p, struct xc_err *e
     XC_TRY(xc_pass_no_overrides(p->spec, err));
     if (targets != 1) return xc_fail(err, XC_E_ARG, "format mixed needs one of target_bytes, target_bits and target_drop%s", targets ? ", not several" : "");
     if (p->result->n_sensitivity) return xc_fail(err, XC_E_UNSUPPORTED, "a recipe has one pass of format mixed, not several");
-    if (!xc_recipe_is(p->spec, "embeddings", "same") || !xc_recipe_is(p->spec, "group", "64"))
+    if (!xc_recipe_is(p->spec, "embeddings", "same") || !xc_recipe_is(p->spec, "group", "auto"))
         return xc_fail(err, XC_E_UNSUPPORTED, "options 'embeddings' and 'group' are not for format mixed: 'candidates' names the encodings");
     return XC_OK;
 }
@@ -565,7 +565,7 @@ enum xc_status xc_mixed_prepare(const struct xc_prepare *p, struct xc_err *err)
 
     XC_TRY(check_options(p, err));
     smooth.plan_only = !measures;
-    if (xc_recipe_is(p->spec, "smooth", "awq")) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for one format below int8, not for mixed ones");
+    if (xc_recipe_is(p->spec, "smooth", "awq")) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for one format in groups, not for mixed ones");
     if (xc_recipe_is(p->spec, "smooth", "yes")) XC_TRY(xc_smooth(&smooth, NULL, err));
     if (!measures && !p->check) *p->estimated = true;
     n = p->model->n_tensors;
@@ -593,7 +593,7 @@ enum xc_status xc_mixed_plan(struct xc_work *w, struct xc_err *err)
         const char *end = c->encoding + strcspn(c->encoding, "+ ");
 
         if (t < 0 || w->want[t].format != XC_FMT_S8) return xc_fail(err, XC_E_ARG, "tensor '%s' is gone since its encoding was chosen", s->name);
-        if (!strncmp(c->encoding, "int8", 4)) continue; /* as it is, its zeros too */
+        if (!strncmp(c->encoding, "int8/row", 8)) continue; /* as it is, its zeros too */
         w->want[t] = candidate(c->encoding, (size_t)(end - c->encoding), &w->want[t], xc_recipe_is(w->spec, "zero_point", "yes"), xc_recipe_is(w->spec, "scales", "int6"));
         snprintf(w->layers[t].why, sizeof w->layers[t].why, "chosen of %d for its drop of %.2g", s->n_choices, c->cost);
     }

@@ -1,6 +1,6 @@
-/* quantize: int8 weights, and weights of 6 to 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its 16-bit rules; tables of
- * embeddings are symmetric per row. Below int8 every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run time, or by one scale seen on
- * calibration texts. Attention runs in int8. Norms and biases stay f32.
+/* quantize: int8 weights, and weights of 8 to 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its 16-bit rules; tables of
+ * embeddings are symmetric per row. Below int8, and in int8 when a group is named, every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run
+ * time, or by one scale seen on calibration texts; or it stays float, and then so do the weights that run. Attention runs in int8. Norms and biases stay f32.
  *
  * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the 16-bit rules. */
 #include <math.h>
@@ -22,27 +22,29 @@
 
 static const struct xc_pass_option options[] = {
     { .name = "format", .help = "number format of weights; ternary is int2 of which only -1, 0, 1 are used; mixed chooses for each weight", .def = "int8",
-      .choices = "int8|int6|int5|int4|int3|int2|ternary|mixed" },
+      .choices = "int8|int7|int6|int5|int4|int3|int2|ternary|mixed" },
     { .name = "target_bytes", .help = "mixed: the file has at most so many bytes; one of the three targets", .def = "0", .size = true },
     { .name = "target_bits", .help = "mixed: at most so many bits a weight, by their encodings", .def = "0", .min = 0, .max = 32 },
     { .name = "target_drop", .help = "mixed: answers move by a drop of at most so much (half the squared relative distance; of embeddings 1 - cosine)", .def = "0", .min = 0, .max = 1 },
     { .name = "candidates", .help = "mixed: encodings to choose from; f16 only where a drop cannot be met without it", .def = "int8,int4/g32,int4/g64,int4/g128,int3/g32,int3/g64,int2/g32,int2/g64,f16",
-      .choices = "int8|int6/g32|int6/g64|int5/g32|int5/g64|int4/g32|int4/g64|int4/g128|int4/g256|int3/g32|int3/g64|int3/g128|int2/g32|int2/g64|f16", .list = true },
+      .choices = "int8|int8/g32|int8/g64|int8/g128|int7/g32|int7/g64|int6/g32|int6/g64|int5/g32|int5/g64|int4/g32|int4/g64|int4/g128|int4/g256|int3/g32|int3/g64|int3/g128|int2/g32|int2/g64|f16", .list = true },
     { .name = "embeddings", .help = "number format of tables", .def = "same", .choices = "same|int8|int4" },
     { .name = "embedding_bits", .help = "int8 tables: bits a number on average after --store small, which their steps are chosen for (finer for rows that calibration texts read more); 0 = the finest step",
       .def = "0", .min = 0, .max = 8 },
-    { .name = "group", .help = "below int8: inputs that share a scale", .def = "64", .choices = "32|64|128|256" },
-    { .name = "zero_point", .help = "below int8: a zero point a group, too", .def = "no", .choices = "yes|no" },
-    { .name = "scales", .help = "below int8: each scale an f16 and each zero point a level; or both codes of 6 bits, scales under an f16 a row", .def = "f16", .choices = "f16|int6" },
-    { .name = "method", .help = "below int8: scales by the largest magnitude, by a search for the least squared error, or that and each rounding error taken out of what is not rounded yet "
+    { .name = "group", .help = "inputs that share a scale; auto: 64 below int8, and the whole row in int8, which in groups is for size (with embeddings int4 the group is that of the tables)", .def = "auto",
+      .choices = "auto|32|64|128|256" },
+    { .name = "zero_point", .help = "in groups: a zero point each, too", .def = "no", .choices = "yes|no" },
+    { .name = "scales", .help = "in groups: each scale an f16 and each zero point a level; or both codes of 6 bits, scales under an f16 a row", .def = "f16", .choices = "f16|int6" },
+    { .name = "method", .help = "in groups: scales by the largest magnitude, by a search for the least squared error, or that and each rounding error taken out of what is not rounded yet "
       "(needs calibration texts)", .def = "search", .choices = "nearest|search|gptq" },
     { .name = "act_order", .help = "gptq: inputs of largest norm first", .def = "yes", .choices = "yes|no" },
     { .name = "damp", .help = "gptq: share of the mean of the Hessian's diagonal that is added to it", .def = "0.01", .min = 1e-6, .max = 1 },
-    { .name = "fit", .help = "below int8, with texts: before rounding, weights and biases are fitted to what the linear gave in the model as it was; so each layer makes up for those before it",
+    { .name = "fit", .help = "in groups, with texts: before rounding, weights and biases are fitted to what the linear gave in the model as it was; so each layer makes up for those before it",
       .def = "yes", .choices = "yes|no" },
     { .name = "fit_damp", .help = "fit: how firmly weights are held where they are, in mean squares of an input", .def = "0.3", .min = 1e-6, .max = 100 },
-    { .name = "bias", .help = "below int8, with texts: biases take the mean of the rounding's error", .def = "correct", .choices = "correct|keep" },
-    { .name = "activations", .help = "inputs of linears: one scale a row at run time, or one calibrated scale", .def = "row", .choices = "row|static" },
+    { .name = "bias", .help = "in groups, with texts: biases take the mean of the rounding's error", .def = "correct", .choices = "correct|keep" },
+    { .name = "activations", .help = "inputs of linears: int8 by one scale a row at run time, or by one calibrated scale; or float: weights become f32 when the file is opened, smaller on disk only", .def = "row",
+      .choices = "row|static|float" },
     { .name = "range", .help = "static: the range is the largest magnitude seen, a percentile of the magnitudes, or the one of least squared error", .def = "mse",
       .choices = "absmax|percentile|mse" },
     { .name = "percentile", .help = "static: share of magnitudes inside the range, in percent", .def = "99.99", .min = 50, .max = 100 },
@@ -53,10 +55,14 @@ static const struct xc_pass_option options[] = {
     { .name = NULL },
 };
 
+static int32_t group_of(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "group", "auto") ? 64 : (int32_t)xc_recipe_number(spec, "group"); }
+
 static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
 {
-    const char *format = xc_recipe_get(spec, table && !xc_recipe_is(spec, "embeddings", "same") ? "embeddings" : "format");
+    const bool same = xc_recipe_is(spec, "embeddings", "same");
+    const char *format = xc_recipe_get(spec, table && !same ? "embeddings" : "format");
 
+    if (!strcmp(format, "int8") && !(table && !same) && !xc_recipe_is(spec, "embeddings", "int4") && !xc_recipe_is(spec, "group", "auto")) return XC_FMT_G8;
     for (int f = XC_FMT_S8; f < XC_FMT_COUNT; f++)
         if (!strcmp(format, xc_format_traits((enum xc_format)f)->name)) return (enum xc_format)f;
     return !strcmp(format, "mixed") ? XC_FMT_S8 : XC_FMT_S2;
@@ -65,9 +71,9 @@ static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
 static enum xc_status smooth_for_groups(const struct xc_prepare *p, struct xc_err *err)
 {
     const struct xc_recipe_pass *spec = p->spec;
-    struct xc_awq awq = { .group = (int64_t)xc_recipe_number(spec, "group") };
+    struct xc_awq awq = { .group = group_of(spec) };
 
-    if (format_of(spec, false) == XC_FMT_S8) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for formats below int8");
+    if (format_of(spec, false) == XC_FMT_S8) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for weights in groups: name a group, or a format below int8");
     awq.lowbit = (struct xc_lowbit){ .bits = xc_format_traits(format_of(spec, false))->bits, .affine = xc_recipe_is(spec, "zero_point", "yes"), .ternary = xc_recipe_is(spec, "format", "ternary"),
                                      .search = !xc_recipe_is(spec, "method", "nearest"), .two_level = xc_recipe_is(spec, "scales", "int6") };
     return xc_smooth(p, &awq, err);
@@ -82,6 +88,7 @@ static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
     return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p, NULL, err) : XC_OK;
 }
 
+static bool float_inputs(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "float"); }
 static bool needs_ranges(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "static"); }
 
 /* ---- plan ---- */
@@ -153,10 +160,10 @@ static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
 
     *e = (struct xc_encoding){ .format = (uint8_t)format, .layout = linear && !gather && format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS,
                                .scale_format = xc_recipe_is(w->spec, "scales", "int6") ? XC_FMT_S6 : XC_FMT_F16,
-                               .group = (int32_t)xc_recipe_number(w->spec, "group"), .zero_point = xc_recipe_is(w->spec, "zero_point", "yes") };
+                               .group = group_of(w->spec), .zero_point = xc_recipe_is(w->spec, "zero_point", "yes") };
     snprintf(w->layers[t].why, sizeof w->layers[t].why, "a scale%s a group%s%s", e->zero_point ? " and a zero point" : "",
-             !linear ? "" : xc_recipe_is(w->spec, "activations", "static") ? "; inputs by a calibrated scale" : "; inputs int8 per row at run time",
-             linear && e->layout == XC_LAYOUT_ROWS && !gather ? xc_format_traits(format)->bits > 4 ? "; unpacked to bytes when opened" : "; unpacked to int4 when opened" : "");
+             !linear ? "" : needs_ranges(w->spec) ? "; inputs by a calibrated scale" : float_inputs(w->spec) ? "; f32 when opened, smaller on disk only" : "; inputs int8 per row at run time",
+             linear && e->layout == XC_LAYOUT_ROWS && !gather && !float_inputs(w->spec) ? xc_format_traits(format)->bits > 4 ? "; unpacked to bytes when opened" : "; unpacked to int4 when opened" : "");
 }
 
 static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const struct xc_uses *uses, int32_t t)
@@ -185,12 +192,12 @@ static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const s
     const struct xc_encoding now = w->want[t];
     char zeros[80] = "";
 
-    w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear && !gather };
+    w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear && !gather && !float_inputs(w->spec) };
     if (linear && !gather)
         xc_sparse_choose(&w->want[t], &now, xc_tensor_rows(w->model->tensors[t]), xc_tensor_cols(w->model->tensors[t]),
                          xc_recipe_is(w->spec, "sparse", "fast") ? XC_SPARSE_FAST : xc_recipe_is(w->spec, "sparse", "small") ? XC_SPARSE_SMALL : XC_SPARSE_NO, zeros, sizeof zeros);
     if (linear && gather) snprintf(l->why, sizeof l->why, "one scale a row, shared by an embedding and a linear");
-    else if (linear) snprintf(l->why, sizeof l->why, "one scale an output; %s%sinputs %s", zeros, zeros[0] ? "; " : "", xc_recipe_is(w->spec, "activations", "static") ? "by a calibrated scale" : "per row at run time");
+    else if (linear) snprintf(l->why, sizeof l->why, "one scale an output; %s%s%s", zeros, zeros[0] ? "; " : "", needs_ranges(w->spec) ? "inputs by a calibrated scale" : float_inputs(w->spec) ? "f32 when opened, smaller on disk only" : "inputs per row at run time");
     else snprintf(l->why, sizeof l->why, "one scale a row");
 }
 
@@ -207,11 +214,11 @@ enum xc_status xc_quantize_scope(struct xc_work *w, struct xc_err *err)
     struct xc_uses uses = { 0 };
     enum xc_status status;
 
-    for (const struct xc_pass_option *o = options; o->name && xc_recipe_is(w->spec, "format", "int8") && !xc_recipe_is(w->spec, "embeddings", "int4"); o++)
-        if ((!strcmp(o->name, "group") || !strcmp(o->name, "zero_point") || !strcmp(o->name, "scales") || !strcmp(o->name, "act_order")) && !xc_recipe_is(w->spec, o->name, o->def))
-            return xc_fail(err, XC_E_UNSUPPORTED, "option '%s' is for formats below int8", o->name);
+    for (const struct xc_pass_option *o = options; o->name && xc_recipe_is(w->spec, "format", "int8") && format_of(w->spec, false) == XC_FMT_S8 && !xc_recipe_is(w->spec, "embeddings", "int4"); o++)
+        if ((!strcmp(o->name, "zero_point") || !strcmp(o->name, "scales") || !strcmp(o->name, "act_order")) && !xc_recipe_is(w->spec, o->name, o->def))
+            return xc_fail(err, XC_E_UNSUPPORTED, "option '%s' is for weights in groups: name a group, or a format below int8", o->name);
     if (xc_recipe_is(w->spec, "method", "gptq")) {
-        if (xc_recipe_is(w->spec, "format", "int8")) return xc_fail(err, XC_E_UNSUPPORTED, "method gptq is for formats below int8");
+        if (format_of(w->spec, false) == XC_FMT_S8 && !xc_recipe_is(w->spec, "format", "mixed")) return xc_fail(err, XC_E_UNSUPPORTED, "method gptq is for weights in groups: name a group, or a format below int8");
         if (!w->opts->calibrate) return xc_fail(err, XC_E_ARG, "method gptq needs calibration texts: name a file of them (--calibrate FILE)");
     }
     XC_TRY(make_scope(w, &scope, err));
@@ -372,6 +379,7 @@ static enum xc_status set_range(struct xc_work *w, struct xc_graph *g, int32_t n
 {
     struct xc_range *range = &g->nodes[n].in[0].range;
 
+    if (float_inputs(w->spec)) return XC_OK;
     *range = xc_quantize_range(g, n);
     if (!needs_ranges(w->spec)) return XC_OK;
     *range = (struct xc_range){ .mode = XC_RANGE_STATIC, .scale = xc_ranges_scale(w->ranges, g, n, xc_recipe_get(w->spec, "range"), xc_recipe_number(w->spec, "percentile")) };
@@ -451,8 +459,8 @@ static double search_toil(const struct xc_encoding *e)
 {
     const bool two_level = e->scale_format == XC_FMT_S6;
 
-    if (e->zero_point && two_level) return 12;
-    return (xc_format_traits((enum xc_format)e->format)->bits < 4 ? 2 : 1) + (two_level ? 0.3 : 0);
+    if (e->zero_point && two_level) return 4;
+    return (xc_format_traits((enum xc_format)e->format)->bits < 4 ? 2 : 1) + (two_level ? 0.5 : 0);
 }
 
 static void quantize_forecast(const struct xc_work *w, const struct xc_encoding *was, struct xc_forecast *f)

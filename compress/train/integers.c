@@ -49,7 +49,7 @@ static enum xc_status read_recipe(struct xc_integers *q, const char *how, struct
         if (p->pass != xc_pass_find("quantize")) why = "only pass 'quantize' is made anew after every update; run the others before, with compress";
         else if (p->n_overrides) why = "overrides are not for training on integers: list the pass twice, with other targets";
         else if (!xc_recipe_is(p, "smooth", "no")) why = "training on integers needs 'smooth: no': it finds its own scales";
-        else if (!xc_recipe_is(p, "activations", "row")) why = "training on integers needs 'activations: row': calibrated ranges would not follow the weights";
+        else if (!xc_recipe_is(p, "activations", "row")) why = "training on integers needs 'activations: row': its inputs are integers, whose calibrated ranges would not follow the weights";
         else if (!strcmp(xc_recipe_get(p, "format"), "mixed")) why = "format 'mixed' is decided by calibration, not while training";
         if (why) return xc_recipe_fail_at(p, NULL, xc_fail(err, XC_E_UNSUPPORTED, "%s", why), err);
     }

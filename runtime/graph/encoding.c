@@ -1,7 +1,7 @@
 /* encoding: traits, sizes and names of the ways to hold numbers. See encoding.h.
  *
  * This version knows f32, f16, bf16, i32 and int8 with one scale a row, dense (any structure may then say where zeros lie), int8 panels of
- * N:M and blocks, and int6 to int2 in groups (grouped.c); the rest of the product has its fields here and in the file, and is
+ * N:M and blocks, and int8 to int2 in groups (grouped.c); the rest of the product has its fields here and in the file, and is
  * refused by name. Scales of a panel are one an output, without padding; readers of 16 at a time rely on buffers
  * and file sections being padded to XC_ALIGN. */
 #include "runtime/graph/encoding.h"
@@ -15,7 +15,7 @@ static const struct xc_format_traits traits[XC_FMT_COUNT] = {
     [XC_FMT_F32] = { "f32", 32, false },  [XC_FMT_F16] = { "f16", 16, false }, [XC_FMT_BF16] = { "bf16", 16, false },
     [XC_FMT_I32] = { "i32", 32, false },  [XC_FMT_S8] = { "int8", 8, true },   [XC_FMT_S4] = { "int4", 4, true },
     [XC_FMT_S3] = { "int3", 3, true },    [XC_FMT_S2] = { "int2", 2, true },  [XC_FMT_S5] = { "int5", 5, true },
-    [XC_FMT_S6] = { "int6", 6, true },
+    [XC_FMT_S6] = { "int6", 6, true },   [XC_FMT_S7] = { "int7", 7, true },   [XC_FMT_G8] = { "int8", 8, true },
 };
 
 const struct xc_format_traits *xc_format_traits(enum xc_format format)

@@ -16,12 +16,14 @@ enum xc_format {
     XC_FMT_F16,
     XC_FMT_BF16,
     XC_FMT_I32, /* ids, indices */
-    XC_FMT_S8,  /* int8, symmetric, in [-127,127] */
+    XC_FMT_S8,  /* int8, symmetric, in [-127,127], one scale a row */
     XC_FMT_S4,  /* two to a byte */
     XC_FMT_S3,
     XC_FMT_S2,
     XC_FMT_S5,
     XC_FMT_S6,
+    XC_FMT_S7,
+    XC_FMT_G8,  /* int8 in groups: u and a zero, as below int8 (grouped.h) */
     XC_FMT_COUNT
 };
 
@@ -57,7 +59,7 @@ enum xc_part { XC_PART_DATA = 0, XC_PART_SCALE, XC_PART_ZERO, XC_PART_INDEX, XC_
 
 /* The traits of a number format. */
 struct xc_format_traits {
-    const char *name; /* "f32", "int8", ... as printed, and as --quantize names it */
+    const char *name; /* "f32", "int8", ... as printed, and as --quantize names it; G8 is an int8, too */
     int bits;
     bool quantized; /* has scales */
 };
@@ -70,7 +72,7 @@ enum xc_status xc_encoding_part_bytes(const struct xc_encoding *enc, int64_t row
                                       struct xc_err *err);
 enum xc_status xc_encoding_check(const struct xc_encoding *enc, int64_t rows, int64_t cols, struct xc_err *err);
 
-/* "f32", "int8/row", "int4/g64+zp", "int4/g32s6", "int8/row 2:4" ...: cut to n bytes; returns buf. */
+/* "f32", "int8/row", "int8/g64", "int4/g64+zp", "int4/g32s6", "int8/row 2:4" ...: cut to n bytes; returns buf. */
 const char *xc_encoding_text(const struct xc_encoding *enc, char *buf, size_t n);
 
 #endif

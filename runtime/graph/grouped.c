@@ -8,7 +8,7 @@
 
 bool xc_is_grouped(const struct xc_encoding *enc)
 {
-    return enc->format == XC_FMT_S4 || enc->format == XC_FMT_S3 || enc->format == XC_FMT_S2 || enc->format == XC_FMT_S5 || enc->format == XC_FMT_S6;
+    return enc->format >= XC_FMT_S4 && enc->format <= XC_FMT_G8; /* the last formats there are */
 }
 
 static int bits_of(const struct xc_encoding *enc) { return xc_format_traits((enum xc_format)enc->format)->bits; }
@@ -20,6 +20,8 @@ bool xc_grouped_gemm(const struct xc_encoding *enc)
 {
     return xc_is_grouped(enc) && enc->group >= XC_S4_GROUP_STEP && enc->group <= XC_S4_GROUP_MAX && enc->group % XC_S4_GROUP_STEP == 0;
 }
+
+float xc_grouped_zero_part(int bits) { return (float)(1 << bits) / (float)(1 << XC_GROUPED_CODE_BITS); }
 
 uint16_t xc_grouped_scale_of(uint16_t row_scale, int code) { return xc_f32_to_f16(xc_f16_to_f32(row_scale) * (float)code); }
 
@@ -169,7 +171,7 @@ void xc_grouped_put_row(const struct xc_encoding *enc, int64_t rows, int64_t col
 void xc_grouped_rows_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n_rows, float *dst)
 {
     const int64_t cols = xc_tensor_cols(t), group = xc_grouped_group(&t->enc, cols), groups = xc_div_up(cols, group);
-    const float part = two_level(&t->enc) ? 1.0f / (float)(1 << (XC_GROUPED_CODE_BITS - bits_of(&t->enc))) : 1.0f; /* a zero's */
+    const float part = two_level(&t->enc) ? xc_grouped_zero_part(bits_of(&t->enc)) : 1.0f; /* a zero's */
 
     for (int64_t row = row0; row < row0 + n_rows; row++, dst += cols)
         for (int64_t g = 0; g < groups; g++) {
@@ -206,13 +208,13 @@ enum xc_status xc_grouped_panel_bytes(size_t *bytes, const struct xc_tensor *t, 
 }
 
 /* Levels and zeros in the kernel's units. Without zero points u moves to where gemm_s4 has its zero; with codes for zeros it grows until a 64th of the
- * levels is a quarter of a nibble's step, or a byte's whole one. */
+ * levels is a quarter of a nibble's step, or a byte's whole one (in 7 and 8 bits it is two and four of them as it is). */
 static void repack(uint8_t *data, uint16_t *scale, uint8_t *zero, const struct xc_tensor *t)
 {
     const int64_t N = xc_tensor_rows(t), K = xc_tensor_cols(t), groups = xc_div_up(K, t->enc.group), K8 = xc_round_up(K, 8);
     const bool bytes = in_bytes(&t->enc);
-    const int more = (bytes ? 6 : 4) - bits_of(&t->enc), grow = zero && two_level(&t->enc) ? more : 0;
-    const int shift = zero ? 0 : (bytes ? XC_S6_ZERO : XC_S4_ZERO) - xc_grouped_zero(&t->enc), by = two_level(&t->enc) || bytes ? 1 : 4;
+    const int codes = zero && two_level(&t->enc), more = (bytes ? 6 : 4) - bits_of(&t->enc), grow = codes && more > 0 ? more : 0;
+    const int shift = zero ? 0 : (bytes ? XC_S4_BYTES_ZERO : XC_S4_ZERO) - xc_grouped_zero(&t->enc), by = codes ? 1 << (grow - more) : bytes ? 1 : 4;
 
     for (int64_t r = 0; r < N; r++) {
         for (int64_t g = 0; g < groups; g++) {
@@ -240,7 +242,7 @@ enum xc_status xc_grouped_panel(struct xc_gemm_s4 *g, void *memory, const struct
     g->K = xc_tensor_cols(t);
     g->group = t->enc.group;
     g->bytes = in_bytes(&t->enc);
-    g->unit = two_level(&t->enc) ? 1.0f / (float)(1 << (6 - bits_of(&t->enc))) : g->bytes ? 1.0f : 0.25f;
+    g->unit = two_level(&t->enc) ? fminf(xc_grouped_zero_part(bits_of(&t->enc)), 1.0f) : g->bytes ? 1.0f : 0.25f;
     g->w = t->part[XC_PART_DATA]->data;
     g->scale = (const uint16_t *)(const void *)t->part[XC_PART_SCALE]->data;
     g->zero = NULL;

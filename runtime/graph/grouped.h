@@ -1,4 +1,4 @@
-/* grouped: numbers of 6 to 2 bits in groups along a row, each with its scale and perhaps its zero point:
+/* grouped: numbers of 8 to 2 bits in groups along a row, each with its scale and perhaps its zero point:
  *
  *     real = scale * (u - zero),   u in 0 .. 2^bits - 1,   zero = 2^(bits - 1) where the encoding has none
  *
@@ -21,6 +21,7 @@ int xc_grouped_zero(const struct xc_encoding *enc);                   /* of a gr
 int64_t xc_grouped_group(const struct xc_encoding *enc, int64_t cols); /* numbers of a group: the whole row when enc->group is 0 */
 bool xc_grouped_gemm(const struct xc_encoding *enc);                  /* can gemm_s4 use it, repacked if need be? */
 uint16_t xc_grouped_scale_of(uint16_t row_scale, int code);           /* f16 */
+float xc_grouped_zero_part(int bits);                                 /* in levels: what a zero's code of two levels counts */
 
 /* Used by encoding.c and verify.c. */
 enum xc_status xc_grouped_check(const struct xc_encoding *enc, struct xc_err *err);

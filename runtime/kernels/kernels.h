@@ -97,13 +97,13 @@ struct xc_gemm_s8 {
  *   acc = 0;  for groups g ascending: acc = fmaf((float)(sum over k in g of x[k] * (u[k] - XC_S4_ZERO)), scale, acc)
  * with zeros, which nibbles have in quarters, and the caller says what they and u are worth:
  *             acc = fmaf((float)(sum over k in g of x[k] * (4 * u[k] - zero)), scale * unit, acc)
- * and for bytes XC_S6_ZERO in place of XC_S4_ZERO, and u[k] - zero. Then
+ * and for bytes XC_S4_BYTES_ZERO in place of XC_S4_ZERO, and u[k] - zero. Then
  *   y = fmaf(acc, row_scale[r], bias[n]);  with row_mid, y = fmaf(row_mid[r], w_sum[n], y);  then as above (col_scale and col_sum are not read). */
 struct xc_gemm_s4 {
     const int8_t *x;       /* as in xc_gemm_s8 */
     int64_t ldx;
     const uint8_t *w;      /* panel16 */
-    bool bytes;            /* u in 0..63, a byte each; else nibbles */
+    bool bytes;            /* u in 0..255, a byte each; else nibbles */
     const uint16_t *scale; /* f16 */
     const uint8_t *zero;   /* NULL = the same everywhere */
     float unit;            /* with zeros: a power of two, so that scale * unit is exact */
@@ -113,7 +113,7 @@ struct xc_gemm_s4 {
     struct xc_epilogue ep;
 };
 #define XC_S4_ZERO 8
-#define XC_S6_ZERO 32
+#define XC_S4_BYTES_ZERO 128
 #define XC_S4_GROUP_STEP 32
 #define XC_S4_GROUP_MAX 256
 #define XC_S4_MAX_K 131072
@@ -327,6 +327,9 @@ struct xc_kernels {
      *   q = rint(min(max(x * inverse[k], lo), hi)),  xq[k] = sum w q x,  qq[k] = sum w q q,  each one chain of fused multiply-adds over i; weight NULL: w is 1. */
     void (*row_peak)(float *peak, int32_t *at, const float *x, const float *s, int64_t C);
     void (*step_sums)(float *xq, float *qq, const float *x, const float *weight, int64_t n, const float *inverse, float lo, float hi);
+    /* For sixteen scales and zeros at once, fit (3,16) = 1 / scale, scale, zero:  u = rint(max(min(x / scale + zero, top), 0)),
+     * sums (4,16) = of w u, w u u, w u x, w (x - scale (u - zero))^2, in the same way. */
+    void (*fit_sums)(float *sums, const float *x, const float *weight, int64_t n, const float *fit, float top);
     /* Which of n sixteens of numbers the 16-bit rules may bind: some pair's sum, quad's sum of magnitudes or lane's sum of squares of one sign is greater. */
     void (*screen_f32)(uint8_t *flag, const float *x, int64_t n, float pair, float quad, float lane);
     void (*screen_s8)(uint8_t *flag, const int8_t *q, int64_t n);
@@ -380,7 +383,7 @@ void xc_panel_s8_sums(int32_t *sum, const int8_t *panel, int64_t N, int64_t K); 
 size_t xc_panel_s4_bytes(int64_t N, int64_t K); /* 0 on overflow */
 void xc_pack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* src: a nibble a byte */
 void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K);
-void xc_pack_panel_s6(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* bytes of gemm_s4: twice xc_panel_s4_bytes */
+void xc_pack_panel_s4_bytes(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K); /* twice xc_panel_s4_bytes */
 void xc_panel_s4_sums(float *sum, const struct xc_gemm_s4 *g); /* (N padded to 16): w_sum of what w, scale and zero of g say */
 bool xc_sum16_ok(const int8_t *w, int64_t N, int64_t K); /* does a packed panel obey the 16-bit rules? */
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K);

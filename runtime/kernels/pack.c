@@ -62,7 +62,7 @@ void xc_unpack_panel_s4(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K)
         for (int64_t k = 0; k < K; k++) dst[n * K + k] = src[at_s4(n, k, K8)] >> (k & 4) & 15;
 }
 
-void xc_pack_panel_s6(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K)
+void xc_pack_panel_s4_bytes(uint8_t *dst, const uint8_t *src, int64_t N, int64_t K)
 {
     const int64_t K8 = xc_round_up(K, 8);
 
@@ -85,7 +85,7 @@ void xc_panel_s4_sums(float *sum, const struct xc_gemm_s4 *g)
             for (int64_t k = 0; k < n; k += 8, w += g->bytes ? 128 : 64) /* inputs beyond K are zero */
                 for (int64_t b = 0; b < 64; b++) of_group[b / 4] += g->bytes ? w[b] + w[64 + b] : (w[b] & 15) + (w[b] >> 4);
             for (int64_t l = 0; l < 16; l++) {
-                const int32_t zero = g->zero ? g->zero[at + l] : g->bytes ? XC_S6_ZERO : XC_S4_ZERO, by = g->zero && !g->bytes ? 4 : 1;
+                const int32_t zero = g->zero ? g->zero[at + l] : g->bytes ? XC_S4_BYTES_ZERO : XC_S4_ZERO, by = g->zero && !g->bytes ? 4 : 1;
 
                 sum[l] = fmaf((float)(by * of_group[l] - (int32_t)n * zero), xc_f16_to_f32(g->scale[at + l]) * (g->zero ? g->unit : 1.0f), sum[l]);
             }

@@ -273,8 +273,7 @@ static bool linear_known(const struct xc_graph *g, const struct xc_node *node)
 {
     const struct xc_tensor *w = tensor_in(g, node, 1);
 
-    return value_in(node, 0) >= 0 && w && weight_known(w) && (node->n_in < 3 || node->in[2].kind != XC_REF_VALUE) &&
-           !((w->enc.format == XC_FMT_S8 || xc_is_grouped(&w->enc)) && node->in[0].range.mode == XC_RANGE_NONE);
+    return value_in(node, 0) >= 0 && w && weight_known(w) && (node->n_in < 3 || node->in[2].kind != XC_REF_VALUE);
 }
 
 static enum xc_status add_node(struct xc_plan *p, const struct uses *uses, int32_t n, const int32_t *fused_add, bool *done, struct xc_err *err)

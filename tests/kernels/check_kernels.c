@@ -352,7 +352,7 @@ static void check_gemm_sparse(const struct xc_kernels *k)
 /* Numbers below 16 or 64, a byte each. */
 static uint8_t *small_numbers(int64_t n, enum fill fill, bool bytes)
 {
-    const uint32_t top = bytes ? 63 : 15;
+    const uint32_t top = bytes ? 255 : 15;
     uint8_t *p = block((size_t)n);
 
     for (int64_t i = 0; i < n; i++)
@@ -384,7 +384,7 @@ static struct xc_gemm_s4 s4_operands(int64_t R, int64_t N, int64_t K, int64_t gr
     struct xc_gemm_s4 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .w = panel, .bytes = bytes, .N = N, .K = K, .group = group};
 
     if (bytes) {
-        xc_pack_panel_s6(panel, w, N, K);
+        xc_pack_panel_s4_bytes(panel, w, N, K);
     } else {
         xc_pack_panel_s4(panel, w, N, K);
         xc_unpack_panel_s4(back, panel, N, K);
@@ -921,6 +921,16 @@ static void check_encode(const struct xc_kernels *k)
             snprintf(name, sizeof name, "step_sums n %d variant %d", (int)C, variant);
             check(same(sums[0], sums[1]), k->isa, name);
 
+            float fit[48];
+
+            for (int i = 0; i < 16; i++) fit[i] = inverse[i], fit[16 + i] = inverse[i] != 0.0f ? 1.0f / inverse[i] : 0.0f, fit[32 + i] = (float)(rnd() % 64) * 0.25f;
+            for (int l = 0; l < 2; l++) {
+                sums[l] = output(64 * sizeof(float));
+                (l ? k : ref)->fit_sums(data(sums[l]), x, w, C, fit, hi);
+            }
+            snprintf(name, sizeof name, "fit_sums n %d variant %d", (int)C, variant);
+            check(same(sums[0], sums[1]), k->isa, name);
+
             const int8_t *q = rows_s8(1, C, xc_round_up(C, 4), (enum fill)(variant / 2));
             const float unit = 1.0f + 100.0f * fabsf(rndf(1.0f));
             struct out flags[4];
@@ -1075,14 +1085,16 @@ static void check_oracle_gemm_s4(void)
         float *y = block((size_t)(R * N) * 4);
         struct xc_gemm_s4 g = s4_operands(R, N, K, groups[i / 8], 336, RANDOM, i % 2 != 0, i / 2 % 2 != 0);
 
-        for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_scale)[r] *= 1e-4f;
+        const float small = g.bytes ? 0.05f : 1.0f; /* their sums are larger */
+
+        for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_scale)[r] *= 1e-4f * small;
         if (i % 3 == 0) {
             float *sum = block(64 * 4);
 
             xc_panel_s4_sums(sum, &g);
             g.w_sum = sum;
             g.ep.row_mid = floats(R, RANDOM);
-            for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_mid)[r] *= 1e-2f;
+            for (int64_t r = 0; r < R; r++) ((float *)(void *)(uintptr_t)g.ep.row_mid)[r] *= 1e-2f * small;
         }
         g.ep.bias = floats(64, RANDOM);
         g.ep.act = (enum xc_act)(i % XC_ACT_COUNT);
@@ -1214,6 +1226,21 @@ static void check_oracle_encode(void)
             }
             bounded(fabs((double)sums[k] - xq) / fmax(1, fabs(xq)), 1e-5, "step_sums, of w q x");
             bounded(fabs((double)sums[16 + k] - qq) / fmax(1, qq), 1e-5, "step_sums, of w q q");
+        }
+        float fit[48], four[64];
+
+        for (int k = 0; k < 16; k++) fit[k] = inverse[k], fit[16 + k] = 1.0f / inverse[k], fit[32 + k] = (float)k * 0.75f;
+        ref->fit_sums(four, x, w, n, fit, 15.0f);
+        for (int k = 0; k < 16; k++) {
+            double want[4] = {0};
+
+            for (int64_t i = 0; i < n; i++) {
+                const double u = fmax(0, fmin(15, rint((double)(x[i] * fit[k] + fit[32 + k])))), wi = w ? (double)w[i] : 1.0, d = (double)x[i] - (double)fit[16 + k] * (u - (double)fit[32 + k]);
+                const double term[4] = {wi * u, wi * u * u, wi * u * (double)x[i], wi * d * d};
+
+                for (int j = 0; j < 4; j++) want[j] += term[j];
+            }
+            for (int j = 0; j < 4; j++) bounded(fabs((double)four[16 * j + k] - want[j]) / fmax(1, fabs(want[j])), 1e-5, "fit_sums");
         }
         ref->row_peak(&peak, &at, x, s, n);
         for (int64_t i = 0; i < n; i++) top = fmax(top, fabs((double)(x[i] * s[i])));

@@ -60,7 +60,7 @@ void oracle_gemm_s4(double *out, const struct xc_gemm_s4 *g, int64_t R)
                 const int64_t at = (n / 16 * groups + k / g->group) * 16 + n % 16;
                 const int64_t per = g->bytes ? 4 : 8; /* inputs of 64 bytes */
                 const int byte = g->w[n / 16 * 64 / per * up(g->K, 8) + k / per * 64 + n % 16 * 4 + k % 4], u = g->bytes ? byte : k % 8 < 4 ? byte % 16 : byte / 16;
-                const double zero = g->zero ? g->zero[at] * (g->bytes ? 1 : 0.25) : g->bytes ? 32 : 8;
+                const double zero = g->zero ? g->zero[at] * (g->bytes ? 1 : 0.25) : g->bytes ? 128 : 8;
                 const double w = (u - zero) * half(g->scale[at]) * (g->zero ? (double)g->unit * (g->bytes ? 1 : 4) : 1);
 
                 y += (double)g->x[r * g->ldx + k] * w;

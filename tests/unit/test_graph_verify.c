@@ -331,6 +331,7 @@ static void test_encoding_text(void **state)
 {
     const struct xc_encoding int4 = { .format = XC_FMT_S4, .group = 64, .zero_point = true }, nm = { .format = XC_FMT_S8, .structure = XC_STRUCT_NM, .n = 2, .m = 4 };
     const struct xc_encoding codes = { .format = XC_FMT_S5, .scale_format = XC_FMT_S6, .group = 32, .zero_point = true };
+    const struct xc_encoding seven = { .format = XC_FMT_S7, .scale_format = XC_FMT_F16, .group = 64 }, eight = { .format = XC_FMT_G8, .scale_format = XC_FMT_S6, .group = 32, .zero_point = true };
     const struct xc_encoding bf16 = { .format = XC_FMT_BF16 }, panel = { .format = XC_FMT_S8, .layout = XC_LAYOUT_PANEL16 };
     char text[40], tiny[4];
     size_t bytes;
@@ -338,6 +339,8 @@ static void test_encoding_text(void **state)
     (void)state;
     assert_string_equal(xc_encoding_text(&int4, text, sizeof text), "int4/g64+zp");
     assert_string_equal(xc_encoding_text(&codes, text, sizeof text), "int5/g32s6+zp");
+    assert_string_equal(xc_encoding_text(&seven, text, sizeof text), "int7/g64");
+    assert_string_equal(xc_encoding_text(&eight, text, sizeof text), "int8/g32s6+zp");
     assert_string_equal(xc_encoding_text(&nm, text, sizeof text), "int8/row 2:4");
     assert_string_equal(xc_encoding_text(&bf16, text, sizeof text), "bf16");
     assert_string_equal(xc_encoding_text(&bf16, tiny, sizeof tiny), "bf1");
@@ -368,6 +371,13 @@ static void test_encoding_text(void **state)
     assert_int_equal(bytes, 17 * 2 + 17 * 3); /* three codes: 18 bits */
     OK(xc_encoding_part_bytes(&codes, 17, 77, XC_PART_ZERO, &bytes, &err));
     assert_int_equal(bytes, 17 * 3);
+    OK(xc_encoding_part_bytes(&seven, 17, 77, XC_PART_DATA, &bytes, &err));
+    assert_int_equal(bytes, 17 * 68); /* 539 bits a row */
+    OK(xc_encoding_part_bytes(&eight, 17, 77, XC_PART_ZERO, &bytes, &err));
+    assert_int_equal(bytes, 17 * 3);
+    bad = eight;
+    bad.layout = XC_LAYOUT_PANEL16;
+    SAYS(xc_encoding_check(&bad, 17, 77, &err), XC_E_UNSUPPORTED, "panel16 holds int4");
     bad = panel;
     bad.scale_format = XC_FMT_S6;
     SAYS(xc_encoding_check(&bad, 17, 77, &err), XC_E_UNSUPPORTED, "scales other than f32");

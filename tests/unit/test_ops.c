@@ -287,6 +287,7 @@ static void test_gather(void **state)
         { XC_FMT_S8, XC_LAYOUT_ROWS },  { XC_FMT_F32, XC_LAYOUT_PANEL16 }, { XC_FMT_S8, XC_LAYOUT_PANEL16 },
         { XC_FMT_S4, XC_LAYOUT_ROWS },  { XC_FMT_S3, XC_LAYOUT_ROWS },     { XC_FMT_S2, XC_LAYOUT_ROWS },
         { XC_FMT_S4, XC_LAYOUT_PANEL16 }, { XC_FMT_S5, XC_LAYOUT_ROWS },   { XC_FMT_S6, XC_LAYOUT_ROWS },
+        { XC_FMT_S7, XC_LAYOUT_ROWS },  { XC_FMT_G8, XC_LAYOUT_ROWS },
     };
 
     (void)state;
@@ -514,12 +515,13 @@ static void test_linear(void **state)
     linear_case(70, 20, XC_FMT_S2, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
     linear_case(77, 35, XC_FMT_S4, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
     for (int64_t N = 33; N < 37; N++)
-        for (int format = XC_FMT_S5; format <= XC_FMT_S6; format++)
+        for (int format = XC_FMT_S5; format <= XC_FMT_G8; format++)
             linear_case(N % 2 ? 77 : 312, N, (enum xc_format)format, XC_LAYOUT_ROWS, N < 35 ? XC_RANGE_ROW : XC_RANGE_AFFINE, true);
     linear_case(77, 36, XC_FMT_S4, XC_LAYOUT_PANEL16, XC_RANGE_AFFINE, true);
     linear_case(77, 39, XC_FMT_S4, XC_LAYOUT_PANEL16, XC_RANGE_AFFINE, true);
     linear_case(77, 39, XC_FMT_S3, XC_LAYOUT_ROWS, XC_RANGE_ROW, true);
     linear_case(40, 35, XC_FMT_S6, XC_LAYOUT_ROWS, XC_RANGE_NONE, true);
+    linear_case(77, 33, XC_FMT_G8, XC_LAYOUT_ROWS, XC_RANGE_NONE, true);
 }
 
 static double act(double x, int fn)

@@ -173,11 +173,11 @@ LANES_INLINE void s4_tile(const struct tile *t, int mr, bool affine)
     }
 }
 
-/* The same from bytes, u up to 63: 2 * 63 * 127 = 16002 never saturates, and vpmaddwd widens each product of four. All four rows, some of them
- * the first again: bytes are for size. */
-static __attribute__((noinline)) void s6_tile(const struct tile *t, int64_t mr)
+/* The same from bytes. w = u - 128 lies in -128 .. 127, and |w| is the unsigned operand, x with w's sign the signed one: 2 * 128 * 127 = 32512 never
+ * saturates, and vpmaddwd widens each product of four. All four rows, some of them the first again: bytes are for size. */
+static __attribute__((noinline)) void s4_bytes_tile(const struct tile *t, int64_t mr)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i ones = _mm256_set1_epi16(1), flip = _mm256_set1_epi8((char)XC_S4_BYTES_ZERO), usual = _mm256_set1_epi32(XC_S4_BYTES_ZERO);
     const v16f unit = v_set1(t->zero ? t->unit : 1.0f);
     const int8_t *x0 = t->x, *x1 = mr > 1 ? x0 + t->ldx : x0, *x2 = mr > 2 ? x1 + t->ldx : x0, *x3 = mr > 3 ? x2 + t->ldx : x0;
     const uint8_t *w = t->w;
@@ -185,21 +185,22 @@ static __attribute__((noinline)) void s6_tile(const struct tile *t, int64_t mr)
     for (int64_t i = 0; i < 4; i++) v_store(t->c + 16 * i, v_zero());
     for (int64_t g = 0; g < t->groups; g++) {
         const int64_t end = xc_min_i64((g + 1) * t->group, t->K);
-        v16i z = i_set1(XC_S6_ZERO);
+        v16i z = i_zero(); /* zero - 128 */
         int64_t k = g * t->group;
 
-        if (t->zero) z = (v16i){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g))), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g + 8)))};
+        if (t->zero) z = (v16i){_mm256_sub_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g))), usual), _mm256_sub_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zero + 16 * g + 8))), usual)};
 #define START(i) __m256i a##i = _mm256_setzero_si256(), b##i = a##i;
         EACH_ROW(START)
 #undef START
         for (; k < end; k += 4, w += 64) {
-            const __m256i u0 = _mm256_loadu_si256((const __m256i *)w), u1 = _mm256_loadu_si256((const __m256i *)(w + 32));
+            const __m256i w0 = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)w), flip), w1 = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(w + 32)), flip);
+            const __m256i m0 = _mm256_abs_epi8(w0), m1 = _mm256_abs_epi8(w1);
 
 #define STEP(i)                                                                                        \
     {                                                                                                  \
         const __m256i x = quad4(x##i + k);                                                             \
-        a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(_mm256_maddubs_epi16(u0, x), ones));           \
-        b##i = _mm256_add_epi32(b##i, _mm256_madd_epi16(_mm256_maddubs_epi16(u1, x), ones));           \
+        a##i = _mm256_add_epi32(a##i, _mm256_madd_epi16(_mm256_maddubs_epi16(m0, _mm256_sign_epi8(x, w0)), ones)); \
+        b##i = _mm256_add_epi32(b##i, _mm256_madd_epi16(_mm256_maddubs_epi16(m1, _mm256_sign_epi8(x, w1)), ones)); \
     }
             EACH_ROW(STEP)
 #undef STEP
@@ -222,7 +223,7 @@ static __attribute__((noinline)) void run_tile(const struct tile *t, int64_t row
     const bool affine = t->zero != NULL;
 
     switch (bytes ? 0 : rows * 2 + affine) {
-    case 0: s6_tile(t, rows); break;
+    case 0: s4_bytes_tile(t, rows); break;
     case 2: s4_tile(t, 1, false); break;
     case 3: s4_tile(t, 1, true); break;
     case 4: s4_tile(t, 2, false); break;

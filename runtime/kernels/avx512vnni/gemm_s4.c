@@ -193,8 +193,9 @@ static group_fn *const group_fns[3][ROWS_MAX / 4] = {{group_8, group_8, group_12
 static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero)
 {
     const int64_t group = t->g->group, w_step = group * (t->g->bytes ? 16 : 8), zero_step = zero ? 16 : 0;
-    static const uint8_t usual[16] = {XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO,
-                                      XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO, XC_S6_ZERO};
+#define FOUR_ZEROS XC_S4_BYTES_ZERO, XC_S4_BYTES_ZERO, XC_S4_BYTES_ZERO, XC_S4_BYTES_ZERO
+    static const uint8_t usual[16] = {FOUR_ZEROS, FOUR_ZEROS, FOUR_ZEROS, FOUR_ZEROS};
+#undef FOUR_ZEROS
     const float unit = zero ? t->g->unit : 1.0f;
     const int32_t *sum = t->sum;
 

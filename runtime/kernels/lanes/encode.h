@@ -53,6 +53,26 @@ static void lanes_step_sums(float *xq, float *qq, const float *x, const float *w
     v_store(qq, sq);
 }
 
+static void lanes_fit_sums(float *sums, const float *x, const float *weight, int64_t n, const float *fit, float top)
+{
+    const v16f inverse = v_load(fit), down = v_mul(v_load(fit + 16), v_set1(-1.0f)), zero = v_load(fit + 32), most = v_set1(top);
+    v16f su = v_zero(), suu = v_zero(), sxu = v_zero(), se = v_zero();
+
+    for (int64_t i = 0; i < n; i++) {
+        const v16f xi = v_set1(x[i]), w = v_set1(weight ? weight[i] : 1.0f), u = v_from_i(i_round(v_max(v_min(v_add(v_mul(xi, inverse), zero), most), v_zero())));
+        const v16f wu = v_mul(w, u), d = v_fma(down, v_sub(u, zero), xi);
+
+        su = v_add(su, wu);
+        suu = v_fma(wu, u, suu);
+        sxu = v_fma(wu, xi, sxu);
+        se = v_fma(v_mul(w, d), d, se);
+    }
+    v_store(sums, su);
+    v_store(sums + 16, suu);
+    v_store(sums + 32, sxu);
+    v_store(sums + 48, se);
+}
+
 LANES_INLINE bool may_bind(v16f x, v16f pair, v16f quad, v16f lane)
 {
     const v16f near = v_swap1(x), up = v_max(x, v_zero()), down = v_min(x, v_zero());
@@ -106,6 +126,7 @@ static void lanes_init_encode(struct xc_kernels *k)
 {
     k->row_peak = lanes_row_peak;
     k->step_sums = lanes_step_sums;
+    k->fit_sums = lanes_fit_sums;
     k->screen_f32 = lanes_screen_f32;
     k->screen_s8 = lanes_screen_s8;
     k->error_s8 = lanes_error_s8;

@@ -32,14 +32,14 @@ LANES_INLINE v16i s4_with_zero(v16i a, const uint8_t *zero, int32_t sum, bool by
 {
     int32_t rest[16];
 
-    for (int l = 0; l < 16; l++) rest[l] = ((bytes ? XC_S6_ZERO : 4 * XC_S4_ZERO) - zero[l]) * sum;
+    for (int l = 0; l < 16; l++) rest[l] = ((bytes ? XC_S4_BYTES_ZERO : 4 * XC_S4_ZERO) - zero[l]) * sum;
     if (!bytes) a = i_add(a, a), a = i_add(a, a);
     return i_add(a, i_load(rest));
 }
 
 LANES_INLINE void s4_tile_rows(const struct s4_tile *t, int mr, bool bytes)
 {
-    const int32_t start = -S4_UNSIGNED * (bytes ? XC_S6_ZERO : XC_S4_ZERO);
+    const int32_t start = -S4_UNSIGNED * (bytes ? XC_S4_BYTES_ZERO : XC_S4_ZERO);
     const uint8_t *w = t->w;
 
 #define CLEAR(i) v16f c##i = v_zero();
@@ -97,7 +97,7 @@ static __attribute__((noinline)) void s4_run_tile(const struct s4_tile *t, int64
 }
 
 /* All rows of a tile, or each alone: bytes are for size, and so is the library. */
-static __attribute__((noinline)) void s6_run_tile(const struct s4_tile *t, int64_t rows)
+static __attribute__((noinline)) void s4_run_bytes(const struct s4_tile *t, int64_t rows)
 {
     struct s4_tile row = *t;
 
@@ -133,7 +133,7 @@ static void lanes_gemm_s4(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1
                 const struct s4_tile t = {.c = c, .x = g->x + (r0 + r) * g->ldx, .ldx = g->ldx, .sum = sum + r * groups, .groups = groups, .w = g->w + (g->bytes ? c0 : c0 / 2) * K8,
                                           .scale = g->scale + at, .zero = g->zero ? g->zero + at : NULL, .unit = g->unit, .K = g->K, .group = g->group};
 
-                if (g->bytes) s6_run_tile(&t, mr);
+                if (g->bytes) s4_run_bytes(&t, mr);
                 else s4_run_tile(&t, mr);
                 for (int64_t i = 0; i < mr; i++) {
                     ep_store_s4(&g->ep, g->w_sum, v_load(c + 16 * i), r0 + r + i, c0, n);

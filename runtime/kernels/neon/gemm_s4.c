@@ -1,4 +1,4 @@
-/* gemm_s4 with sdot: nibbles become signed bytes by taking 8, bytes by taking 32. 4 rows x 16 outputs. */
+/* gemm_s4 with sdot: nibbles become signed bytes by taking 8, bytes by taking 128. 4 rows x 16 outputs. */
 #include "runtime/kernels/neon/isa.h"
 #include "runtime/kernels/neon/lanes.h"
 
@@ -11,7 +11,7 @@ LANES_INLINE int32x4_t s4_signed(uint8x16_t u) { return vreinterpretq_s32_s8(vsu
 LANES_INLINE v16i s4_low(const uint8_t *p) { return FOUR(LOW); }
 #define HIGH(f, at) s4_signed(vshrq_n_u8(vld1q_u8(p + at), 4))
 LANES_INLINE v16i s4_high(const uint8_t *p) { return FOUR(HIGH); }
-#define BYTES(f, at) vreinterpretq_s32_s8(vsubq_s8(vreinterpretq_s8_u8(vld1q_u8(p + at)), vdupq_n_s8(XC_S6_ZERO)))
+#define BYTES(f, at) vreinterpretq_s32_u8(veorq_u8(vld1q_u8(p + at), vdupq_n_u8(XC_S4_BYTES_ZERO)))
 LANES_INLINE v16i s4_bytes(const uint8_t *p) { return FOUR(BYTES); }
 #define DOT(f, at) vdotq_s32(acc.f, vreinterpretq_s8_s32(w.f), s)
 LANES_INLINE v16i s4_dot(v16i acc, v16i w, int32_t x)

@@ -32,6 +32,25 @@ void xc_step_sums__scalar(float *xq, float *qq, const float *x, const float *wei
     }
 }
 
+void xc_fit_sums__scalar(float *sums, const float *x, const float *weight, int64_t n, const float *fit, float top)
+{
+    for (int k = 0; k < 16; k++) {
+        const float inverse = fit[k], scale = fit[16 + k], zero = fit[32 + k];
+        float s[4] = {0};
+
+        for (int64_t i = 0; i < n; i++) {
+            const float u = xc_round_f32(xc_max_f32(xc_min_f32(x[i] * inverse + zero, top), 0.0f)), wu = weight ? weight[i] * u : u;
+            const float d = fmaf(-scale, u - zero, x[i]);
+
+            s[0] += wu;
+            s[1] = fmaf(wu, u, s[1]);
+            s[2] = fmaf(wu, x[i], s[2]);
+            s[3] = fmaf(weight ? weight[i] * d : d, d, s[3]);
+        }
+        for (int j = 0; j < 4; j++) sums[16 * j + k] = s[j];
+    }
+}
+
 static bool may_bind(const float x[16], float pair, float quad, float lane)
 {
     float up[16], down[16];

@@ -110,7 +110,7 @@ void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, 
                 const int64_t at = (n0 / 16 * groups + i) * 16, end = xc_min_i64((i + 1) * g->group, g->K);
 
                 for (int64_t l = 0; l < 16; l++) {
-                    const int32_t zero = g->zero ? g->zero[at + l] : g->bytes ? XC_S6_ZERO : XC_S4_ZERO, by = g->zero && !g->bytes ? 4 : 1;
+                    const int32_t zero = g->zero ? g->zero[at + l] : g->bytes ? XC_S4_BYTES_ZERO : XC_S4_ZERO, by = g->zero && !g->bytes ? 4 : 1;
                     int32_t sum = 0;
 
                     for (int64_t k = i * g->group; k < end; k++) {

@@ -28,6 +28,7 @@ void xc_kernels_init__scalar(struct xc_kernels *k)
         .adamw_f32 = xc_adamw_f32__scalar,
         .row_peak = xc_row_peak__scalar,
         .step_sums = xc_step_sums__scalar,
+        .fit_sums = xc_fit_sums__scalar,
         .screen_f32 = xc_screen_f32__scalar,
         .screen_s8 = xc_screen_s8__scalar,
         .error_s8 = xc_error_s8__scalar,

@@ -28,6 +28,7 @@ void xc_act_grad_f32__scalar(float *dx, const float *dy, const float *x, int64_t
 void xc_adamw_f32__scalar(float *p, float *m, float *v, const float *g, int64_t n, const struct xc_adamw *a);
 void xc_row_peak__scalar(float *peak, int32_t *at, const float *x, const float *s, int64_t C);
 void xc_step_sums__scalar(float *xq, float *qq, const float *x, const float *weight, int64_t n, const float *inverse, float lo, float hi);
+void xc_fit_sums__scalar(float *sums, const float *x, const float *weight, int64_t n, const float *fit, float top);
 void xc_screen_f32__scalar(uint8_t *flag, const float *x, int64_t n, float pair, float quad, float lane);
 void xc_screen_s8__scalar(uint8_t *flag, const int8_t *q, int64_t n);
 void xc_error_s8__scalar(float *sum, const float *x, const int8_t *q, float scale, int64_t C);
