@@ -23,11 +23,11 @@ END
 }
 echo "| weights | bytes | Spearman | mean cosine | least | drop predicted | measured |"
 echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-for uniform in int2/32 int3/64 int3/32 int4/128 int4/64 int4/32 int8/64; do
+for uniform in int2/32 int3/64 int3/32 int4/128 int4/64 int4/32 int8/row; do
     format=${uniform%/*} group=${uniform#*/}
-    printf 'passes: [quantize: {format: %s%s}]\n' "$format" "$([ "$format" = int8 ] || echo ", group: $group")" >"$dir/uniform.yaml"
+    printf 'passes: [quantize: {format: %s%s}]\n' "$format" "$([ "$group" = row ] || echo ", group: $group")" >"$dir/uniform.yaml"
     "$xc" compress "$model" -r "$dir/uniform.yaml" --threads "$threads" --quiet --json -o "$dir/uniform.xc" >"$dir/uniform.json"
-    score uniform "$format g$group"
+    score uniform "$format $([ "$group" = row ] && echo row || echo "g$group")"
     bytes=$(wc -c <"$dir/uniform.xc")
     "$xc" compress "$model" --target-bytes "$bytes" --threads "$threads" "$@" --quiet --json -o "$dir/mixed.xc" >"$dir/mixed.json"
     score mixed "mixed, the same bytes"
