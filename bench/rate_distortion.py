@@ -92,7 +92,7 @@ def main():
             command = [a.program, "compress", a.model, "-o", out, "--recipe", tmp + "/recipe.yaml", "--no-golden", "--no-resume", "--store", "small", "--threads", "1", "--json", "--quiet"]
 
             def recipe(extra):
-                lines = [f"format: {form}"] + [s.replace("=", ": ") for s in settings + extra]
+                lines = [f"format: {form}" + "-groups" * (form == "int8" and any(s.startswith("group") for s in settings))] + [s.replace("=", ": ") for s in settings + extra]
                 open(tmp + "/recipe.yaml", "w").write("passes:\n  - quantize:\n" + "".join(f"      {line}\n" for line in lines))
 
             recipe(["smooth=no"])

@@ -20,7 +20,7 @@ struct compress_opts {
     bool no_resume, static_ranges, plan, no_golden, json, quiet;
 };
 
-static const char *const quantize_choices[] = { "none", "int8", "int7", "int6", "int5", "int4", "int3", "int2", "mixed", NULL };
+static const char *const quantize_choices[] = { "none", "int8", "int8-groups", "int7", "int6", "int5", "int4", "int3", "int2", "mixed", NULL };
 static const char *const store_choices[] = { "fast", "small", NULL };
 
 static const struct cli_opt table[] = {
@@ -28,7 +28,7 @@ static const struct cli_opt table[] = {
     CLI_BOOL(struct compress_opts, plan, 'n', "plan", "print what would become of every tensor, and the size of the file; write nothing"),
     CLI_GROUP("What to do"),
     CLI_STRING(struct compress_opts, recipe, 'r', "recipe", "FILE", NULL, "a recipe: passes with their options, targets and exceptions, as YAML (docs/recipes.md); instead of the options below"),
-    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8, or int7 to int2 in groups: weights of linears and embeddings; their activations and attention are int8. mixed: each weight "
+    CLI_CHOICE(struct compress_opts, quantize, 0, "quantize", quantize_choices, "none", "int8, or int8-groups and int7 to int2 in groups: weights of linears and embeddings; their activations and attention are int8. mixed: each weight "
                "its own format, by one of the targets below"),
     CLI_SIZE(struct compress_opts, target_bytes, 0, "target-bytes", "0", "mixed: the file takes at most SIZE, such as 11.5MB, and the answers change as little as that allows"),
     CLI_FLOAT(struct compress_opts, target_bits, 0, "target-bits", "N", 0, 32, "0", "mixed: at most N bits a weight, of all weights"),

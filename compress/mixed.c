@@ -509,7 +509,7 @@ static enum xc_status check_options(const struct xc_prepare *p, struct xc_err *e
     XC_TRY(xc_pass_no_overrides(p->spec, err));
     if (targets != 1) return xc_fail(err, XC_E_ARG, "format mixed needs one of target_bytes, target_bits and target_drop%s", targets ? ", not several" : "");
     if (p->result->n_sensitivity) return xc_fail(err, XC_E_UNSUPPORTED, "a recipe has one pass of format mixed, not several");
-    if (!xc_recipe_is(p->spec, "embeddings", "same") || !xc_recipe_is(p->spec, "group", "auto"))
+    if (!xc_recipe_is(p->spec, "embeddings", "same") || !xc_recipe_is(p->spec, "group", "64"))
         return xc_fail(err, XC_E_UNSUPPORTED, "options 'embeddings' and 'group' are not for format mixed: 'candidates' names the encodings");
     return XC_OK;
 }

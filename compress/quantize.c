@@ -1,5 +1,5 @@
 /* quantize: int8 weights, and weights of 8 to 2 bits in groups. int8 linears are symmetric per output channel, in the order the GEMM reads, and obey its 16-bit rules; tables of
- * embeddings are symmetric per row. Below int8, and in int8 when a group is named, every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run
+ * embeddings are symmetric per row. Below int8, and in int8-groups, every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run
  * time, or by one scale seen on calibration texts; or it stays float, and then so do the weights that run. Attention runs in int8. Norms and biases stay f32.
  *
  * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the 16-bit rules. */
@@ -21,8 +21,8 @@
 #define WINDOWS (16.0 * (1 << 20)) /* bytes of f32 that are treated at a time, about */
 
 static const struct xc_pass_option options[] = {
-    { .name = "format", .help = "number format of weights; ternary is int2 of which only -1, 0, 1 are used; mixed chooses for each weight", .def = "int8",
-      .choices = "int8|int7|int6|int5|int4|int3|int2|ternary|mixed" },
+    { .name = "format", .help = "number format of weights; int8 has a scale a row, int8-groups one a group, nearer and not faster; ternary is int2 of which only -1, 0, 1 are used; mixed chooses for each weight", .def = "int8",
+      .choices = "int8|int8-groups|int7|int6|int5|int4|int3|int2|ternary|mixed" },
     { .name = "target_bytes", .help = "mixed: the file has at most so many bytes; one of the three targets", .def = "0", .size = true },
     { .name = "target_bits", .help = "mixed: at most so many bits a weight, by their encodings", .def = "0", .min = 0, .max = 32 },
     { .name = "target_drop", .help = "mixed: answers move by a drop of at most so much (half the squared relative distance; of embeddings 1 - cosine)", .def = "0", .min = 0, .max = 1 },
@@ -31,8 +31,7 @@ static const struct xc_pass_option options[] = {
     { .name = "embeddings", .help = "number format of tables", .def = "same", .choices = "same|int8|int4" },
     { .name = "embedding_bits", .help = "int8 tables: bits a number on average after --store small, which their steps are chosen for (finer for rows that calibration texts read more); 0 = the finest step",
       .def = "0", .min = 0, .max = 8 },
-    { .name = "group", .help = "inputs that share a scale; auto: 64 below int8, and the whole row in int8, which in groups is for size (with embeddings int4 the group is that of the tables)", .def = "auto",
-      .choices = "auto|32|64|128|256" },
+    { .name = "group", .help = "in groups: inputs that share a scale", .def = "64", .choices = "32|64|128|256" },
     { .name = "zero_point", .help = "in groups: a zero point each, too", .def = "no", .choices = "yes|no" },
     { .name = "scales", .help = "in groups: each scale an f16 and each zero point a level; or both codes of 6 bits, scales under an f16 a row", .def = "f16", .choices = "f16|int6" },
     { .name = "method", .help = "in groups: scales by the largest magnitude, by a search for the least squared error, or that and each rounding error taken out of what is not rounded yet "
@@ -55,14 +54,11 @@ static const struct xc_pass_option options[] = {
     { .name = NULL },
 };
 
-static int32_t group_of(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "group", "auto") ? 64 : (int32_t)xc_recipe_number(spec, "group"); }
-
 static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
 {
-    const bool same = xc_recipe_is(spec, "embeddings", "same");
-    const char *format = xc_recipe_get(spec, table && !same ? "embeddings" : "format");
+    const char *format = xc_recipe_get(spec, table && !xc_recipe_is(spec, "embeddings", "same") ? "embeddings" : "format");
 
-    if (!strcmp(format, "int8") && !(table && !same) && !xc_recipe_is(spec, "embeddings", "int4") && !xc_recipe_is(spec, "group", "auto")) return XC_FMT_G8;
+    if (!strcmp(format, "int8-groups")) return XC_FMT_G8;
     for (int f = XC_FMT_S8; f < XC_FMT_COUNT; f++)
         if (!strcmp(format, xc_format_traits((enum xc_format)f)->name)) return (enum xc_format)f;
     return !strcmp(format, "mixed") ? XC_FMT_S8 : XC_FMT_S2;
@@ -71,9 +67,9 @@ static enum xc_format format_of(const struct xc_recipe_pass *spec, bool table)
 static enum xc_status smooth_for_groups(const struct xc_prepare *p, struct xc_err *err)
 {
     const struct xc_recipe_pass *spec = p->spec;
-    struct xc_awq awq = { .group = group_of(spec) };
+    struct xc_awq awq = { .group = (int64_t)xc_recipe_number(spec, "group") };
 
-    if (format_of(spec, false) == XC_FMT_S8) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for weights in groups: name a group, or a format below int8");
+    if (format_of(spec, false) == XC_FMT_S8) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for formats in groups: int8-groups, or below int8");
     awq.lowbit = (struct xc_lowbit){ .bits = xc_format_traits(format_of(spec, false))->bits, .affine = xc_recipe_is(spec, "zero_point", "yes"), .ternary = xc_recipe_is(spec, "format", "ternary"),
                                      .search = !xc_recipe_is(spec, "method", "nearest"), .two_level = xc_recipe_is(spec, "scales", "int6") };
     return xc_smooth(p, &awq, err);
@@ -160,7 +156,7 @@ static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
 
     *e = (struct xc_encoding){ .format = (uint8_t)format, .layout = linear && !gather && format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS,
                                .scale_format = xc_recipe_is(w->spec, "scales", "int6") ? XC_FMT_S6 : XC_FMT_F16,
-                               .group = group_of(w->spec), .zero_point = xc_recipe_is(w->spec, "zero_point", "yes") };
+                               .group = (int32_t)xc_recipe_number(w->spec, "group"), .zero_point = xc_recipe_is(w->spec, "zero_point", "yes") };
     snprintf(w->layers[t].why, sizeof w->layers[t].why, "a scale%s a group%s%s", e->zero_point ? " and a zero point" : "",
              !linear ? "" : needs_ranges(w->spec) ? "; inputs by a calibrated scale" : float_inputs(w->spec) ? "; f32 when opened, smaller on disk only" : "; inputs int8 per row at run time",
              linear && e->layout == XC_LAYOUT_ROWS && !gather && !float_inputs(w->spec) ? xc_format_traits(format)->bits > 4 ? "; unpacked to bytes when opened" : "; unpacked to int4 when opened" : "");
@@ -214,11 +210,11 @@ enum xc_status xc_quantize_scope(struct xc_work *w, struct xc_err *err)
     struct xc_uses uses = { 0 };
     enum xc_status status;
 
-    for (const struct xc_pass_option *o = options; o->name && xc_recipe_is(w->spec, "format", "int8") && format_of(w->spec, false) == XC_FMT_S8 && !xc_recipe_is(w->spec, "embeddings", "int4"); o++)
-        if ((!strcmp(o->name, "zero_point") || !strcmp(o->name, "scales") || !strcmp(o->name, "act_order")) && !xc_recipe_is(w->spec, o->name, o->def))
-            return xc_fail(err, XC_E_UNSUPPORTED, "option '%s' is for weights in groups: name a group, or a format below int8", o->name);
+    for (const struct xc_pass_option *o = options; o->name && xc_recipe_is(w->spec, "format", "int8") && !xc_recipe_is(w->spec, "embeddings", "int4"); o++)
+        if ((!strcmp(o->name, "group") || !strcmp(o->name, "zero_point") || !strcmp(o->name, "scales") || !strcmp(o->name, "act_order")) && !xc_recipe_is(w->spec, o->name, o->def))
+            return xc_fail(err, XC_E_UNSUPPORTED, "option '%s' is for formats in groups: int8-groups, or below int8", o->name);
     if (xc_recipe_is(w->spec, "method", "gptq")) {
-        if (format_of(w->spec, false) == XC_FMT_S8 && !xc_recipe_is(w->spec, "format", "mixed")) return xc_fail(err, XC_E_UNSUPPORTED, "method gptq is for weights in groups: name a group, or a format below int8");
+        if (xc_recipe_is(w->spec, "format", "int8")) return xc_fail(err, XC_E_UNSUPPORTED, "method gptq is for formats in groups: int8-groups, or below int8");
         if (!w->opts->calibrate) return xc_fail(err, XC_E_ARG, "method gptq needs calibration texts: name a file of them (--calibrate FILE)");
     }
     XC_TRY(make_scope(w, &scope, err));

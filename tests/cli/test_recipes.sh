@@ -75,10 +75,10 @@ for bad in magnitude nothing=1 =0.5 magnitude=x magnitude=2:x layers= magnitude=
 done
 run "$XC_BIN" compress "$tiny" -r prune.yaml --prune magnitude=0.5 -o bad.xc
 expect_code 2
-run "$XC_BIN" compress "$tiny" --quantize int8 --set zero_point=yes -o bad.xc
+run "$XC_BIN" compress "$tiny" --quantize int8 --set group=32 -o bad.xc
 expect_code 1
-err_has "name a group"
-run "$XC_BIN" compress "$tiny" --quantize int8 --set group=32 --set activations=float --plan
+err_has "int8-groups"
+run "$XC_BIN" compress "$tiny" --quantize int8-groups --set group=32 --set activations=float --plan
 expect_code 0
 out_has "int8/g32"
 out_has "smaller on disk only"

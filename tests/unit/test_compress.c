@@ -378,8 +378,8 @@ static void test_grouped(void **state)
         { "int6", "32", "no", "search", "no", "int6/g32", 0.025 },    { "int5", "64", "yes", "gptq", "yes", "int5/g64+zp", 0.12 },
         { "int5", "32", "no", "nearest", "no", "int5/g32s6", 0.06, "int6" }, { "int4", "32", "yes", "gptq", "no", "int4/g32s6+zp", 0.25, "int6" },
         { "int3", "32", "no", "gptq", "yes", "int3/g32s6", 0.5, "int6" }, { "int4", "32", "yes", "search", "no", "int4/g32s6+zp", 0.12, "int6", "awq" },
-        { "int8", "32", "yes", "search", "no", "int8/g32s6+zp", 0.006, "int6" }, { "int7", "64", "no", "gptq", "yes", "int7/g64", 0.1 },
-        { "int8", "128", "no", "nearest", "no", "int8/g128", 0.01, NULL, "no", "float" }, { "int8", "auto", "no", "search", "no", "int8/row", 0.02, NULL, NULL, "float" },
+        { "int8-groups", "32", "yes", "search", "no", "int8/g32s6+zp", 0.006, "int6" }, { "int7", "64", "no", "gptq", "yes", "int7/g64", 0.1 },
+        { "int8-groups", "128", "no", "nearest", "no", "int8/g128", 0.01, NULL, "no", "float" }, { "int8", "64", "no", "search", "no", "int8/row", 0.02, NULL, NULL, "float" },
     };
     static const char texts[] = "the movie is a love story\nwhat a long and strange film\none two three four five\nhe did not like it at all\n";
 
@@ -404,7 +404,7 @@ static void test_grouped(void **state)
         ok(xc_recipe_set(recipe, "group", cases[i].group, &err), &err);
         ok(xc_recipe_set(recipe, "zero_point", cases[i].zero_point, &err), &err);
         ok(xc_recipe_set(recipe, "method", cases[i].method, &err), &err);
-        if (strcmp(cases[i].group, "auto")) ok(xc_recipe_set(recipe, "act_order", cases[i].act_order, &err), &err);
+        if (strcmp(cases[i].format, "int8")) ok(xc_recipe_set(recipe, "act_order", cases[i].act_order, &err), &err);
         if (cases[i].scales) ok(xc_recipe_set(recipe, "scales", cases[i].scales, &err), &err);
         if (cases[i].smooth) ok(xc_recipe_set(recipe, "smooth", cases[i].smooth, &err), &err);
         if (cases[i].activations) ok(xc_recipe_set(recipe, "activations", cases[i].activations, &err), &err);
