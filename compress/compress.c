@@ -19,6 +19,7 @@
 #include "compress/sample_texts.h"
 #include "compress/sensitivity.h"
 #include "compress/side.h"
+#include "compress/smooth.h"
 #include "formats/formats.h"
 #include "runtime/base/atomic_file.h"
 #include "runtime/container/container.h"
@@ -42,6 +43,9 @@ struct job {
     struct xc_forecast *forecast;    /* of a plan that was asked for; else NULL */
     double begin, base_memory;       /* of a plan: when it began; bytes of the process with the model open */
     struct xc_sense *sense;          /* what a pass measured the model by */
+    struct xc_smoothing *smoothing;  /* scales that the running pass has to fill */
+    struct xc_buf *golden;           /* samples that a pass made */
+    bool last;                       /* no pass comes after the running one */
     bool check;                      /* this run only looks for mistakes */
     struct xc_side *side;            /* NULL: finished tensors stay in memory */
     int32_t stage;
@@ -51,7 +55,8 @@ struct job {
 static struct xc_work work_of(struct job *j, const struct xc_recipe_pass *spec)
 {
     return (struct xc_work){ .model = j->model, .spec = spec, .opts = j->opts, .layers = j->result->layers, .want = j->want, .texts = j->texts.n ? &j->texts : NULL,
-                             .before = j->before, .ranges = j->ranges.bins ? &j->ranges : NULL, .result = j->result, .sense = j->sense, .side = j->side, .stage = j->stage };
+                             .before = j->before, .ranges = j->ranges.bins ? &j->ranges : NULL, .result = j->result, .sense = j->sense, .smoothing = j->smoothing,
+                             .golden = j->opts->no_golden || !j->last ? NULL : &j->golden, .side = j->side, .stage = j->stage };
 }
 
 static enum xc_status size_with(void *arg, uint64_t *bytes, const struct xc_model *m, const struct xc_encoding *want, const double *packed, struct xc_err *err);
@@ -84,7 +89,7 @@ static enum xc_status follow(struct job *j, const struct xc_encoding *old_want, 
 static enum xc_status prepare_pass(struct job *j, const struct xc_recipe_pass *spec, bool plan_only, struct xc_err *err)
 {
     const struct xc_prepare p = { .model = j->model, .spec = spec, .opts = j->opts, .texts = j->texts.n ? &j->texts : NULL, .plan_only = plan_only, .check = j->check,
-                                  .changed = spec != j->recipe->passes, .want = j->want, .n_want = j->model->n_tensors, .result = j->result, .sense = &j->sense, .forecast = j->forecast, .estimated = &j->result->estimated,
+                                  .changed = spec != j->recipe->passes, .want = j->want, .n_want = j->model->n_tensors, .result = j->result, .sense = &j->sense, .smoothing = &j->smoothing, .forecast = j->forecast, .estimated = &j->result->estimated,
                                   .size = size_with, .size_arg = j };
     struct xc_encoding *old_want = j->want;
     enum xc_status status;
@@ -202,6 +207,7 @@ static enum xc_status run_pass(struct job *j, const struct xc_recipe_pass *pass,
     if (status == XC_OK && j->before) status = measure_outputs(j, err);
     if (status == XC_OK && j->forecast && j->texts.n && pass->pass->apply != xc_pass_nothing) forecast_outputs(j);
     xc_model_free(&j->before);
+    xc_smoothing_free(&j->smoothing);
     return status == XC_OK ? XC_OK : xc_recipe_fail_at(pass, NULL, status, err);
 }
 
@@ -210,6 +216,7 @@ static enum xc_status run_passes(struct job *j, bool plan_only, struct xc_err *e
     XC_TRY(follow(j, NULL, err));
     for (size_t p = 0; p < j->recipe->n; p++) {
         xc_side_settle(j->side);
+        j->last = p == j->recipe->n - 1;
         XC_TRY(run_pass(j, &j->recipe->passes[p], plan_only, err));
     }
     xc_report_finish(j->result, j->model, j->want);
@@ -271,6 +278,11 @@ static enum xc_status work(struct job *j, struct xc_err *err)
     const bool large = xc_memory_is_short(j->model, j->opts->max_memory);
 
     for (int32_t t = 0; t < j->model->n_tensors && !large; t++) XC_TRY(xc_tensor_load(j->model->tensors[t], err));
+    if (j->golden) {
+        j->model->golden = j->golden;
+        j->golden = NULL;
+        return XC_OK;
+    }
     return j->opts->no_golden ? XC_OK : xc_golden_make(&j->model->golden, j->model, large, j->opts->pool, err);
 }
 
@@ -462,6 +474,7 @@ static enum xc_status compress_model(struct xc_model **out, struct xc_side **sid
     xc_texts_release(&j.texts);
     xc_ranges_release(&j.ranges);
     xc_sense_free(&j.sense);
+    xc_buf_unref(&j.golden);
     json_decref(j.sources);
     json_decref(j.calibration);
     xc_free(j.want);

@@ -566,7 +566,7 @@ enum xc_status xc_mixed_prepare(const struct xc_prepare *p, struct xc_err *err)
     XC_TRY(check_options(p, err));
     smooth.plan_only = !measures;
     if (xc_recipe_is(p->spec, "smooth", "awq")) return xc_fail(err, XC_E_UNSUPPORTED, "smooth awq is for one format in groups, not for mixed ones");
-    if (xc_recipe_is(p->spec, "smooth", "yes")) XC_TRY(xc_smooth(&smooth, NULL, err));
+    if (!xc_recipe_is(p->spec, "smooth", "no")) XC_TRY(xc_smooth(&smooth, NULL, err));
     if (!measures && !p->check) *p->estimated = true;
     n = p->model->n_tensors;
     quiet.progress = NULL;

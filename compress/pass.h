@@ -20,6 +20,7 @@ struct xc_side;
 struct xc_sense; /* sensitivity.h */
 struct xc_forecast; /* forecast.h */
 struct xc_awq; /* awq.h */
+struct xc_smoothing; /* smooth.h */
 
 /* What prepare() works on. */
 struct xc_prepare {
@@ -36,6 +37,7 @@ struct xc_prepare {
     int32_t n_want;
     struct xc_compress_result *result;
     struct xc_sense **sense;        /* the job's */
+    struct xc_smoothing **smoothing; /* scales that apply() is to fill; NULL = it cannot */
     struct xc_forecast *forecast;   /* of a plan, for what prepare() would do; else NULL */
     bool *estimated;                /* set: this plan's sizes are a guess */
     /* Bytes of the file once the tensors of m have encodings want. packed (by tensor; -1 = from samples; NULL: none) is what they pack to. */
@@ -54,6 +56,8 @@ struct xc_work {
     const struct xc_ranges *ranges; /* activations seen on them, in apply() of a pass that needs_ranges; else NULL */
     struct xc_compress_result *result;
     const struct xc_sense *sense;   /* what prepare() measured the model by; NULL = nothing */
+    struct xc_smoothing *smoothing; /* scales of prepare() that apply() fills; NULL = none */
+    struct xc_buf **golden;         /* where apply() may put the golden samples, if it runs the model as it will be; NULL = it will not be so yet, or none are wanted */
     struct xc_side *side;           /* where finished tensors are kept (side.h); NULL = nowhere */
     int32_t stage;                  /* which part of which pass, counted from 0 */
     int64_t resumed;                /* tensors taken from there */

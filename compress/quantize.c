@@ -14,6 +14,7 @@
 #include "compress/quantize.h"
 #include "compress/quantize_walk.h"
 #include "compress/reading.h"
+#include "compress/smooth.h"
 #include "runtime/graph/grouped.h"
 #include "compress/sparse.h"
 
@@ -48,8 +49,9 @@ static const struct xc_pass_option options[] = {
       .choices = "absmax|percentile|mse" },
     { .name = "percentile", .help = "static: share of magnitudes inside the range, in percent", .def = "99.99", .min = 50, .max = 100 },
     { .name = "attention", .help = "arithmetic inside attention", .def = "int8", .choices = "int8|f32" },
-    { .name = "smooth", .help = "even out the columns of what linears read; shown the calibration texts, or some of its own. awq: for weights in groups, by a search for what they lose least with",
-      .def = "yes", .choices = "yes|no|awq" },
+    { .name = "smooth", .help = "even out the columns of what linears read; shown the calibration texts, or some of its own. awq: for weights in groups, by a search for what they lose least with. "
+      "along: while weights are quantized, so that a checkpoint is read once (yes does so from 650 million multiply-adds a token on)",
+      .def = "yes", .choices = "yes|no|awq|along" },
     { .name = "sparse", .help = "pruned weights: leave zeros out where that is faster, or also where it is smaller, or never", .def = "fast", .choices = "fast|small|no" },
     { .name = NULL },
 };
@@ -81,7 +83,7 @@ static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
     if (xc_recipe_size(p->spec, "target_bytes") || xc_recipe_number(p->spec, "target_bits") > 0 || xc_recipe_number(p->spec, "target_drop") > 0)
         return xc_fail(err, XC_E_ARG, "target_bytes, target_bits and target_drop are for format mixed");
     if (xc_recipe_is(p->spec, "smooth", "awq")) return smooth_for_groups(p, err);
-    return xc_recipe_is(p->spec, "smooth", "yes") ? xc_smooth(p, NULL, err) : XC_OK;
+    return xc_recipe_is(p->spec, "smooth", "no") ? XC_OK : xc_smooth(p, NULL, err);
 }
 
 static bool float_inputs(const struct xc_recipe_pass *spec) { return xc_recipe_is(spec, "activations", "float"); }
@@ -233,14 +235,15 @@ static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
 }
 
 /* ---- one tensor: blocks of rows in parallel, each read by the thread that treats it, so that reading and computing overlap ---- */
-#define BLOCK 64                      /* rows of a work item; a multiple of 16: whole panels */
+#define BLOCK 64                      /* rows of a work item; a multiple of PANEL */
+#define PANEL 16                      /* rows that are read and quantized together */
 #define ROUND ((int64_t)16 << 20)     /* numbers between two looks at the caller's wish to stop, about */
 
 struct job {
     const struct xc_kernels *kern;
     const struct xc_tensor *t;
     struct xc_reading *reading;
-    int8_t *scratch;        /* BLOCK rows a thread */
+    int8_t *scratch;        /* PANEL rows a thread */
     float *bounds;          /* one row's a thread */
     int8_t *data;           /* of the tensor */
     float *scale;
@@ -253,19 +256,23 @@ struct job {
 static void quantize_block(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
-    const int64_t first = item * BLOCK, n = xc_min_i64(BLOCK, j->rows - first), row = j->row0 + first, block = row / BLOCK;
-    int8_t *q = j->scratch + (int64_t)thread * BLOCK * j->ld;
-    const float *x = xc_reading_rows(j->reading, j->t, row, n, block, thread);
-    int64_t bad;
+    const int64_t first = item * BLOCK, end = xc_min_i64(first + BLOCK, j->rows), block = (j->row0 + first) / BLOCK;
+    int8_t *q = j->scratch + (int64_t)thread * PANEL * j->ld;
 
-    if (!x) return;
-    if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], x, n, j->cols, j->enc.sum16, j->bounds + (int64_t)thread * 2 * j->ld, j->kern, &bad)) {
-        j->bad[block] = row * j->cols + bad;
-        return;
+    for (int64_t at = first; at < end; at += PANEL) { /* rows that are still in the cache when they are quantized */
+        const int64_t n = xc_min_i64(PANEL, end - at), row = j->row0 + at;
+        const float *x = xc_reading_rows(j->reading, j->t, row, n, block, thread);
+        int64_t bad;
+
+        if (!x) return;
+        if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], x, n, j->cols, j->enc.sum16, j->bounds + (int64_t)thread * 2 * j->ld, j->kern, &bad)) {
+            j->bad[block] = row * j->cols + bad;
+            return;
+        }
+        for (int64_t r = 1; r < n; r++) memmove(q + r * j->cols, q + r * j->ld, (size_t)j->cols); /* close the gaps */
+        if (j->enc.layout == XC_LAYOUT_PANEL16) xc_pack_panel_s8(j->data + row * xc_round_up(j->cols, 4), q, n, j->cols);
+        else memcpy(j->data + row * j->cols, q, (size_t)(n * j->cols));
     }
-    for (int64_t r = 1; r < n; r++) memmove(q + r * j->cols, q + r * j->ld, (size_t)j->cols); /* close the gaps */
-    if (j->enc.layout == XC_LAYOUT_PANEL16) xc_pack_panel_s8(j->data + row * xc_round_up(j->cols, 4), q, n, j->cols);
-    else memcpy(j->data + row * j->cols, q, (size_t)(n * j->cols));
 }
 
 static void report(struct xc_layer_report *l, const struct job *j, int64_t blocks, int64_t count)
@@ -321,13 +328,13 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     XC_TRY_GOTO(xc_buf_new(&scale, scale_bytes, err), out);
     j.data = (int8_t *)data->data;
     j.scale = (float *)(void *)scale->data;
-    XC_TRY_GOTO(xc_reading_init(&reading, xc_pool_threads(w->opts->pool), xc_min_i64(BLOCK, rows) * cols, err), out);
-    j.scratch = xc_alloc_aligned((size_t)(BLOCK * ld) * (size_t)xc_pool_threads(w->opts->pool));
+    XC_TRY_GOTO(xc_reading_init(&reading, xc_pool_threads(w->opts->pool), xc_min_i64(PANEL, rows) * cols, err), out);
+    j.scratch = xc_alloc_aligned((size_t)(PANEL * ld) * (size_t)xc_pool_threads(w->opts->pool));
     j.bounds = xc_malloc((size_t)(2 * ld) * (size_t)xc_pool_threads(w->opts->pool) * sizeof *j.bounds);
     j.sums = xc_calloc((size_t)blocks, sizeof *j.sums);
     j.bad = xc_malloc((size_t)blocks * sizeof *j.bad);
     if (!j.scratch || !j.bounds || !j.sums || !j.bad) {
-        status = xc_fail_nomem(err, (size_t)(BLOCK * ld));
+        status = xc_fail_nomem(err, (size_t)(PANEL * ld));
         goto out;
     }
     memset(j.bad, 0xFF, (size_t)blocks * sizeof *j.bad);
@@ -408,6 +415,7 @@ static enum xc_status quantize_apply(struct xc_work *w, struct xc_err *err)
     enum xc_status status = XC_OK;
 
     XC_TRY(make_scope(w, &scope, err));
+    if (w->smoothing) status = xc_smooth_along(w, set_nodes, &scope, err);
     for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) {
         const struct xc_tensor *tensor = w->model->tensors[t];
 

@@ -21,6 +21,8 @@
 #define ROOM_EACH 2048   /* ... and its lines about each tensor. Where that is too little, the output is written anew */
 #define SMALL_PART 16384 /* bytes: what is smaller is copied to the heap, since a process may map only so many places */
 #define WAIT_SECONDS 1.0
+#define DIRECT_PART ((uint64_t)1 << 20) /* bytes: larger parts go past the page cache: nobody reads them soon, and filling pages costs more than making the numbers did */
+#define DIRECT_CHUNK ((size_t)4 << 20)
 #define MAX_PART ((uint64_t)1 << 44)
 
 static const char magic[8] = "XCSIDE2";
@@ -71,7 +73,9 @@ struct writer {
 
 struct xc_side {
     char *path;
-    int fd; /* -1: no file yet */
+    int fd;          /* -1: no file yet */
+    int direct;      /* the same past the page cache; -1: not, or not here */
+    uint8_t *chunk;  /* room for one, and to align it */
     uint64_t key[2], base, end, memory, wait_bytes; /* base: where the journal begins */
     struct place *place;
     int32_t n_places;
@@ -170,7 +174,7 @@ enum xc_status xc_side_open(struct xc_side **out, const char *path, const struct
 
     *out = NULL;
     if (!s) return xc_fail_nomem(err, sizeof *s);
-    s->fd = -1;
+    s->fd = s->direct = -1;
     s->path = xc_malloc(n);
     if (!s->path) {
         xc_side_close(&s, true);
@@ -357,6 +361,52 @@ static uint64_t place_of(const struct xc_side *s, const struct record *r, const 
     return (uint64_t)i + 1;
 }
 
+/* Once, for the file that fd is. */
+static void open_direct(struct xc_side *s)
+{
+#ifdef O_DIRECT
+    struct stat mine, other;
+
+    if (s->chunk) return; /* tried */
+    s->chunk = xc_malloc(DIRECT_CHUNK + UNIT);
+    s->direct = s->chunk ? open(s->path, O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (s->direct < 0 || (!fstat(s->fd, &mine) && !fstat(s->direct, &other) && mine.st_ino == other.st_ino && mine.st_dev == other.st_dev)) return;
+    close(s->direct);
+    s->direct = -1;
+#else
+    (void)s;
+#endif
+}
+
+/* Whole units past the page cache, where the file system does that; what is left over before and behind them by way of it. */
+static enum xc_status write_part(struct xc_side *s, const uint8_t *from, size_t n, uint64_t at, struct xc_err *err)
+{
+    const size_t head = (size_t)(round_unit(at) - at);
+
+    if (n >= DIRECT_PART) open_direct(s);
+    uint8_t *const aligned = s->chunk ? s->chunk + (UNIT - (uintptr_t)s->chunk % UNIT) : NULL;
+
+    if (n < DIRECT_PART || s->direct < 0) return write_all(s, from, n, at, err);
+    XC_TRY(write_all(s, from, head, at, err));
+    from += head;
+    n -= head;
+    at += head;
+    while (n >= UNIT && s->direct >= 0) {
+        const size_t chunk = n < DIRECT_CHUNK ? n / UNIT * UNIT : DIRECT_CHUNK;
+
+        memcpy(aligned, from, chunk);
+        if (xc_write_whole(s->direct, aligned, chunk, at)) { /* it does not after all, or the disk is full, which the other way tells */
+            close(s->direct);
+            s->direct = -1;
+            break;
+        }
+        from += chunk;
+        n -= chunk;
+        at += chunk;
+    }
+    return write_all(s, from, n, at, err);
+}
+
 /* The parts first and the head last: a record exists once it is whole. */
 static enum xc_status write_one(struct xc_side *s, struct waiting *w, struct xc_err *err)
 {
@@ -368,7 +418,7 @@ static enum xc_status write_one(struct xc_side *s, struct waiting *w, struct xc_
     if (r->place) s->place[r->place - 1].taken = true;
     r->head_hash = head_hash(r);
     for (int p = 0; p < XC_PART_COUNT; p++) {
-        if (r->part_bytes[p]) XC_TRY(write_all(s, w->part[p]->data, w->part[p]->size, r->place ? s->place[r->place - 1].at[p] : at, err));
+        if (r->part_bytes[p]) XC_TRY(write_part(s, w->part[p]->data, w->part[p]->size, r->place ? s->place[r->place - 1].at[p] : at, err));
         if (!r->place) at += round_unit(r->part_bytes[p]);
     }
     if (ftruncate(s->fd, (off_t)at)) return xc_fail_errno(err, errno, "cannot write '%s'", s->path); /* the last part to a whole unit */
@@ -532,6 +582,8 @@ void xc_side_close(struct xc_side **side, bool keep)
         if (!keep && !s->output) unlink(s->path);
         close(s->fd);
     }
+    if (s->direct >= 0) close(s->direct);
+    xc_free(s->chunk);
     for (int32_t i = 0; i < s->n_places; i++)
         for (int p = 0; p < XC_PART_COUNT; p++) xc_buf_unref(&s->place[i].part[p]);
     xc_free(s->place);

@@ -20,6 +20,8 @@
 #define MAX_TOKENS (1 << 16)
 #define LARGE_MODEL 6e8    /* numbers of a model beyond which ... */
 #define LONGEST_OF_LARGE 129 /* ... samples are no longer than this: each token costs seconds there, and blocks of keys are passed at 129 */
+#define VERY_LARGE_MODEL 2e9 /* numbers beyond which ... */
+#define SHORT_SAMPLE 33      /* ... others are no longer than this */
 
 static const int32_t lengths[] = { 1, 2, 17, 127, 128, 129, 512, 5, 33, 64, 3, 250, 1, 90 };
 static const char *const texts[] = {
@@ -180,8 +182,12 @@ static enum xc_status prepare(struct golden *g, size_t *bytes, const struct xc_m
     if (!takes_ids(m)) return XC_OK;
     XC_TRY(xc_model_info(m, &info, err));
     for (int32_t t = 0; t < m->n_tensors; t++) numbers += (double)xc_tensor_count(m->tensors[t]);
-    for (size_t i = 0; i < XC_ARRAY_LEN(lengths); i++)
-        if ((!info.max_positions || lengths[i] <= info.max_positions) && (numbers < LARGE_MODEL || lengths[i] <= LONGEST_OF_LARGE)) g->samples[g->n_samples++].tokens = (uint32_t)lengths[i];
+    for (size_t i = 0; i < XC_ARRAY_LEN(lengths); i++) {
+        if (info.max_positions && lengths[i] > info.max_positions) continue;
+        if (numbers >= LARGE_MODEL && lengths[i] > LONGEST_OF_LARGE) continue;
+        if (numbers >= VERY_LARGE_MODEL && lengths[i] > SHORT_SAMPLE && lengths[i] < LONGEST_OF_LARGE) continue;
+        g->samples[g->n_samples++].tokens = (uint32_t)lengths[i];
+    }
     g->n_texts = info.has_tokenizer ? (uint32_t)XC_ARRAY_LEN(texts) : 0;
     *bytes = HEADER_BYTES + g->n_samples * SAMPLE_BYTES;
     for (uint32_t i = 0; i < g->n_texts; i++) *bytes += TEXT_BYTES + strlen(texts[i]);
@@ -222,6 +228,24 @@ static enum xc_status put_texts(uint8_t *p, struct xc_session *s, uint32_t n, st
     return XC_OK;
 }
 
+static enum xc_status pack(struct xc_buf **out, const struct golden *g, size_t bytes, struct xc_session *s, struct xc_err *err)
+{
+    enum xc_status status;
+
+    XC_TRY(xc_buf_new(out, bytes, err));
+    uint8_t *p = (*out)->data;
+
+    memset(p, 0, HEADER_BYTES);
+    memcpy(p, "XCG1", 4);
+    set_u32(p + 4, g->n_samples);
+    set_u32(p + 8, g->n_texts);
+    set_u64(p + 16, g->seed);
+    for (uint32_t i = 0; i < g->n_samples; i++) set_sample(p + HEADER_BYTES + i * SAMPLE_BYTES, &g->samples[i]);
+    status = put_texts(p + HEADER_BYTES + g->n_samples * SAMPLE_BYTES, s, g->n_texts, err);
+    if (status != XC_OK) xc_buf_unref(out);
+    return status;
+}
+
 enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, bool lazy, struct xc_pool *pool, struct xc_err *err)
 {
     const struct xc_session_opts opts = { .pool = pool, .lazy = lazy };
@@ -238,21 +262,57 @@ enum xc_status xc_golden_make(struct xc_buf **out, struct xc_model *model, bool 
     for (uint32_t i = 0; i < g.n_samples; i++) which[i] = i;
     XC_TRY(xc_session_new(&s, model, &opts, err));
     status = run_samples(s, &g, which, (int)g.n_samples, lazy ? (int)g.n_samples : 4, err); /* lazy: weights are read once a batch */
-    if (status == XC_OK) status = xc_buf_new(out, bytes, err);
-    if (status == XC_OK) {
-        uint8_t *p = (*out)->data;
-
-        memset(p, 0, HEADER_BYTES);
-        memcpy(p, "XCG1", 4);
-        set_u32(p + 4, g.n_samples);
-        set_u32(p + 8, g.n_texts);
-        set_u64(p + 16, g.seed);
-        for (uint32_t i = 0; i < g.n_samples; i++) set_sample(p + HEADER_BYTES + i * SAMPLE_BYTES, &g.samples[i]);
-        status = put_texts(p + HEADER_BYTES + g.n_samples * SAMPLE_BYTES, s, g.n_texts, err);
-        if (status != XC_OK) xc_buf_unref(out);
-    }
+    if (status == XC_OK) status = pack(out, &g, bytes, s, err);
     xc_session_free(&s);
     return status;
+}
+
+enum xc_status xc_golden_draw(struct xc_golden_batch *out, struct xc_model *model, struct xc_err *err)
+{
+    const struct xc_graph *graph = xc_model_find_graph(model, "encode");
+    struct xc_model_info info;
+    struct golden g;
+    size_t bytes;
+    int64_t tokens = 0;
+
+    *out = (struct xc_golden_batch){ 0 };
+    XC_TRY(prepare(&g, &bytes, model, err));
+    if (!bytes) return XC_OK;
+    XC_TRY(xc_model_info(model, &info, err));
+    for (uint32_t i = 0; i < g.n_samples; i++) tokens += g.samples[i].tokens;
+    out->ids = xc_malloc((size_t)tokens * sizeof *out->ids + 4);
+    out->types = xc_malloc((size_t)tokens + 1);
+    out->start = xc_calloc(g.n_samples + 1, sizeof *out->start);
+    if (!out->ids || !out->types || !out->start) {
+        xc_golden_batch_release(out);
+        return xc_fail_nomem(err, (size_t)tokens * sizeof *out->ids);
+    }
+    for (; out->n < g.n_samples; out->n++) {
+        const uint32_t i = (uint32_t)out->n;
+
+        draw(out->ids + out->start[i], out->types + out->start[i], i, g.samples[i].tokens, g.seed, info.vocab_size, info.has_types && type_rows(graph) > 1);
+        out->start[i + 1] = out->start[i] + g.samples[i].tokens;
+    }
+    return XC_OK;
+}
+
+void xc_golden_batch_release(struct xc_golden_batch *b)
+{
+    xc_free(b->ids);
+    xc_free(b->types);
+    xc_free(b->start);
+    *b = (struct xc_golden_batch){ 0 };
+}
+
+enum xc_status xc_golden_from(struct xc_buf **out, struct xc_session *s, const struct xc_output *answers, int64_t first, struct xc_err *err)
+{
+    struct golden g;
+    size_t bytes;
+
+    *out = NULL;
+    XC_TRY(prepare(&g, &bytes, s->model, err));
+    for (uint32_t i = 0; i < g.n_samples; i++) keep_answer(&g.samples[i], answers, first + i);
+    return bytes ? pack(out, &g, bytes, s, err) : XC_OK;
 }
 
 /* ---- check ---- */

@@ -128,11 +128,12 @@ static void test_cancelled(void **state)
     finish(false, 3, 6);
 }
 
-/* Weights in groups: each on its own; and by Hessians, which are those of weights that this round has not rounded yet, taken again or not. In the
+/* Weights in groups: each on its own, and along the walk that smooths them; and by Hessians, which are those of weights that this round has not rounded yet, taken again or not. In the
  * output, tensors lie where the side file had them. */
 static void test_groups(void **state)
 {
-    static const char *const recipes[] = { "passes:\n- quantize: {format: int4}\n", "passes:\n- quantize: {format: int4, method: gptq}\n", "passes:\n- quantize: {format: int3, zero_point: yes}\n" };
+    static const char *const recipes[] = { "passes:\n- quantize: {format: int4}\n", "passes:\n- quantize: {format: int4, method: gptq}\n", "passes:\n- quantize: {format: int3, zero_point: yes}\n",
+                                          "passes:\n- quantize: {smooth: along}\n" };
     char int8[1200];
 
     (void)state;

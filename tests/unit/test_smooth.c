@@ -18,6 +18,7 @@
 #include "compress/smooth_factors.h"
 #include "formats/formats.h"
 #include "runtime/base/rng.h"
+#include "runtime/session/golden.h"
 #include "runtime/session/session.h"
 #include "tests/unit/scratch.h"
 
@@ -374,9 +375,92 @@ static void test_not_foldable(void **state)
     xc_model_free(&m);
 }
 
+/* ---- along ---- */
+/* format: of weights; smooth: the option. The file, and what is told of it. */
+static enum xc_status compressed(const char *to, const char *from, const char *format, const char *smooth, const char *texts, int threads, struct xc_compress_result *r, struct xc_err *err)
+{
+    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
+    struct xc_recipe *recipe = NULL;
+    enum xc_status status;
+
+    ok(xc_recipe_new(&recipe, err), err);
+    ok(xc_recipe_add(recipe, "quantize", err), err);
+    ok(xc_recipe_set(recipe, "format", format, err), err);
+    ok(xc_recipe_set(recipe, "smooth", smooth, err), err);
+    ok(xc_pool_new(&opts.pool, threads, err), err);
+    opts.recipe = recipe;
+    opts.calibrate = texts;
+    status = xc_compress_file(from, to, &opts, r, err);
+    xc_pool_free(&opts.pool);
+    xc_recipe_free(&recipe);
+    return status;
+}
+
+static double distance(const float *a, const float *b, int64_t n)
+{
+    double d = 0, norm = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        d += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        norm += (double)b[i] * (double)b[i];
+    }
+    return sqrt(d / norm);
+}
+
+/* Weights that are quantized in the walk that smooths them: the same for any pool, golden samples that any session gives, and as near to f32 as weights that all
+ * are smoothed first; with texts the errors of layers are told alike. */
+static void test_along(void **state)
+{
+    static const struct { const char *from, *format; bool texts; } cases[] = {
+        { "tests/data/tiny-bert", "int8", false }, { "tests/data/tiny-bert", "int8", true }, { "tests/data/tiny-bert", "int4", false }, { "tests/vectors/arch/bert_f16_k312", "int8", false },
+        { "tests/vectors/arch/distilbert_tag", "int8", false },
+    };
+    static float want[1 << 20], got[2][1 << 20];
+    char dir[] = "/tmp/xc_test_along_XXXXXX", from[2048], to[2][64], texts[64], command[64];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(texts, sizeof texts, "%s/texts.txt", dir);
+    write_file(texts, (const uint8_t *)"the cat sat on the mat\na dog\nthe man on the hill saw a bird\n", 60);
+    for (int i = 0; i < 2; i++) snprintf(to[i], sizeof to[i], "%s/%d.xc", dir, i);
+    for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
+        struct xc_compress_result r[2];
+        struct xc_model *m = NULL;
+        struct xc_err err = { 0 };
+        double error[2] = { 0, 0 };
+
+        snprintf(from, sizeof from, "%s/%s", root, cases[i].from);
+        ok(xc_model_load(&m, from, NULL, &err), &err);
+        answers(want, 1 << 20, m);
+        xc_model_free(&m);
+        for (int along = 0; along < 2; along++) {
+            int checked;
+
+            ok(compressed(to[along], from, cases[i].format, along ? "along" : "yes", cases[i].texts ? texts : NULL, 1, &r[along], &err), &err);
+            for (int64_t l = 0; l < r[along].n_layers; l++) error[along] += fmax(r[along].layers[l].output_error, 0);
+            ok(xc_model_load(&m, to[along], NULL, &err), &err);
+            answers(got[along], 1 << 20, m);
+            for (int plain = 0; plain < 2; plain++) ok(xc_golden_check(m, &(struct xc_golden_setup){ .plain = plain, .longest = 130 }, &checked, &err), &err);
+            xc_model_free(&m);
+            xc_compress_result_release(&r[along]);
+        }
+        if (distance(got[1], want, 1 << 20) > 1.25 * distance(got[0], want, 1 << 20)) fail_msg("case %zu: %g from f32, smoothed first %g", i, distance(got[1], want, 1 << 20), distance(got[0], want, 1 << 20));
+        if (cases[i].texts && (!(error[0] > 0) || fabs(error[1] - error[0]) > 0.1 * error[0])) fail_msg("case %zu: errors of outputs %g, smoothed first %g", i, error[1], error[0]);
+        ok(compressed(to[0], from, cases[i].format, "along", cases[i].texts ? texts : NULL, 3, &r[0], &err), &err);
+        xc_compress_result_release(&r[0]);
+        same_files(to[0], to[1]);
+    }
+    struct xc_err err = { 0 };
+    struct xc_compress_result r;
+
+    assert_int_equal(compressed(to[0], from, "int4", "along", texts, 1, &r, &err), XC_E_UNSUPPORTED); /* those walk by themselves */
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_factors), cmocka_unit_test(test_awq), cmocka_unit_test(test_models), cmocka_unit_test(test_not_foldable) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_along), cmocka_unit_test(test_factors), cmocka_unit_test(test_awq), cmocka_unit_test(test_models), cmocka_unit_test(test_not_foldable) };
 
     root = getenv("XC_SOURCE_ROOT");
     if (!root) root = ".";
