@@ -235,7 +235,7 @@ void cli_print_man(FILE *f, const struct cli_verb *const *verbs)
     fputs(".SH EXIT STATUS\n.TP\n0\nDone.\n.TP\n1\nFailed, with a message on standard error; also when selftest, reproduce or diff found a difference.\n"
           ".TP\n2\nWrong usage.\n.TP\n3\nA budget is missed.\n.TP\n130, 143\nStopped by SIGINT or SIGTERM; outputs that existed are as they were.\n"
           ".SH ENVIRONMENT\n.TP\nXC_CPU\n"
-          "Limits the kernels: scalar, avx2, avxvnni, avx512vnni, avx512bf16 or neon, optionally followed by masks such as \\fB,\\-vnni\\fR.\n", f);
+          "Limits the kernels: scalar, avx2, avxvnni, avx512vnni, avx512vbmi, avx512bf16 or neon, optionally followed by masks such as \\fB,\\-vnni\\fR.\n", f);
 }
 
 /* ---- completions ---- */

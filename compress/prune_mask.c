@@ -126,7 +126,8 @@ struct xc_encoding xc_prune_encoding(const struct xc_prune *p, bool global, int6
     if (p->pattern == XC_PRUNE_NM) return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_NM, .n = p->n, .m = p->m };
     if (p->pattern == XC_PRUNE_BLOCK && !global && kept > 0 && kept <= INT32_MAX)
         return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_BLOCK, .n = (int32_t)kept, .block_rows = p->block_rows, .block_cols = p->block_cols };
-    return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_COMPACT };
+    return (struct xc_encoding){ .format = XC_FMT_F32, .structure = XC_STRUCT_COMPACT,
+                                 .n = p->pattern == XC_PRUNE_UNSTRUCTURED && !global && kept > 0 && kept <= INT32_MAX ? (int32_t)kept : 0 };
 }
 
 static void drop_least(float *w, const struct xc_prune *p, const float *score, int64_t drop, int64_t R, int64_t C)

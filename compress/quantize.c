@@ -188,7 +188,7 @@ static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const s
         return;
     }
     const struct xc_encoding now = w->want[t];
-    char zeros[80] = "";
+    char zeros[100] = "";
 
     w->want[t] = (struct xc_encoding){ .format = XC_FMT_S8, .layout = linear && !gather ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS, .sum16 = linear && !gather && !float_inputs(w->spec) };
     if (linear && !gather)
@@ -321,7 +321,8 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     size_t bytes, scale_bytes;
     enum xc_status status;
 
-    if (j.enc.structure != XC_STRUCT_DENSE) return xc_sparse_quantize(w, id, err);
+    if (j.enc.structure == XC_STRUCT_COMPACT) j.enc.structure = XC_STRUCT_DENSE, j.enc.n = 0;
+    else if (j.enc.structure != XC_STRUCT_DENSE) return xc_sparse_quantize(w, id, err);
     XC_TRY(xc_encoding_part_bytes(&j.enc, rows, cols, XC_PART_DATA, &bytes, err));
     XC_TRY(xc_encoding_part_bytes(&j.enc, rows, cols, XC_PART_SCALE, &scale_bytes, err));
     XC_TRY_GOTO(xc_buf_new(&data, bytes, err), out);
@@ -340,7 +341,8 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     memset(j.bad, 0xFF, (size_t)blocks * sizeof *j.bad);
     XC_TRY_GOTO(quantize_rounds(w, &j, err), out);
     report(&w->layers[id], &j, blocks, rows * cols);
-    status = xc_tensor_set_encoded(t, &j.enc, (struct xc_buf *[XC_PART_COUNT]){ [XC_PART_DATA] = data, [XC_PART_SCALE] = scale }, err);
+    if (w->want[id].structure == XC_STRUCT_COMPACT) status = xc_sparse_compact(t, &w->want[id], data, scale, err);
+    else status = xc_tensor_set_encoded(t, &j.enc, (struct xc_buf *[XC_PART_COUNT]){ [XC_PART_DATA] = data, [XC_PART_SCALE] = scale }, err);
 out:
     xc_buf_unref(&data);
     xc_buf_unref(&scale);

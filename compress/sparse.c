@@ -12,7 +12,30 @@
 #define BLOCK_CROSSOVER 0.40 /* share of zero blocks from which gemm_block_s8 is faster than gemm_s8 on every machine: bench/sparse, 0.29 to 0.38 by shape with
                               * AVX2 (0.10 to 0.12 with AVX-512 VNNI), and a margin: a file does not know where it will run */
 
+#define COMPACT_CROSSOVER 0.50 /* share of zeros from which gemm_steps_s8 is faster than gemm_s8 (bench/sparse: 0.33 to 0.45 by shape), and a margin; the
+                               * runtime makes it dense again where fewer are left out or the level has no such kernel */
+
 /* ---- choice ---- */
+static void choose_compact(struct xc_encoding *want, const struct xc_encoding *now, int64_t rows, int64_t cols, enum xc_sparse_wish wish, char *why, size_t n)
+{
+    const double zeros = 1 - (double)now->n / ((double)rows * (double)cols);
+    struct xc_encoding sparse = *want;
+    size_t data, index, dense;
+
+    sparse.structure = XC_STRUCT_COMPACT;
+    sparse.n = now->n;
+    if (now->n < 1 || xc_encoding_part_bytes(&sparse, rows, cols, XC_PART_DATA, &data, NULL) != XC_OK || xc_encoding_part_bytes(&sparse, rows, cols, XC_PART_INDEX, &index, NULL) != XC_OK ||
+        xc_encoding_part_bytes(want, rows, cols, XC_PART_DATA, &dense, NULL) != XC_OK)
+        return;
+    if (zeros < COMPACT_CROSSOVER && !(wish == XC_SPARSE_SMALL && data + index < dense)) {
+        snprintf(why, n, "%.0f%% zeros are too few to be faster: smaller on disk only", 100 * zeros);
+        return;
+    }
+    *want = sparse;
+    if (zeros < COMPACT_CROSSOVER) snprintf(why, n, "%.0f%% of numbers left out: smaller, not faster", 100 * zeros);
+    else snprintf(why, n, "%.0f%% of numbers left out: faster with AVX-512 VBMI, as dense elsewhere", 100 * zeros);
+}
+
 void xc_sparse_choose(struct xc_encoding *want, const struct xc_encoding *now, int64_t rows, int64_t cols, enum xc_sparse_wish wish, char *why, size_t n)
 {
     struct xc_encoding sparse = *want;
@@ -31,6 +54,7 @@ void xc_sparse_choose(struct xc_encoding *want, const struct xc_encoding *now, i
         snprintf(why, n, "%d:%d kept: 1.2 to 1.5 times as fast as dense", now->n, now->m);
         return;
     }
+    if (now->structure == XC_STRUCT_COMPACT) choose_compact(want, now, rows, cols, wish, why, n);
     if (now->structure != XC_STRUCT_BLOCK || now->block_rows % 16 || now->block_cols % 4) return;
     if ((now->block_rows != 16 && rows % now->block_rows) || (now->block_cols != 4 && cols % now->block_cols)) return; /* edges would make the count unsure */
     const double kept = (double)now->n * (now->block_rows / 16) * (now->block_cols / 4), all = (double)xc_div_up(rows, 16) * (double)xc_div_up(cols, 4);
@@ -251,5 +275,32 @@ out:
     xc_free(j.scratch);
     xc_free(j.sums);
     xc_free(j.bad);
+    return status;
+}
+
+enum xc_status xc_sparse_compact(struct xc_tensor *t, const struct xc_encoding *enc, const struct xc_buf *data, struct xc_buf *scale, struct xc_err *err)
+{
+    const int64_t rows = xc_tensor_rows(t), cols = xc_tensor_cols(t);
+    struct xc_buf *part[XC_PART_COUNT] = { [XC_PART_SCALE] = scale };
+    int8_t *q = xc_malloc((size_t)(rows * cols));
+    size_t bytes;
+    enum xc_status status = XC_OK;
+
+    if (!q) return xc_fail_nomem(err, (size_t)(rows * cols));
+    for (int p = 0; p < XC_PART_COUNT && status == XC_OK; p++) {
+        if (p != XC_PART_DATA && p != XC_PART_INDEX) continue;
+        status = xc_encoding_part_bytes(enc, rows, cols, (enum xc_part)p, &bytes, err);
+        if (status == XC_OK) status = xc_buf_new(&part[p], bytes, err);
+    }
+    if (status == XC_OK) {
+        memset(part[XC_PART_INDEX]->data, 0, bytes);
+        xc_unpack_panel_s8(q, (const int8_t *)data->data, rows, cols);
+        if (!xc_compact_pack((int8_t *)part[XC_PART_DATA]->data, part[XC_PART_INDEX]->data, q, enc->n, rows, cols))
+            status = xc_fail(err, XC_E_FORMAT, "tensor '%s' has more than the %d numbers it is said to keep", t->name, enc->n);
+    }
+    if (status == XC_OK) status = xc_tensor_set_encoded(t, enc, part, err);
+    xc_buf_unref(&part[XC_PART_DATA]);
+    xc_buf_unref(&part[XC_PART_INDEX]);
+    xc_free(q);
     return status;
 }

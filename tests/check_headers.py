@@ -17,7 +17,7 @@ import tempfile
 
 TOPS = ['include', 'runtime', 'formats', 'compress', 'cli']
 # Fragments and per-ISA headers that need their folder's compiler flags.
-SKIP = re.compile(r'^runtime/kernels/(avx2|avxvnni|avx512vnni|avx512bf16|neon|lanes|tile)/')
+SKIP = re.compile(r'^runtime/kernels/(avx2|avxvnni|avx512vnni|avx512vbmi|avx512bf16|neon|lanes|tile)/')
 
 # Names that two folders share on purpose: an op and a data structure, a format and what it makes, a family and its attention.
 TWINS = {'longformer.c', 'pool.c', 'reformer.c', 'tokenizer.c', 'tokenizer.h'}

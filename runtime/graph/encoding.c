@@ -1,7 +1,7 @@
 /* encoding: traits, sizes and names of the ways to hold numbers. See encoding.h.
  *
  * This version knows f32, f16, bf16, i32 and int8 with one scale a row, dense (any structure may then say where zeros lie), int8 panels of
- * N:M and blocks, and int8 to int2 in groups (grouped.c); the rest of the product has its fields here and in the file, and is
+ * N:M, blocks and compact, and int8 to int2 in groups (grouped.c); the rest of the product has its fields here and in the file, and is
  * refused by name. Scales of a panel are one an output, without padding; readers of 16 at a time rely on buffers
  * and file sections being padded to XC_ALIGN. */
 #include "runtime/graph/encoding.h"
@@ -31,14 +31,16 @@ static bool matrix_bytes(size_t *out, size_t rows, size_t cols, size_t bits)
     return xc_mul_ok(&row_bits, cols, bits) && xc_add_ok(&row_bits, row_bits, 7) && xc_mul_ok(out, rows, row_bits / 8);
 }
 
-/* Sparse panels (kernels.h, Sparse). N:M: four bytes and four nibbles for each eight inputs of an output. Blocks: 64 bytes each, and lists. */
+/* Sparse panels (kernels.h, Sparse). N:M: four bytes and four nibbles for each eight inputs of an output. Blocks: 64 bytes each, and lists.
+ * Compact: a byte each, and a bit for every input. */
 static bool sparse_bytes(size_t *out, const struct xc_encoding *enc, size_t rows, size_t cols, bool index)
 {
     size_t r, c;
 
     if (!xc_round_up_ok(&r, rows, 16) || !xc_round_up_ok(&c, cols, 16)) return false;
     if (enc->structure == XC_STRUCT_NM) return xc_mul_ok(out, r, c / (index ? 4 : 2));
-    if (!index) return xc_mul_ok(out, (size_t)enc->n, 64);
+    if (!index) return xc_mul_ok(out, (size_t)enc->n, enc->structure == XC_STRUCT_BLOCK ? 64 : 1);
+    if (enc->structure == XC_STRUCT_COMPACT) return (*out = xc_compact_index_bytes((int64_t)rows, (int64_t)cols)) > 0;
     return xc_mul_ok(out, (size_t)enc->n, 2) && xc_add_ok(out, *out, (r / 16 + 1) * 4);
 }
 
@@ -82,18 +84,22 @@ static enum xc_status check_known(const struct xc_encoding *enc, struct xc_err *
 static enum xc_status check_structure(const struct xc_encoding *enc, int64_t rows, int64_t cols, struct xc_err *err)
 {
     static const char *const structures[XC_STRUCT_COUNT] = { "dense", "N:M", "block", "compact" };
-    const bool blocks = enc->structure == XC_STRUCT_BLOCK, nm = enc->structure == XC_STRUCT_NM;
+    const bool blocks = enc->structure == XC_STRUCT_BLOCK, nm = enc->structure == XC_STRUCT_NM, compact = enc->structure == XC_STRUCT_COMPACT;
 
-    if (nm ? enc->n < 1 || enc->n >= enc->m || enc->m > 64 : enc->m != 0 || (!blocks && enc->n != 0))
+    if (nm ? enc->n < 1 || enc->n >= enc->m || enc->m > 64 : enc->m != 0 || (!blocks && !compact && enc->n != 0))
         return xc_fail(err, XC_E_FORMAT, "structure '%s' with n:m %d:%d", structures[enc->structure], enc->n, enc->m);
     if (blocks ? enc->block_rows < 1 || enc->block_rows > 1024 || enc->block_cols < 1 || enc->block_cols > 1024 : enc->block_rows != 0 || enc->block_cols != 0)
         return xc_fail(err, XC_E_FORMAT, "structure '%s' with blocks of %d x %d", structures[enc->structure], enc->block_rows, enc->block_cols);
     if (blocks && (enc->n < 1 || (double)enc->n > (double)xc_div_up(rows, enc->block_rows) * (double)xc_div_up(cols, enc->block_cols)))
         return xc_fail(err, XC_E_FORMAT, "%d blocks of %d x %d in a tensor of %lld x %lld", enc->n, enc->block_rows, enc->block_cols, (long long)rows, (long long)cols);
+    if (compact && (enc->n < (enc->layout == XC_LAYOUT_PANEL16) || (double)enc->n > (double)rows * (double)cols)) /* in rows 0: nobody counted */
+        return xc_fail(err, XC_E_FORMAT, "%d numbers held of a tensor of %lld x %lld", enc->n, (long long)rows, (long long)cols);
     if (enc->structure == XC_STRUCT_DENSE || enc->layout == XC_LAYOUT_ROWS) return XC_OK;
-    if (enc->format != XC_FMT_S8 || enc->structure == XC_STRUCT_COMPACT)
+    if (enc->format != XC_FMT_S8)
         return xc_fail(err, XC_E_UNSUPPORTED, "structure '%s' of %s in panels is not supported by this version", structures[enc->structure], traits[enc->format].name);
     if (nm && (8 % enc->m != 0 || 8 / enc->m * enc->n > 4)) return xc_fail(err, XC_E_UNSUPPORTED, "%d:%d in panels is not supported by this version: at most 4 of 8", enc->n, enc->m);
+    if (compact && cols > XC_COMPACT_MAX_K)
+        return xc_fail(err, XC_E_UNSUPPORTED, "a compact weight of %lld inputs is not supported by this version: at most %d", (long long)cols, XC_COMPACT_MAX_K);
     if (blocks && (enc->block_rows != 16 || enc->block_cols != 4 || cols > XC_BLOCK_MAX_K))
         return xc_fail(err, XC_E_UNSUPPORTED, "blocks of %d x %d over %lld inputs are not supported by this version in panels: 16 x 4, at most %d inputs", enc->block_rows, enc->block_cols,
                        (long long)cols, XC_BLOCK_MAX_K);

@@ -47,10 +47,10 @@ struct xc_encoding {
     uint8_t layout;    /* enum xc_layout */
     uint8_t scale_format; /* enum xc_format of the scales: f32; f16; in groups also S6: codes under an f16 of the row (grouped.h) */
     bool zero_point;   /* affine: a zero point per group */
-    bool sum16;        /* int8 panel16: the 16-bit rules of kernels.h hold */
+    bool sum16;        /* int8 panel16: the 16-bit rules of kernels.h hold; compact: when it is dense */
     bool perm_rows, perm_cols; /* a permutation part is present */
     int32_t group;     /* inputs per scale along a row; 0 = the whole row (one scale per output or table row) */
-    int32_t n, m;
+    int32_t n, m;      /* N:M; n alone: blocks kept; compact: numbers held, in rows at most so many differ from zero, 0 = nobody counted */
     int32_t block_rows, block_cols; /* XC_STRUCT_BLOCK */
 };
 
@@ -66,8 +66,7 @@ struct xc_format_traits {
 const struct xc_format_traits *xc_format_traits(enum xc_format format); /* NULL when out of range */
 
 /* Bytes of one part for a tensor of `rows` x `cols`; the one place where sizes of encoded tensors are computed. Fails with
- * XC_E_RANGE on overflow and XC_E_UNSUPPORTED for a product that this version does not know; *bytes is 0 for an absent part.
- * COMPACT index sizes depend on the data: for those parts the caller gives the stored size in *bytes and this function checks it. */
+ * XC_E_RANGE on overflow and XC_E_UNSUPPORTED for a product that this version does not know; *bytes is 0 for an absent part. */
 enum xc_status xc_encoding_part_bytes(const struct xc_encoding *enc, int64_t rows, int64_t cols, enum xc_part part, size_t *bytes,
                                       struct xc_err *err);
 enum xc_status xc_encoding_check(const struct xc_encoding *enc, int64_t rows, int64_t cols, struct xc_err *err);

@@ -151,7 +151,8 @@ static void sparse_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n, fl
         int8_t *row = (int8_t *)dst + 3 * K;
 
         if (t->enc.structure == XC_STRUCT_NM) xc_unpack_nm_row(row, data, index, r, K);
-        else xc_unpack_block_row(row, data, index, r, N, K);
+        else if (t->enc.structure == XC_STRUCT_BLOCK) xc_unpack_block_row(row, data, index, r, N, K);
+        else xc_compact_unpack_row(row, data, index, r, N, K);
         for (int64_t k = 0; k < K; k++) {
             const float x = (float)row[k] * scale[r];
 

@@ -93,6 +93,9 @@ static enum xc_status verify_tensor(const struct xc_tensor *t, struct xc_err *er
     if (t->enc.layout == XC_LAYOUT_PANEL16 && t->enc.structure == XC_STRUCT_BLOCK &&
         !xc_block_index_ok(t->part[XC_PART_INDEX]->data, t->enc.n, xc_tensor_rows(t), xc_tensor_cols(t)))
         return xc_fail(err, XC_E_FORMAT, "tensor '%s': the lists of its blocks are damaged", t->name);
+    if (t->enc.layout == XC_LAYOUT_PANEL16 && t->enc.structure == XC_STRUCT_COMPACT &&
+        !xc_compact_index_ok(t->part[XC_PART_INDEX]->data, t->enc.n, xc_tensor_rows(t), xc_tensor_cols(t)))
+        return xc_fail(err, XC_E_FORMAT, "tensor '%s': the index of its numbers is damaged", t->name);
     return xc_is_grouped(&t->enc) ? xc_grouped_verify(t, err) : XC_OK;
 }
 

@@ -22,14 +22,15 @@ static const struct level {
     const char *name;
     void (*init)(struct xc_kernels *k);
     unsigned features;
-    int below; /* the level it overlays; 0 is scalar */
+    int below; /* the level it overlays, or the next usable one below that; 0 is scalar */
 } levels[] = {
     {"scalar", xc_kernels_init__scalar, 0, 0},
 #if defined(__x86_64__)
     {"avx2", xc_kernels_init__avx2, XC_CPU_AVX2, 0},
     {"avxvnni", xc_kernels_init__avxvnni, XC_CPU_AVX2 | XC_CPU_VNNI, 1},
     {"avx512vnni", xc_kernels_init__avx512vnni, XC_CPU_AVX2 | XC_CPU_AVX512 | XC_CPU_VNNI, 1},
-    {"avx512bf16", xc_kernels_init__avx512bf16, XC_CPU_AVX2 | XC_CPU_AVX512 | XC_CPU_VNNI | XC_CPU_BF16, 3},
+    {"avx512vbmi", xc_kernels_init__avx512vbmi, XC_CPU_AVX2 | XC_CPU_AVX512 | XC_CPU_VNNI | XC_CPU_VBMI, 3},
+    {"avx512bf16", xc_kernels_init__avx512bf16, XC_CPU_AVX2 | XC_CPU_AVX512 | XC_CPU_VNNI | XC_CPU_BF16, 4},
 #elif defined(__aarch64__)
     {"neon", xc_kernels_init__neon, XC_CPU_DOTPROD, 0},
 #endif
@@ -37,11 +38,11 @@ static const struct level {
 enum { N_LEVELS = sizeof levels / sizeof levels[0] };
 
 /* Words are known on every machine, so that one CI file serves all. */
-static const char *const level_words[] = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512bf16", "neon"};
+static const char *const level_words[] = {"scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512bf16", "neon"};
 static const struct {
     const char *word;
     unsigned feature;
-} feature_words[] = {{"avx2", XC_CPU_AVX2}, {"vnni", XC_CPU_VNNI}, {"avx512", XC_CPU_AVX512}, {"dotprod", XC_CPU_DOTPROD}, {"bf16", XC_CPU_BF16}};
+} feature_words[] = {{"avx2", XC_CPU_AVX2}, {"vnni", XC_CPU_VNNI}, {"avx512", XC_CPU_AVX512}, {"dotprod", XC_CPU_DOTPROD}, {"bf16", XC_CPU_BF16}, {"vbmi", XC_CPU_VBMI}};
 
 /* Features of this CPU for one level: the levels differ in which cpuid bit "vnni" is. */
 static unsigned detect(const char *level)
@@ -67,6 +68,7 @@ static unsigned detect(const char *level)
     if (zmm && (leaf7_b & 1u << 16) && (leaf7_b & 1u << 17) && (leaf7_b & 1u << 30) && (leaf7_b & 1u << 31)) found |= XC_CPU_AVX512;
     if (strncmp(level, "avx512", 6) == 0 ? (leaf7_c & 1u << 11) != 0 : (leaf71_a & 1u << 4) != 0) found |= XC_CPU_VNNI;
     if (zmm && (leaf71_a & 1u << 5)) found |= XC_CPU_BF16;
+    if (zmm && (leaf7_c & 1u << 1)) found |= XC_CPU_VBMI;
 #elif defined(__aarch64__)
     (void)level;
 #if defined(__linux__)
@@ -109,21 +111,25 @@ enum xc_status xc_kernels_parse(const char *spec, struct xc_err *err)
 
         for (size_t i = 0; i < XC_ARRAY_LEN(level_words); i++) known = known || word_is(word, len, level_words[i]);
         if (!known)
-            return xc_fail(err, XC_E_ARG, "unknown word '%.*s' in XC_CPU: expected scalar, avx2, avxvnni, avx512vnni, avx512bf16, neon, "
-                           "-avx2, -vnni, -avx512, -bf16 or -dotprod", (int)(len < 40 ? len : 40), word);
+            return xc_fail(err, XC_E_ARG, "unknown word '%.*s' in XC_CPU: expected scalar, avx2, avxvnni, avx512vnni, avx512vbmi, avx512bf16, neon, "
+                           "-avx2, -vnni, -avx512, -vbmi, -bf16 or -dotprod", (int)(len < 40 ? len : 40), word);
     }
     return XC_OK;
 }
 
-static void fill(struct xc_kernels *k, int level)
+static bool usable[N_LEVELS];
+
+static void fill(struct xc_kernels *k, int level, unsigned hidden)
 {
-    if (level > 0) fill(k, levels[level].below);
+    int below = levels[level].below;
+
+    while (!usable[below] || (levels[below].features & hidden)) below = levels[below].below;
+    if (level > 0) fill(k, below, hidden);
     levels[level].init(k);
     k->isa = levels[level].name;
 }
 
 static struct xc_kernels tables[N_LEVELS];
-static bool usable[N_LEVELS];
 static const struct xc_kernels *chosen;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -147,7 +153,7 @@ static void build_tables(void)
     for (int l = 0; l < N_LEVELS; l++) {
         usable[l] = (levels[l].features & ~detect(levels[l].name)) == 0;
         if (!usable[l]) continue; /* not even its init may run: compilers use the ISA there too */
-        fill(&tables[l], l);
+        fill(&tables[l], l, hidden);
         if (l <= ceiling && (levels[l].features & hidden) == 0) chosen = &tables[l];
     }
 }
@@ -171,7 +177,7 @@ const char *const *xc_kernels_levels(void)
     static const char *const names[] = {
         "scalar",
 #if defined(__x86_64__)
-        "avx2", "avxvnni", "avx512vnni", "avx512bf16",
+        "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "avx512bf16",
 #elif defined(__aarch64__)
         "neon",
 #endif

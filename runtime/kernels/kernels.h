@@ -1,7 +1,7 @@
 /* kernels: pure functions on pointers and sizes. No tensors, no allocation, no threads, no errors.
  *
  * One table of function pointers is filled with the scalar versions and overlaid ISA by ISA, once (xc_kernels()). Callers
- * never test CPU flags. XC_CPU=scalar|avx2|avxvnni|avx512vnni|avx512bf16|neon limits the overlay; "XC_CPU=avx512vnni,-vnni" masks.
+ * never test CPU flags. XC_CPU=scalar|avx2|avxvnni|avx512vnni|avx512vbmi|avx512bf16|neon limits the overlay; "XC_CPU=avx512vnni,-vnni" masks.
  *
  * Numerics (version 1). Every ISA gives the same bits as scalar/:
  *   - integer products are exact, so their order does not matter;
@@ -22,6 +22,12 @@
  *            for a negative number. Slots that are not used are 0 and 0. The pair-sum rule holds over the slots of an even and an odd group.
  *   block    16 outputs x 4 inputs: w is the kept blocks, [n][16][4], panel by panel, inputs ascending; index is a uint32 for each panel and one
  *            more: where its blocks begin; then n uint16: input / 4. The pair-sum rule holds over a panel's 1st and 2nd block, 3rd and 4th, ...
+ *   compact  zeros anywhere. As held in a file: w is the numbers, output by output, inputs ascending; index is a uint32 for each panel and one more:
+ *            where its numbers begin; then for each output K bits, in 64-bit words, lowest first: which inputs have a number. As multiplied: steps.
+ *   steps    a step gives each of a panel's 16 outputs up to four numbers whose inputs lie in one window of 64: window v is inputs 32 v and on.
+ *            w is 16 int32 for each panel, the sums of its outputs; then the steps: int8 [16][4], and their inputs within the window, [16][4],
+ *            both 0 where there is none. index is a uint32 for each panel and one more: where its steps begin; then a uint16 for each step: v,
+ *            ascending in a panel.
  *            int4 in groups: a nibble u in 0..15 stands for scale * (u - zero). [N/16][K/8][16][4] bytes, K padded to a multiple of 8 with
  *            zeros; byte (n, i) of an eight holds input i low and input 4 + i high: masking gives two int8 panels' steps. Scales
  *            (f16) and zeros (bytes) are [N/16][groups][16]. Up to 6 bits in groups: u in 0..63, as int8's panel, K padded to a multiple of 8.
@@ -293,6 +299,7 @@ struct xc_kernels {
 
     /* Compute. Row ranges let callers split work; results do not depend on the split. */
     xc_gemm_s8_fn *gemm_s8, *gemm_nm_s8, *gemm_block_s8;
+    xc_gemm_s8_fn *gemm_steps_s8; /* of compact weights, as steps; NULL where the dense kernel is faster: they are unpacked when opened */
     void (*gemm_s4)(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_bf16)(const struct xc_gemm_bf16 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
@@ -358,6 +365,16 @@ void xc_block_s8_sums(int32_t *sum, const int8_t *w, const void *index, int64_t 
 void xc_unpack_nm_row(int8_t *dst, const int8_t *w, const uint8_t *index, int64_t n, int64_t K);
 void xc_unpack_block_row(int8_t *dst, const int8_t *w, const void *index, int64_t n, int64_t N, int64_t K);
 bool xc_block_index_ok(const void *index, int64_t blocks, int64_t N, int64_t K); /* lists within their bounds, ascending */
+/* compact: holds n of the numbers q (N,K): those that are not zero and, from the first, as many zeros as it takes; false when n is not enough, or too
+ * many. The memory of index starts as zeros. */
+size_t xc_compact_index_bytes(int64_t N, int64_t K); /* 0 on overflow */
+bool xc_compact_pack(int8_t *data, void *index, const int8_t *q, int64_t n, int64_t N, int64_t K);
+bool xc_compact_index_ok(const void *index, int64_t n, int64_t N, int64_t K); /* counts agree, nothing beyond K */
+void xc_compact_unpack_row(int8_t *dst, const int8_t *data, const void *index, int64_t row, int64_t N, int64_t K);
+void xc_compact_panels(int8_t *panel, const int8_t *data, const void *index, int64_t N, int64_t K); /* panel16, dense */
+int64_t xc_compact_most_steps(const void *index, int64_t N, int64_t K); /* at most so many steps: room for 64 bytes a panel and 128 a step in w */
+void xc_compact_steps(int8_t *w, void *lists, const int8_t *data, const void *index, int64_t N, int64_t K);
+#define XC_COMPACT_MAX_K 131072
 #define XC_BLOCK_MAX_K 131072 /* inputs of a block-sparse weight: quads are counted in 16 bits */
 
 /* The table for this machine and XC_CPU; built once, thread-safe. Unknown words in XC_CPU are ignored here; the CLI checks them

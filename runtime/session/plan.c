@@ -137,6 +137,20 @@ static enum xc_status set_groups(struct xc_plan *p, struct step *s, const struct
     return XC_OK;
 }
 
+static enum xc_status lay_compact(struct xc_plan *p, struct step *s, const struct xc_tensor *t, struct xc_err *err)
+{
+    size_t bytes, list_bytes;
+    void *w = NULL, *lists = NULL;
+
+    xc_gemm_compact_bytes(&bytes, &list_bytes, p->kern, t);
+    XC_TRY(own(p, &w, bytes, err));
+    if (list_bytes) XC_TRY(own(p, &lists, list_bytes, err));
+    xc_gemm_compact_lay(w, lists, p->kern, t);
+    s->w = w;
+    s->w_index = lists;
+    return XC_OK;
+}
+
 static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct xc_tensor *t, const struct xc_range *range, struct xc_err *err)
 {
     s->N = xc_tensor_rows(t);
@@ -149,8 +163,11 @@ static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct
         return XC_OK;
     }
     if (!s->int8) return pack_f32(p, s, t, err);
-    if (t->enc.layout == XC_LAYOUT_PANEL16) {
+    if (xc_gemm_is_compact(t)) {
+        XC_TRY(lay_compact(p, s, t, err));
+    } else if (t->enc.layout == XC_LAYOUT_PANEL16) {
         s->w = t->part[XC_PART_DATA]->data;
+        s->w_index = t->part[XC_PART_INDEX] ? t->part[XC_PART_INDEX]->data : NULL;
     } else {
         void *packed = NULL;
 
@@ -159,13 +176,12 @@ static enum xc_status set_weight(struct xc_plan *p, struct step *s, const struct
         s->w = packed;
     }
     s->gemm_s8 = xc_gemm_s8_kernel(p->kern, t);
-    s->w_index = t->part[XC_PART_INDEX] ? t->part[XC_PART_INDEX]->data : NULL;
     s->w_scale = (const float *)(const void *)t->part[XC_PART_SCALE]->data;
     if (range->mode == XC_RANGE_AFFINE) {
         void *sums = NULL;
 
         XC_TRY(own(p, &sums, (size_t)xc_round_up(s->N, 16) * sizeof *s->w_sum, err));
-        xc_gemm_s8_sums(sums, s->w, t);
+        xc_gemm_s8_sums(sums, s->w, p->kern, t);
         s->w_sum = sums;
     }
     return XC_OK;

@@ -1,5 +1,6 @@
 /* fuzz_container: a .xc file of any bytes. The checksums of the header and of the section table are made to fit, so that what lies behind
- * them is reached; every second input gets fitting checksums of its raw sections too. What is let through passes the verifier and can be sized. */
+ * them is reached; every second input gets fitting checksums of its raw sections too. What is let through passes the verifier, can be sized, and its
+ * compact weights can be laid out for their kernels. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -8,6 +9,8 @@
 
 #include "runtime/container/container.h"
 #include "runtime/container/layout.h"
+#include "runtime/graph/ops/gemm.h"
+#include "runtime/kernels/kernels.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -38,6 +41,25 @@ static void mend(uint8_t *p, size_t size, bool sections)
     memcpy(p, &h, sizeof h);
 }
 
+/* As steps, and as this machine runs it. */
+static void lay_out(const struct xc_tensor *t)
+{
+    const struct xc_kernels *const levels[2] = { xc_kernels_for("scalar"), xc_kernels() };
+
+    if (!xc_gemm_is_compact(t) || xc_tensor_count(t) > 1 << 22) return;
+    for (int l = 0; l < 2; l++) {
+        size_t bytes, list_bytes;
+        void *w, *lists;
+
+        xc_gemm_compact_bytes(&bytes, &list_bytes, levels[l], t);
+        w = malloc(bytes);
+        lists = malloc(list_bytes + 1);
+        if (w && lists) xc_gemm_compact_lay(w, lists, levels[l], t);
+        free(w);
+        free(lists);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const bool verify = size % 3 == 0;
@@ -53,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (xc_container_read_buf(&m, buf, &opts, &err) == XC_OK) {
         if (!m || xc_model_verify(m, &err) != XC_OK) abort();
         (void)xc_container_size(m, &bytes, &err);
+        for (int32_t t = 0; t < m->n_tensors; t++) lay_out(m->tensors[t]);
     } else if (m || err.code == XC_OK || !err.msg[0]) {
         abort();
     }

@@ -306,6 +306,68 @@ static void numbers(const struct xc_model *m, const char *name, float **out, con
     ok(xc_tensor_to_f32(*tensor, *out, &err), &err);
 }
 
+/* A compact model answers as its dense twin, to the bit: at every level, by its plan, and (last) node by node. */
+static void compact_twins(struct xc_model *const m[2])
+{
+    static const int32_t ids[] = { 2, 17, 5, 33, 3, 2, 9, 3 };
+    static const int64_t seqs[] = { 0, 5, 8 };
+
+    for (const char *const *level = xc_kernels_levels(), *const *next; level; level = next) {
+        const struct xc_session_opts opts = { .plain = !*level, .isa = *level };
+        float *y[2] = { NULL };
+        size_t bytes = 0;
+
+        next = *level ? level + 1 : NULL;
+        if (*level && !xc_kernels_for(*level)) continue;
+        for (int k = 0; k < 2; k++) {
+            struct xc_session *s = NULL;
+            struct xc_output out;
+            struct xc_err err = { 0 };
+
+            ok(xc_session_new(&s, m[k], &opts, &err), &err);
+            ok(xc_session_run_ids(s, ids, NULL, seqs, 2, &out, &err), &err);
+            bytes = (size_t)(out.rows * out.cols) * sizeof *y[k];
+            y[k] = malloc(bytes);
+            assert_non_null(y[k]);
+            memcpy(y[k], out.data, bytes);
+            xc_session_free(&s);
+        }
+        assert_true(bytes > 0);
+        assert_memory_equal(y[0], y[1], bytes);
+        for (int k = 0; k < 2; k++) free(y[k]);
+    }
+}
+
+/* Counts that do not agree with the bits, bits beyond the last input, and a count that is not the number of bits. */
+static void damaged_index(struct xc_model *m, const char *name)
+{
+    struct xc_tensor *const t = m->tensors[xc_model_find_tensor(m, name)];
+    struct xc_buf *const index = t->part[XC_PART_INDEX];
+    struct xc_buf *own = NULL;
+    struct xc_err err = { 0 };
+    uint32_t *first;
+
+    ok(xc_buf_new(&own, index->size, &err), &err);
+    first = (uint32_t *)(void *)own->data;
+    t->part[XC_PART_INDEX] = own;
+    for (int damage = 0; damage < 5; damage++) {
+        memcpy(own->data, index->data, own->size);
+        if (damage == 0) own->data[own->size - 1] ^= 1;
+        if (damage == 1) first[0] = 1;
+        if (damage == 2) first[1] = UINT32_MAX;
+        if (damage == 3) first[xc_div_up(xc_tensor_rows(t), 16)]--;
+        t->enc.n += damage == 4;
+        t->part[XC_PART_DATA]->size += damage == 4; /* as a file would have it whose sizes agree */
+        assert_int_equal(xc_model_verify(m, &err), XC_E_FORMAT);
+        assert_non_null(strstr(err.msg, "index of its numbers"));
+    }
+    t->enc.n--;
+    t->part[XC_PART_DATA]->size--;
+    t->part[XC_PART_INDEX] = index;
+    ok(xc_model_verify(m, &err), &err);
+    xc_buf_unref(&own);
+}
+
 /* The same numbers as the dense encoding of the same zeros, up to the rounding of two scales; and some encoding of which the file says so. */
 static void test_sparse(void **state)
 {
@@ -315,7 +377,10 @@ static void test_sparse(void **state)
                                             { "pattern=block block_rows=32 block_cols=8 sparsity=0.5", "int8/row block 16x4", "encoder.layer.1.intermediate.dense.weight" },
                                             { "pattern=nm n=3", "int8/row", "encoder.layer.0.intermediate.dense.weight" },
                                             { "pattern=block sparsity=0.1", "int8/row", "encoder.layer.0.intermediate.dense.weight" },
-                                            { "sparsity=0.9", "int8/row", "encoder.layer.0.intermediate.dense.weight" } };
+                                            { "sparsity=0.9", "int8/row compact", "encoder.layer.0.intermediate.dense.weight" },
+                                            { "sparsity=0.75", "int8/row compact", "encoder.layer.1.output.dense.weight" },
+                                            { "sparsity=0.4", "int8/row", "encoder.layer.0.intermediate.dense.weight" },
+                                            { "sparsity=0.9 threshold=global", "int8/row", "encoder.layer.0.intermediate.dense.weight" } };
     char path[2][1100];
 
     (void)state;
@@ -347,6 +412,11 @@ static void test_sparse(void **state)
         }
         assert_true(norm2 > 0);
         if (sqrt(error2 / norm2) > 0.01) fail_msg("%s: error %g against dense", cases[i][0], sqrt(error2 / norm2));
+        if (strstr(cases[i][1], "compact")) {
+            assert_true(error2 == 0);
+            compact_twins(m);
+            damaged_index(m[0], t[0]->name);
+        }
         assert_true(zeros[0] * 100 > zeros[1] * 95 && zeros[1] * 100 > zeros[0] * 95);
         if (t[0]->enc.structure == XC_STRUCT_BLOCK) { /* lists that lie */
             struct xc_tensor copy = *t[0];

@@ -106,18 +106,42 @@ static enum xc_status read_again(const struct pack_f32 *p, struct xc_err *err)
 /* ---- int8: which kernel ---- */
 static bool held_as(const struct xc_tensor *t, enum xc_structure s) { return t->enc.layout == XC_LAYOUT_PANEL16 && t->enc.structure == s; }
 
-xc_gemm_s8_fn *xc_gemm_s8_kernel(const struct xc_kernels *k, const struct xc_tensor *t)
+bool xc_gemm_is_compact(const struct xc_tensor *t) { return held_as(t, XC_STRUCT_COMPACT); }
+
+static bool as_steps(const struct xc_kernels *k, const struct xc_tensor *t)
 {
-    return held_as(t, XC_STRUCT_NM) ? k->gemm_nm_s8 : held_as(t, XC_STRUCT_BLOCK) ? k->gemm_block_s8 : k->gemm_s8;
+    return xc_gemm_is_compact(t) && k->gemm_steps_s8 && t->enc.n <= xc_tensor_count(t) / 2;
 }
 
-void xc_gemm_s8_sums(int32_t *sum, const int8_t *w, const struct xc_tensor *t)
+xc_gemm_s8_fn *xc_gemm_s8_kernel(const struct xc_kernels *k, const struct xc_tensor *t)
+{
+    return held_as(t, XC_STRUCT_NM) ? k->gemm_nm_s8 : held_as(t, XC_STRUCT_BLOCK) ? k->gemm_block_s8 : as_steps(k, t) ? k->gemm_steps_s8 : k->gemm_s8;
+}
+
+void xc_gemm_s8_sums(int32_t *sum, const int8_t *w, const struct xc_kernels *k, const struct xc_tensor *t)
 {
     const int64_t N = xc_tensor_rows(t), K = xc_tensor_cols(t);
 
     if (held_as(t, XC_STRUCT_NM)) xc_nm_s8_sums(sum, w, t->part[XC_PART_INDEX]->data, N, K);
     else if (held_as(t, XC_STRUCT_BLOCK)) xc_block_s8_sums(sum, w, t->part[XC_PART_INDEX]->data, N);
+    else if (as_steps(k, t)) memcpy(sum, w, (size_t)xc_round_up(N, 16) * sizeof *sum);
     else xc_panel_s8_sums(sum, w, N, K);
+}
+
+void xc_gemm_compact_bytes(size_t *w, size_t *lists, const struct xc_kernels *k, const struct xc_tensor *t)
+{
+    const int64_t N = xc_tensor_rows(t), K = xc_tensor_cols(t), panels = xc_div_up(N, 16), steps = as_steps(k, t) ? xc_compact_most_steps(t->part[XC_PART_INDEX]->data, N, K) : 0;
+
+    *w = as_steps(k, t) ? (size_t)(64 * panels + 128 * steps) : xc_panel_s8_bytes(N, K);
+    *lists = as_steps(k, t) ? (size_t)(4 * (panels + 1) + 2 * steps) : 0;
+}
+
+void xc_gemm_compact_lay(void *w, void *lists, const struct xc_kernels *k, const struct xc_tensor *t)
+{
+    const int8_t *data = (const int8_t *)t->part[XC_PART_DATA]->data;
+
+    if (as_steps(k, t)) xc_compact_steps(w, lists, data, t->part[XC_PART_INDEX]->data, xc_tensor_rows(t), xc_tensor_cols(t));
+    else xc_compact_panels(w, data, t->part[XC_PART_INDEX]->data, xc_tensor_rows(t), xc_tensor_cols(t));
 }
 
 /* ---- int8: x quantized per row, the weight in panels ---- */
@@ -173,7 +197,18 @@ static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epi
     struct quantize z;
 
     if (w->part[XC_PART_INDEX]) g.index = w->part[XC_PART_INDEX]->data;
-    if (w->enc.layout == XC_LAYOUT_ROWS) {
+    if (xc_gemm_is_compact(w)) {
+        size_t bytes, list_bytes;
+        void *laid, *lists;
+
+        xc_gemm_compact_bytes(&bytes, &list_bytes, c->kern, w);
+        laid = xc_run_scratch(c->run, bytes);
+        lists = xc_run_scratch(c->run, list_bytes);
+        if (!laid || !lists) return xc_fail_nomem(err, bytes + list_bytes);
+        xc_gemm_compact_lay(laid, lists, c->kern, w);
+        g.w = laid;
+        g.index = lists;
+    } else if (w->enc.layout == XC_LAYOUT_ROWS) {
         int8_t *packed = xc_run_scratch(c->run, xc_panel_s8_bytes(N, K));
 
         if (!packed) return xc_fail_nomem(err, xc_panel_s8_bytes(N, K));
@@ -186,7 +221,7 @@ static enum xc_status gemm_s8_run(const struct xc_op_ctx *c, const struct xc_epi
         int32_t *col_sum = xc_run_scratch(c->run, (size_t)xc_round_up(N, 16) * sizeof *col_sum);
 
         if (!col_sum) return xc_fail_nomem(err, (size_t)N * sizeof *col_sum);
-        xc_gemm_s8_sums(col_sum, g.w, w);
+        xc_gemm_s8_sums(col_sum, g.w, c->kern, w);
         g.ep.row_mid = z.mid;
         g.ep.col_sum = col_sum;
     }

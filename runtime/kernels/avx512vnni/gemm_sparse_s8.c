@@ -37,22 +37,29 @@ static void copy_part(struct tile *t, int64_t k0, int64_t n)
     copy_rows(t->x, t->g->x + t->r0 * t->g->ldx + k0, t->g->ldx, t->rows, n, -128);
 }
 
-static void finish_tile(const struct tile *t)
+void xc_finish_rows__avx512vnni(const struct xc_epilogue *ep, const int32_t *c, const int32_t *offset, int64_t r0, int64_t rows, int64_t c0, int64_t n)
 {
-    const struct xc_epilogue *ep = &t->g->ep;
-    const int64_t r1 = t->r0 + t->rows, c0 = t->c0;
-    const int32_t *c = t->c;
+    const int64_t r1 = r0 + rows;
+    const v16i off = i_load(offset);
 
-    if (t->n == 16 && !ep->row_mid && !ep->residual) { /* what ep_store_s8 does, its questions asked once */
+    if (n == 16 && !ep->row_mid && !ep->residual) { /* what ep_store_s8 does, its questions asked once */
         const v16f scale = v_load(ep->col_scale + c0), bias = ep->bias ? v_load(ep->bias + c0) : v_zero();
 
-        for (int64_t r = t->r0; r < r1; r++, c += 16)
-            v_store(ep->out + r * ep->ld_out + c0, v_fma(v_mul(v_from_i(_mm512_sub_epi32(i_load(c), t->offset)), v_set1(ep->row_scale[r])), scale, bias));
+        for (int64_t r = r0; r < r1; r++, c += 16)
+            v_store(ep->out + r * ep->ld_out + c0, v_fma(v_mul(v_from_i(_mm512_sub_epi32(i_load(c), off)), v_set1(ep->row_scale[r])), scale, bias));
     } else {
-        for (int64_t r = t->r0; r < r1; r++, c += 16) ep_store_s8(ep, _mm512_sub_epi32(i_load(c), t->offset), r, c0, t->n);
+        for (int64_t r = r0; r < r1; r++, c += 16) ep_store_s8(ep, _mm512_sub_epi32(i_load(c), off), r, c0, n);
     }
     if (ep->act != XC_ACT_NONE)
-        for (int64_t r = t->r0; r < r1; r++) ep_finish(ep, r, c0, t->n);
+        for (int64_t r = r0; r < r1; r++) ep_finish(ep, r, c0, n);
+}
+
+static void finish_tile(const struct tile *t)
+{
+    _Alignas(64) int32_t offset[16];
+
+    i_store(offset, t->offset);
+    xc_finish_rows__avx512vnni(&t->g->ep, t->c, offset, t->r0, t->rows, t->c0, t->n);
 }
 
 /* Chain b is for every other step of FEW rows. */

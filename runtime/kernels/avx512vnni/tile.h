@@ -1,4 +1,4 @@
-/* tile: what the kernels with tiles of many rows x 16 outputs share (gemm_s4.c, gemm_sparse_s8.c). Rows of x are copied to the stack, ROW_STRIDE
+/* tile: what the kernels with tiles of many rows x 16 outputs share (gemm_s4.c, gemm_sparse_s8.c, avx512vbmi/gemm_steps_s8.c). Rows of x are copied to the stack, ROW_STRIDE
  * apart, so that one pointer and fixed displacements reach all rows of a tile. Included after lanes.h. */
 #ifndef XC_RUNTIME_KERNELS_AVX512VNNI_TILE_H
 #define XC_RUNTIME_KERNELS_AVX512VNNI_TILE_H
@@ -44,6 +44,9 @@ static inline void copy_rows(uint8_t *to, const int8_t *x, int64_t ldx, int64_t 
             _mm512_storeu_si512(to + k, _mm512_xor_si512(_mm512_loadu_si512(n - k < 64 ? tail : x + k), _mm512_set1_epi8(by)));
         }
 }
+
+/* Sums c [rows][16], less the offset [16] of their columns, become outputs. n is 16 but for the last columns. In gemm_sparse_s8.c. */
+void xc_finish_rows__avx512vnni(const struct xc_epilogue *ep, const int32_t *c, const int32_t *offset, int64_t r0, int64_t rows, int64_t c0, int64_t n);
 
 /* The lines that a tile will write: waiting for them was a third of the epilogue's time. */
 static inline void fetch_outputs(const struct xc_epilogue *ep, int64_t r0, int64_t rows, int64_t c0)

@@ -1,4 +1,4 @@
-/* init: what the neon level overlays: everything. */
+/* init: what the neon level overlays: everything. Compact weights it runs as dense ones. */
 #include "runtime/kernels/neon/isa.h"
 #include "runtime/kernels/levels.h"
 
@@ -9,6 +9,7 @@ void xc_kernels_init__neon(struct xc_kernels *k)
     k->gemm_s8 = xc_gemm_s8__neon;
     k->gemm_nm_s8 = xc_gemm_nm_s8__neon;
     k->gemm_block_s8 = xc_gemm_block_s8__neon;
+    k->gemm_steps_s8 = NULL;
     k->gemm_s4 = xc_gemm_s4__neon;
     k->attn_s8 = xc_attn_s8__neon;
     k->attn_runs_s8 = xc_attn_runs_s8__neon;

@@ -97,6 +97,25 @@ void xc_gemm_block_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t 
         }
 }
 
+void xc_gemm_steps_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
+{
+    const int64_t panels = xc_div_up(g->N, 16);
+    const uint32_t *first = g->index;
+    const uint16_t *window = (const uint16_t *)(const void *)(first + panels + 1);
+
+    for (int64_t r = row0; r < row1; r++)
+        for (int64_t n0 = col0; n0 < col1; n0 += 16) {
+            int32_t acc[16] = {0};
+
+            for (uint32_t s = first[n0 / 16]; s < first[n0 / 16 + 1]; s++) {
+                const int8_t *w = g->w + 64 * panels + 128 * (int64_t)s, *at = w + 64; /* [16][4] each */
+
+                for (int64_t i = 0; i < 64; i++) acc[i / 4] += g->x[r * g->ldx + 32 * window[s] + at[i]] * w[i];
+            }
+            for (int64_t l = 0; l < 16 && n0 + l < col1; l++) finish_s8(g, acc[l], r, n0 + l);
+        }
+}
+
 void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
 {
     const int64_t K8 = xc_round_up(g->K, 8), groups = xc_div_up(g->K, g->group);

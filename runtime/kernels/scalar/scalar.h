@@ -7,6 +7,7 @@
 void xc_gemm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_nm_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_block_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
+void xc_gemm_steps_s8__scalar(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_f32__scalar(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
 void xc_gemm_bf16__scalar(const struct xc_gemm_bf16 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);

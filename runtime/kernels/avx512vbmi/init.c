@@ -1,0 +1,5 @@
+/* init: what the avx512vbmi level overlays: products of compact weights, which need any byte of 64. */
+#include "runtime/kernels/avx512vbmi/isa.h"
+#include "runtime/kernels/levels.h"
+
+void xc_kernels_init__avx512vbmi(struct xc_kernels *k) { k->gemm_steps_s8 = xc_gemm_steps_s8__avx512vbmi; }
