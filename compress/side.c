@@ -49,6 +49,7 @@ struct known {
 struct place {
     char name[256];
     struct xc_encoding want;
+    int64_t rows, cols;
     uint64_t at[XC_PART_COUNT], digest[XC_PART_COUNT][2];
     struct xc_buf *part[XC_PART_COUNT]; /* mappings of it; a reference each, so that nothing else gets their address */
     bool taken;
@@ -159,6 +160,8 @@ static enum xc_status copy_layout(struct xc_side *s, const struct xc_side_layout
     for (int32_t i = 0; i < s->n_places; i++) {
         snprintf(s->place[i].name, sizeof s->place[i].name, "%s", l->model->tensors[i]->name);
         memcpy(&s->place[i].want, &l->want[i], sizeof l->want[i]);
+        s->place[i].rows = xc_tensor_rows(l->model->tensors[i]);
+        s->place[i].cols = xc_tensor_cols(l->model->tensors[i]);
         memcpy(s->place[i].at, l->at[i], sizeof s->place[i].at);
     }
     s->base = round_unit(l->end) + ROOM + (uint64_t)s->n_places * ROOM_EACH;
@@ -353,6 +356,7 @@ static uint64_t place_of(const struct xc_side *s, const struct record *r, const 
 
     while (i < s->n_places && strncmp(s->place[i].name, r->name, sizeof r->name)) i++;
     if (i == s->n_places || s->place[i].taken || !same_encoding(&s->place[i].want, &r->enc)) return 0;
+    if (s->place[i].rows != xc_tensor_rows(t) || s->place[i].cols != xc_tensor_cols(t)) return 0; /* the plan was an estimate: it would lie over the next one */
     for (int p = 0; p < XC_PART_COUNT; p++) {
         size_t bytes = 0; /* as the plan took it: sizes that depend on the data are told there as 0 */
 

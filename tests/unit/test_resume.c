@@ -20,7 +20,7 @@
 #include "tests/unit/scratch.h"
 #include "xcompress/compress.h"
 
-static char tiny[1024], dir[1024], out[1100], side[1200], want[1100], texts[1100];
+static char tiny[1024], dir[1024], out[1100], side[1200], want[1100], texts[1100], other[1100];
 static const char *recipe = "passes: [quantize]\n"; /* of the work that is interrupted */
 
 static bool exists(const char *path)
@@ -63,7 +63,7 @@ static enum xc_status compress(struct stop *stop, bool no_resume, bool f32_atten
     ok(xc_recipe_parse(&r, yaml, strlen(yaml), "r", err), err);
     opts.recipe = r;
     opts.no_resume = no_resume;
-    if (strstr(yaml, "gptq")) opts.calibrate = texts;
+    if (strstr(yaml, "gptq") || strstr(yaml, "shrink")) opts.calibrate = texts;
     if (stop) opts.progress = &progress;
     status = xc_compress_file(tiny, out, &opts, &result, err);
     if (resumed) *resumed = status == XC_OK ? result.resumed : -1;
@@ -224,6 +224,27 @@ static void test_full(void **state)
     finish(false, 0, 1000);
 }
 
+/* A plan of a budget takes equal shares in all layers; what becomes wider than that does not lie over its neighbour, in a run that lasts and in one that goes on. */
+static void test_other_widths(void **state)
+{
+    struct stop stop = { .at = 1 << 30 };
+    struct xc_err err = { 0 };
+
+    (void)state;
+    recipe = "passes:\n- shrink: {flops: 0.85, heads: no}\n- quantize\n";
+    ok(compress(NULL, true, false, NULL, &err), &err);
+    assert_int_equal(rename(out, other), 0);
+    ok(compress(&stop, true, false, NULL, &err), &err);
+    same_files(out, other);
+    unlink(out);
+    killed(6);
+    ok(compress(NULL, false, false, NULL, &err), &err);
+    same_files(out, other);
+    unlink(out);
+    unlink(other);
+    recipe = "passes: [quantize]\n";
+}
+
 /* Where it becomes the output, it has the old one's mode; through a link, the file that the link names is replaced. */
 static void test_as_output(void **state)
 {
@@ -312,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_any_instant),
         cmocka_unit_test(test_as_output),
+        cmocka_unit_test(test_other_widths),
         cmocka_unit_test(test_full),
     };
     const char *root = getenv("XC_SOURCE_ROOT");
@@ -324,6 +346,7 @@ int main(void)
     snprintf(side, sizeof side, "%s.resume", out);
     snprintf(want, sizeof want, "%s/want.xc", dir);
     snprintf(texts, sizeof texts, "%s/texts.txt", dir);
+    snprintf(other, sizeof other, "%s/other.xc", dir);
     write_file(texts, (const uint8_t *)"A man is playing a guitar.\nTwo dogs run.\nThe city sleeps.\n", 58);
     if (compress(NULL, true, false, NULL, &err) != XC_OK || rename(out, want)) return 1;
     return cmocka_run_group_tests(tests, NULL, teardown);
