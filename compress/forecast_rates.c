@@ -56,7 +56,7 @@ static void find_slice(struct rates *r)
         if (is_linear(&r->g->nodes[r->last])) r->numbers += (double)xc_tensor_count(r->m->tensors[r->g->nodes[r->last].in[1].id]);
 }
 
-/* Values that the slice reads and nodes before it make get made-up numbers. */
+/* Values that the slice reads and nodes before it make get made-up numbers; ids (of positions, behind a factorised word table) are zeros, which every table has. */
 static enum xc_status bind(const struct rates *r, struct xc_run *run, struct xc_err *err)
 {
     for (int32_t n = r->first; n < r->last; n++)
@@ -67,7 +67,8 @@ static enum xc_status bind(const struct rates *r, struct xc_run *run, struct xc_
             if (!view || view->data || r->g->values[ref->id].node >= r->first) continue;
             view->data = xc_scratch_alloc(&run->values, (size_t)(view->rows * view->cols) * sizeof(float));
             if (!view->data) return xc_fail_nomem(err, (size_t)(view->rows * view->cols) * sizeof(float));
-            made_up(view->data, view->rows * view->cols);
+            if (r->g->values[ref->id].dtype == XC_DTYPE_F32) made_up(view->data, view->rows * view->cols);
+            else memset(view->data, 0, (size_t)(view->rows * view->cols) * sizeof(int32_t));
         }
     return XC_OK;
 }

@@ -18,6 +18,11 @@ run "$XC_BIN" compress "$tiny" --quantize int8 --plan --json
 expect_code 0
 expect_json
 [ "$(json '["output_bytes"]')" = "$(wc -c <a.xc)" ] || fail "the plan is not exact"
+printf 'passes:\n  - low_rank: {targets: ["re:embeddings.word_embeddings.*"], rank: 16}\n' >factorised.yaml # a linear stands before the table of positions
+run "$XC_BIN" compress "$tiny" -r factorised.yaml --no-golden -q -o factorised.xc
+run "$XC_BIN" compress factorised.xc --quantize int8 --plan
+expect_code 0
+out_has "it would take"
 run "$XC_BIN" compress "$tiny" -o plan.xc --quantize int8 --plan
 expect_code 0
 [ ! -e plan.xc ] || fail "--plan made a file"
