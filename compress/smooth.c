@@ -472,8 +472,7 @@ static void forecast(struct xc_forecast *f, const struct xc_model *m, const stru
 static bool can_go_along(const struct xc_prepare *p, const struct xc_awq *awq)
 {
     const struct xc_recipe_pass *spec = p->spec;
-    const bool whole_rows = xc_recipe_is(spec, "group", "auto") || xc_recipe_is(spec, "embeddings", "int4");
-    const bool eight = xc_recipe_is(spec, "format", "int8") && whole_rows && !(xc_recipe_number(spec, "embedding_bits") > 0);
+    const bool eight = xc_recipe_is(spec, "format", "int8") && !(xc_recipe_number(spec, "embedding_bits") > 0);
 
     return !awq && !spec->n_overrides && xc_recipe_is(spec, "activations", "row") && !xc_recipe_is(spec, "format", "mixed") && (eight || !p->opts->calibrate);
 }
