@@ -10,6 +10,8 @@
 #include "runtime/kernels/lanes/epilogue.h"
 
 #define ROWS_MAX 24
+#define EIGHT_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define AHEAD 4096 /* bytes of weights fetched in advance: what the hardware fetches by itself does not hide memory, and hides L3 */
 #define GROUPS (PART / XC_S4_GROUP_STEP) /* of a part */
 
 struct tile {
@@ -21,27 +23,32 @@ struct tile {
     _Alignas(64) uint8_t x[ROWS_MAX * ROW_STRIDE];
 };
 
-/* Inputs [k0, k0 + n), zeros up to the next multiple of 64, and their sums. */
+/* Inputs [k0, k0 + n), zeros up to the next multiple of 64, and their sums, of four rows at once (of rows that are missing nobody reads them). */
 static void copy_part(struct tile *t, int64_t k0, int64_t n)
 {
     const struct xc_gemm_s4 *g = t->g;
-    const __m256i ones = _mm256_set1_epi8(1);
-    const int32_t by = g->zero || g->bytes ? -1 : -XC_S4_ZERO;
+    const __m256i by = _mm256_set1_epi8(g->zero || g->bytes ? 1 : XC_S4_ZERO);
 
     t->inputs = n;
     copy_rows(t->x, g->x + t->r0 * g->ldx + k0, g->ldx, t->rows, n, 0);
-    for (int64_t r = 0; r < t->rows; r++)
+    for (int64_t r = 0; r < t->rows; r += 4) {
+        const uint8_t *x = t->x + r * ROW_STRIDE;
+
         for (int64_t k = 0, i = 0; k < n; i++) {
             const int64_t end = xc_min_i64(k + g->group, n);
-            __m256i s = _mm256_setzero_si256();
+            __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
 
-            for (; k < end; k += 32) s = _mm256_dpbusd_epi32(s, ones, _mm256_loadu_si256((const __m256i *)(t->x + r * ROW_STRIDE + k)));
+#define SUM(i) s##i = _mm256_dpbusd_epi32(s##i, by, _mm256_loadu_si256((const __m256i *)(x + i * ROW_STRIDE + k)));
+            for (; k < end; k += 32) { FIRST_ROWS(SUM) }
+#undef SUM
+            const __m256i u = _mm256_add_epi32(_mm256_unpacklo_epi32(s0, s1), _mm256_unpackhi_epi32(s0, s1));
+            const __m256i v = _mm256_add_epi32(_mm256_unpacklo_epi32(s2, s3), _mm256_unpackhi_epi32(s2, s3));
+            const __m256i e = _mm256_add_epi32(_mm256_unpacklo_epi64(u, v), _mm256_unpackhi_epi64(u, v));
+            const __m128i q = _mm_add_epi32(_mm256_castsi256_si128(e), _mm256_extracti128_si256(e, 1));
 
-            __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-
-            q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
-            t->sum[i * ROWS_MAX + r] = by * _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+            _mm_storeu_si128((__m128i *)(t->sum + i * ROWS_MAX + r), _mm_sub_epi32(_mm_setzero_si128(), q));
         }
+    }
 }
 
 _Static_assert(XC_S4_GROUP_MAX * 127 <= INT16_MAX, "a group's sum must fit the 16 bits that vpmaddwd reads");
@@ -90,6 +97,8 @@ LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const
 #define EIGHT(ROWS)                                       \
     {                                                     \
         const v16i both = _mm512_loadu_si512(w);          \
+                                                          \
+        _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0); \
         {                                                 \
             const v16i u = bytes ? both : low(both, affine); \
                                                           \
@@ -110,65 +119,63 @@ LANES_INLINE void s4_group(float *c, const uint8_t *x, const int32_t *sum, const
 #undef FINISH
 }
 
-/* All groups of a part, for one row, or for four (two and three are as four: the library is to stay small): floats in registers, and eight chains of
- * sums together to keep the multipliers busy. */
-LANES_INLINE void s4_one(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, bool affine)
+/* All groups of a part for few rows, floats in registers. Up to four have several chains of sums each to keep the multipliers busy, and use high
+ * nibbles where they are, at sixteen times their worth: so all sums are, and scales a sixteenth. */
+LANES_INLINE void s4_few(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, int mr, bool affine)
 {
     const int64_t group = t->g->group;
+    const bool apart = mr <= 4;
+    const v16i mask = _mm512_set1_epi8(15), high_mask = _mm512_set1_epi8(-16);
     const int32_t *sum = t->sum;
     const uint8_t *x = t->x;
-    v16f c = v_load(t->c);
 
-    for (int64_t left = t->inputs; left > 0; left -= group, scale += 16, sum += ROWS_MAX) {
-        v16i a0 = affine ? _mm512_madd_epi16(zeros(zero), i_set1(*sum)) : i_set1(*sum), a1 = i_zero(), a2 = i_zero(), a3 = i_zero();
-
-        if (affine) zero += 16;
-        for (int64_t k = xc_min_i64(group, left); k > 0; k -= 16) { /* x is zero where K has ended; the panel is not read beyond its end */
-            const v16i first = _mm512_loadu_si512(w), second = k > 8 ? _mm512_loadu_si512(w + 64) : i_zero();
-
-            DOT(a0, low(first, affine), x)
-            DOT(a1, high(first, affine), x + 4)
-            DOT(a2, low(second, affine), x + 8)
-            DOT(a3, high(second, affine), x + 12)
-            w += 128, x += 16;
-        }
-        c = v_fma(v_from_i(i_add(i_add(a0, a1), i_add(a2, a3))), scales(scale, t->g->unit, affine), c);
-    }
-    v_store(t->c, c);
-}
-
-LANES_INLINE void s4_four(struct tile *t, const uint8_t *w, const uint16_t *scale, const uint8_t *zero, bool affine)
-{
-    const int64_t group = t->g->group;
-    const int32_t *sum = t->sum;
-    const uint8_t *x = t->x;
-    const int mr = 4;
-
-#define FLOATS(i) v16f c##i = v_load(t->c + 16 * i);
-    FIRST_ROWS(FLOATS)
+#define FLOATS(i) v16f c##i = mr > i ? v_load(t->c + 16 * i) : v_zero();
+    EIGHT_ROWS(FLOATS)
     for (int64_t left = t->inputs; left > 0; left -= group, scale += 16, sum += ROWS_MAX) {
         const v16i z = affine ? zeros(zero) : i_zero();
 
-        if (affine) zero += 16;
-        FIRST_ROWS(START)
-#define SECOND(i) v16i b##i = i_zero();
-        FIRST_ROWS(SECOND)
-#define STEP(i) DOT(a##i, u0, x + i * ROW_STRIDE) DOT(b##i, u1, x + i * ROW_STRIDE + 4)
-        for (int64_t k = xc_min_i64(group, left); k > 0; k -= 8, w += 64, x += 8) {
-            const v16i both = _mm512_loadu_si512(w), u0 = low(both, affine), u1 = high(both, affine);
+#define CHAINS(i) v16i a##i = mr <= i || affine ? i_zero() : i_set1(sum[i]), b##i = i_zero(), d##i = i_zero(), e##i = i_zero();
+        EIGHT_ROWS(CHAINS)
+        for (int64_t k = xc_min_i64(group, left); k > 0; k -= 16, w += 128, x += 16) { /* x is zero where K has ended; the panel is not read beyond its end */
+            const v16i both = _mm512_loadu_si512(w), next = k > 8 ? _mm512_loadu_si512(w + 64) : i_zero();
+            const v16i u0 = _mm512_and_si512(both, mask), u1 = apart ? _mm512_and_si512(both, high_mask) : high(both, false);
+            const v16i u2 = _mm512_and_si512(next, mask), u3 = apart ? _mm512_and_si512(next, high_mask) : high(next, false);
 
-            FIRST_ROWS(STEP)
+            _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+            _mm_prefetch((const char *)w + AHEAD + 64, _MM_HINT_T0);
+#define AT(i, n) (x + i * ROW_STRIDE + 4 * n)
+#define STEP(i)                                                                                                          \
+    if (mr > i && mr <= 2) { DOT(a##i, u0, AT(i, 0)) DOT(b##i, u1, AT(i, 1)) DOT(d##i, u2, AT(i, 2)) DOT(e##i, u3, AT(i, 3)) } \
+    else if (mr > i && apart) { DOT(a##i, u0, AT(i, 0)) DOT(b##i, u1, AT(i, 1)) DOT(a##i, u2, AT(i, 2)) DOT(b##i, u3, AT(i, 3)) }
+#define ALONE(n, i) if (mr > i && !apart) DOT(a##i, u##n, AT(i, n))
+#define ALONE0(i) ALONE(0, i)
+#define ALONE1(i) ALONE(1, i)
+#define ALONE2(i) ALONE(2, i)
+#define ALONE3(i) ALONE(3, i)
+            EIGHT_ROWS(STEP)
+            EIGHT_ROWS(ALONE0) EIGHT_ROWS(ALONE1) EIGHT_ROWS(ALONE2) EIGHT_ROWS(ALONE3)
         }
-        const v16f s = scales(scale, t->g->unit, affine);
+        const v16f s = v_mul(v_from_f16(scale), v_set1(affine ? t->g->unit * (apart ? 0.25f : 1.0f) : apart ? 0.0625f : 1.0f));
 
-#define FINISH(i) c##i = v_fma(v_from_i(i_add(a##i, b##i)), s, c##i);
-        FIRST_ROWS(FINISH)
+        if (affine) zero += 16;
+#define FINISH(i)                                                                                                \
+    if (mr > i) {                                                                                                \
+        if (apart) a##i = _mm512_slli_epi32(i_add(a##i, d##i), affine ? 2 : 4);                                  \
+        else if (affine) a##i = _mm512_slli_epi32(a##i, 2);                                                      \
+        if (affine) a##i = i_add(a##i, _mm512_madd_epi16(z, i_set1(sum[i])));                                    \
+        if (affine && apart) a##i = _mm512_slli_epi32(a##i, 2);                                                  \
+        if (apart) a##i = i_add(a##i, i_add(b##i, e##i));                                                        \
+        c##i = v_fma(v_from_i(a##i), s, c##i);                                                                   \
     }
-#define STORE(i) v_store(t->c + 16 * i, c##i);
-    FIRST_ROWS(STORE)
+        EIGHT_ROWS(FINISH)
+    }
+#define STORE(i) if (mr > i) v_store(t->c + 16 * i, c##i);
+    EIGHT_ROWS(STORE)
 #undef FLOATS
-#undef SECOND
+#undef CHAINS
+#undef AT
 #undef STEP
+#undef ALONE
 #undef FINISH
 #undef STORE
 }
@@ -179,14 +186,14 @@ typedef void group_fn(GROUP_ARGS);
     static void group_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, false, false); }
 #define ZERO(count) static void zero_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, false); }
 #define BYTES(count) static void bytes_##count(GROUP_ARGS) { s4_group(c, x, sum, w, scale, zero, unit, inputs, count, true, true); }
-GROUP(8) GROUP(12) GROUP(16) GROUP(20) GROUP(24)
-ZERO(8) ZERO(16) ZERO(24) /* fewer than without: the library is to stay small */
+GROUP(12) GROUP(16) GROUP(20) GROUP(24)
+ZERO(16) ZERO(24) /* fewer than without: the library is to stay small */
 BYTES(8) BYTES(16) BYTES(24)
 #undef GROUP
 #undef ZERO
 #undef BYTES
-static group_fn *const group_fns[3][ROWS_MAX / 4] = {{group_8, group_8, group_12, group_16, group_20, group_24},
-                                                     {zero_8, zero_8, zero_16, zero_16, zero_24, zero_24},
+static group_fn *const group_fns[3][ROWS_MAX / 4] = {{NULL, NULL, group_12, group_16, group_20, group_24},
+                                                     {NULL, NULL, zero_16, zero_16, zero_24, zero_24},
                                                      {bytes_8, bytes_8, bytes_16, bytes_16, bytes_24, bytes_24}};
 
 /* All groups of a part. */
@@ -199,11 +206,10 @@ static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, cons
     const float unit = zero ? t->g->unit : 1.0f;
     const int32_t *sum = t->sum;
 
-    if (t->rows <= 4 && !t->g->bytes) {
-        if (t->rows > 1 && zero) s4_four(t, w, scale, zero, true);
-        else if (t->rows > 1) s4_four(t, w, scale, NULL, false);
-        else if (zero) s4_one(t, w, scale, zero, true);
-        else s4_one(t, w, scale, NULL, false);
+    if (t->rows <= 8 && !t->g->bytes) {
+#define FEW_ROWS(i) case i + 1: zero ? s4_few(t, w, scale, zero, i + 1, true) : s4_few(t, w, scale, NULL, i + 1, false); break;
+        switch (t->rows) { FIRST_ROWS(FEW_ROWS) default: zero ? s4_few(t, w, scale, zero, 8, true) : s4_few(t, w, scale, NULL, 8, false); break; }
+#undef FEW_ROWS
         return;
     }
     group_fn *const fn = group_fns[t->g->bytes ? 2 : zero != NULL][xc_div_up(t->rows, 4) - 1];
@@ -213,21 +219,37 @@ static void s4_run(struct tile *t, const uint8_t *w, const uint16_t *scale, cons
         fn(t->c, t->x + k, sum, w, scale, zero, unit, xc_min_i64(group, t->inputs - k));
 }
 
+/* What ep_store_s4 does, its questions asked once. */
+LANES_INLINE void finish_rows(const struct tile *t, bool affine, bool gelu)
+{
+    const struct xc_epilogue ep = t->g->ep; /* stores to out cannot change a copy */
+    const v16f bias = ep.bias ? v_load(ep.bias + t->c0) : v_zero(), w_sum = affine ? v_load(t->g->w_sum + t->c0) : v_zero();
+    const float *c = t->c;
+
+    for (int64_t r = t->r0; r < t->r0 + t->rows; r++, c += 16) {
+        v16f y = v_fma(v_load(c), v_set1(ep.row_scale[r]), bias);
+
+        if (affine) y = v_fma(v_set1(ep.row_mid[r]), w_sum, y);
+        v_store(ep.out + r * ep.ld_out + t->c0, gelu ? v_gelu(y) : y);
+    }
+}
+
 static void finish_tile(const struct tile *t)
 {
     const struct xc_epilogue *ep = &t->g->ep;
-    const int64_t r1 = t->r0 + t->rows, c0 = t->c0;
+    const bool gelu = ep->act == XC_ACT_GELU;
     const float *c = t->c;
 
-    if (t->n == 16 && !ep->row_mid && !ep->residual) { /* what ep_store_s4 does, its questions asked once */
-        const v16f bias = ep->bias ? v_load(ep->bias + c0) : v_zero();
-
-        for (int64_t r = t->r0; r < r1; r++, c += 16) v_store(ep->out + r * ep->ld_out + c0, v_fma(v_load(c), v_set1(ep->row_scale[r]), bias));
-    } else {
-        for (int64_t r = t->r0; r < r1; r++, c += 16) ep_store_s4(ep, t->g->w_sum, v_load(c), r, c0, t->n);
+    if (t->n == 16 && !ep->residual && !(gelu && ep->row_mid) && (gelu || ep->act == XC_ACT_NONE)) {
+        if (gelu) finish_rows(t, false, true);
+        else if (ep->row_mid) finish_rows(t, true, false);
+        else finish_rows(t, false, false);
+        return;
     }
-    if (ep->act != XC_ACT_NONE)
-        for (int64_t r = t->r0; r < r1; r++) ep_finish(ep, r, c0, t->n);
+    for (int64_t r = t->r0; r < t->r0 + t->rows; r++, c += 16) {
+        ep_store_s4(ep, t->g->w_sum, v_load(c), r, t->c0, t->n);
+        ep_finish(ep, r, t->c0, t->n);
+    }
 }
 
 void xc_gemm_s4__avx512vnni(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
