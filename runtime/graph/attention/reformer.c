@@ -133,9 +133,20 @@ static void unit_keys(float *k, int64_t n, int64_t D)
     }
 }
 
+/* Rows lie where hashes say: those that come soon are asked for. */
+static void fetch(const float *row, int64_t D)
+{
+    for (int64_t d = 0; d < D; d += XC_ALIGN / (int64_t)sizeof *row) __builtin_prefetch(row + d);
+}
+
 static void gather(float *out, const struct xc_view *x, int64_t seq, int64_t col, const int32_t *row, int64_t n, int64_t D)
 {
-    for (int64_t i = 0; i < n; i++) memcpy(out + i * D, xc_seq_data(x, seq, col) + row[i] * x->cols, (size_t)D * sizeof *out);
+    const float *from = xc_seq_data(x, seq, col);
+
+    for (int64_t i = 0; i < n; i++) {
+        if (i + 8 < n) fetch(from + row[i + 8] * x->cols, D);
+        memcpy(out + i * D, from + row[i] * x->cols, (size_t)D * sizeof *out);
+    }
 }
 
 /* Chunk i of the circle, in its slot. */
@@ -162,6 +173,7 @@ static const struct slot *chunk_at(const struct reformer *r, struct work *w, int
 static void join(const struct reformer *r, const struct work *w, float *out, const int32_t *row, int64_t n, bool first)
 {
     for (int64_t i = 0; i < n; i++) {
+        if (i + 8 < n) fetch(out + row[i + 8] * r->q->cols, r->D);
         float *y = out + row[i] * r->q->cols, *all = w->all + 2 * row[i];
         const float *o = w->out + i * r->D, max = w->stat[2 * i], sum = w->stat[2 * i + 1];
 

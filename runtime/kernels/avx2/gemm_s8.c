@@ -359,8 +359,9 @@ static void s8_prepare(int8_t *xp, int32_t *init, const int8_t *q, int64_t ldq, 
     for (int64_t r = 0; r < rows; r++) init[r] = pack_row(xp + r * 2 * D4, q + r * ldq, D4);
 }
 
-static void s8_scores(int32_t *s, const int8_t *xp, const int32_t *init, const int8_t *k, int64_t D4, int64_t panels, int64_t rows)
+static void s8_scores(int32_t *s, const int8_t *xp, const int32_t *init, const float *q_scale, const int8_t *k, const float *k_scale, int64_t D4, int64_t panels, int64_t rows)
 {
+    (void)q_scale, (void)k_scale;
     for (int64_t j = 0; j < panels; j += COLS / 16)
         tile_rows(s + j * 16, XC_KEY_BLOCK, init, xp, 2 * D4, k + j * 16 * D4, 16 * D4, D4 / 4, rows, (int)xc_min_i64(COLS / 16, panels - j), false);
 }

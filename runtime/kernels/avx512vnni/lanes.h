@@ -82,6 +82,70 @@ LANES_INLINE void i_store_quads(int8_t *p, v16i x0, v16i x1, v16i x2, v16i x3)
     const __m512i high = _mm512_or_si512(_mm512_slli_epi32(_mm512_and_si512(x2, m), 16), _mm512_slli_epi32(x3, 24));
     _mm512_storeu_si512(p, _mm512_or_si512(low, high));
 }
+/* The bytes of four registers of numbers 0 to 127; returns sum and, over its lanes, all of theirs. */
+LANES_INLINE v16i i_store_u8x64(uint8_t *p, v16i sum, v16i x0, v16i x1, v16i x2, v16i x3)
+{
+#ifdef __AVX512VNNI__
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    const __m512i x = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(_mm512_packs_epi32(x0, x1), _mm512_packs_epi32(x2, x3)));
+
+    _mm512_storeu_si512(p, x);
+    return _mm512_dpbusd_epi32(sum, x, _mm512_set1_epi8(1));
+#else /* emulated */
+    i_store_s8((int8_t *)p, x0), i_store_s8((int8_t *)p + 16, x1), i_store_s8((int8_t *)p + 32, x2), i_store_s8((int8_t *)p + 48, x3);
+    return i_add(i_add(sum, i_add(x0, x1)), i_add(x2, x3));
+#endif
+}
+/* Eight registers, each folded over its lanes to lane 0 to 7 of one: the greatest numbers, and the sums. */
+#ifdef __AVX512VNNI__
+#define FOLD8(OP, out, in)                                                                                                                             \
+    {                                                                                                                                                  \
+        v16f half[4], quarter[2];                                                                                                                      \
+                                                                                                                                                       \
+        for (int i = 0; i < 4; i++) half[i] = OP(_mm512_shuffle_f32x4(in(2 * i), in(2 * i + 1), 0x44), _mm512_shuffle_f32x4(in(2 * i), in(2 * i + 1), 0xee)); \
+        for (int i = 0; i < 2; i++)                                                                                                                    \
+            quarter[i] = OP(_mm512_shuffle_f32x4(half[2 * i], half[2 * i + 1], 0x88), _mm512_shuffle_f32x4(half[2 * i], half[2 * i + 1], 0xdd));        \
+        const v16f two = OP(_mm512_unpacklo_ps(quarter[0], quarter[1]), _mm512_unpackhi_ps(quarter[0], quarter[1]));                                   \
+                                                                                                                                                       \
+        out = _mm512_permutexvar_ps(_mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 13, 9, 5, 1, 12, 8, 4, 0), OP(two, _mm512_permute_ps(two, 0x4e)));         \
+    }
+#define ADD_BITS(x, y) v_bits(i_add(v_as_i(x), v_as_i(y)))
+#define IN_FLOATS(i) x[i]
+#define IN_NUMBERS(i) v_bits(x[i])
+LANES_INLINE v16f v_hmax8(const v16f *x)
+{
+    v16f y;
+
+    FOLD8(v_max, y, IN_FLOATS)
+    return y;
+}
+LANES_INLINE v16i i_sum8(const v16i *x)
+{
+    v16f y;
+
+    FOLD8(ADD_BITS, y, IN_NUMBERS)
+    return v_as_i(y);
+}
+#undef FOLD8
+#undef ADD_BITS
+#undef IN_FLOATS
+#undef IN_NUMBERS
+#else /* emulated */
+LANES_INLINE v16f v_hmax8(const v16f *x)
+{
+    float max[16] = {0};
+
+    for (int r = 0; r < 8; r++) max[r] = v_hmax(x[r]);
+    return v_load(max);
+}
+LANES_INLINE v16i i_sum8(const v16i *x)
+{
+    int32_t sum[16] = {0};
+
+    for (int r = 0; r < 8; r++) sum[r] = i_sum(x[r]);
+    return i_load(sum);
+}
+#endif
 LANES_INLINE v16f v_from_s8(const int8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
 LANES_INLINE v16f v_from_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 LANES_INLINE v16f v_from_bf16(const uint16_t *p)

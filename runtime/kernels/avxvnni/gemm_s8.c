@@ -20,6 +20,7 @@ LANES_INLINE v16i s8_dot(v16i acc, v16i w, int32_t x)
     return (v16i){_mm256_dpbusd_avx_epi32(acc.a, w.a, s), _mm256_dpbusd_avx_epi32(acc.b, w.b, s)};
 }
 #include "runtime/kernels/lanes/gemm_s8.h"
+#include "runtime/kernels/lanes/attn_s8.h"
 
 void xc_gemm_s8__avxvnni(const struct xc_gemm_s8 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
 {

@@ -1,43 +1,96 @@
-/* attn_s8: int8 attention (scalar/attention.c is the meaning) around three integer functions that <isa>/ supplies before the include:
+/* attn_s8: int8 attention (scalar/attention.c is the meaning) around three functions that <isa>/ supplies before the include:
  *   s8_prepare(xp, init, q, ldq, rows, D4)             queries as this ISA's products want them, 2 * D4 bytes a row, and what to add
- *   s8_scores(s, xp, init, k, D4, panels, rows)        s (rows, 128) = q k^T for `panels` groups of 16 keys
- *   s8_values(o, D16, p, p_sum, v, quads, rows)        o (rows, D16) = p v over 4 * quads keys; p (rows, 128) in [0, 127]
- * Groups of S8_GROUP rows; K and V of a head are read from L1 or L2 once for each. */
+ *   s8_scores(s, xp, init, q_scale, k, k_scale, D4, panels, rows)   s (rows, 128) = q k^T for `panels` groups of 16 keys; with S8_FUSED they are
+ *                                                      floats and have their scales
+ *   s8_values(acc, o, D16, p, p_sum, v, v_scale, keep, add, quads, rows)
+ *                                                      acc (rows, D16) = acc * keep + p v * (v_scale * add) over 4 * quads keys; p (rows, 128) in [0, 127];
+ *                                                      without S8_FUSED o = p v only: s8_values(o, D16, p, p_sum, v, quads, rows)
+ * Groups of S8_GROUP rows; S8_TOGETHER rows go over the keys together, so that a block is fetched once for all of their groups. */
 #ifndef XC_RUNTIME_KERNELS_LANES_ATTN_S8_H
 #define XC_RUNTIME_KERNELS_LANES_ATTN_S8_H
 
 #include "runtime/base/base.h"
 #include "runtime/kernels/lanes/math.h"
 
-/* One row of a block: integer scores s (count) become f32 in place, in units of log2; returns their maximum. Lanes beyond count in the
- * last sixteen become -inf. */
-LANES_INLINE float s8_scale(int32_t *s, const struct xc_attn_s8 *a, int64_t i, int64_t j0, int64_t count)
+enum { S8_TOGETHER = 4 * S8_GROUP };
+#define S8_FLOOR (-1e30f)
+
+struct s8_rows {
+    float max[S8_TOGETHER + 16], sum[S8_TOGETHER + 16]; /* loaded by sixteens from any row on */
+    float q_scale[S8_TOGETHER];                         /* to units of log2 */
+    int32_t init[S8_TOGETHER];
+    int64_t rows;
+};
+
+struct s8_memory {
+    int32_t *s, *o; /* (S8_GROUP, XC_KEY_BLOCK) (S8_GROUP, D16) */
+    float *acc;     /* (S8_TOGETHER, D16) */
+    uint8_t *p;     /* (S8_GROUP, XC_KEY_BLOCK) */
+    int8_t *xp;     /* (S8_TOGETHER, 2 * D4) */
+    int64_t D4, D16;
+};
+
+/* A group and a block of keys: what its rows see of it, and their maxima there. */
+struct s8_block {
+    int64_t r0, rows, count[S8_GROUP];
+    float max[16], keep[16], add[16];
+    int32_t p_sum[16];
+};
+
+static struct s8_memory s8_memory_of(void *scratch, int64_t D)
 {
-    const v16f q_scale = v_set1(a->q_scale[i] * a->scale * XC_LOG2E);
-    const float *bias = a->bias ? a->bias + i * a->ld_bias + j0 : NULL;
-    float *f = (float *)(void *)s;
-    v16f top = v_set1(-1e30f);
+    struct s8_memory m = { .s = scratch, .D4 = xc_round_up(D, 4), .D16 = xc_round_up(D, 16) };
 
-    for (int64_t j = 0; j < count; j += 16) {
-        const int64_t n = xc_min_i64(16, count - j);
-        v16f t = v_mul(v_mul(v_from_i(i_load(s + j)), q_scale), v_load(a->k_scale + j0 + j));
-
-        if (bias) t = v_fma(n == 16 ? v_load(bias + j) : v_load_n(bias + j, n), v_set1(XC_LOG2E), t);
-        if (n < 16) t = v_first(t, v_set1(-INFINITY), n);
-        top = v_max(t, top);
-        v_store(f + j, t);
-    }
-    return v_hmax(top);
+    m.o = m.s + S8_GROUP * XC_KEY_BLOCK;
+    m.acc = (float *)(void *)(m.o + S8_GROUP * m.D16);
+    m.p = (uint8_t *)(m.acc + S8_TOGETHER * m.D16);
+    m.xp = (int8_t *)m.p + S8_GROUP * XC_KEY_BLOCK;
+    return m;
 }
 
-/* Those scores to probabilities p (keys, zero beyond count); returns their sum. */
-LANES_INLINE int32_t s8_probabilities(uint8_t *p, const int32_t *s, float max, int64_t count, int64_t keys)
+static void s8_start(struct s8_rows *at, const struct s8_memory *m, const int8_t *q, int64_t ldq, const float *q_scale, float scale, int64_t rows)
+{
+    at->rows = rows;
+    for (int64_t r = 0; r < rows; r++) {
+        at->max[r] = S8_FLOOR;
+        at->sum[r] = 0.0f;
+        at->q_scale[r] = q_scale[r] * scale * XC_LOG2E;
+    }
+    memset(m->acc, 0, (size_t)(rows * m->D16) * sizeof *m->acc);
+    s8_prepare(m->xp, at->init, q, ldq, rows, m->D4);
+}
+
+/* Keys j to j + 15 of a block, in units of log2. */
+LANES_INLINE v16f s8_scaled(const int32_t *s, float q_scale, const float *k_scale, int64_t j)
+{
+#ifdef S8_FUSED
+    (void)q_scale, (void)k_scale;
+    return v_load((const float *)(const void *)s + j);
+#else
+    return v_mul(v_mul(v_from_i(i_load(s + j)), v_set1(q_scale)), v_load(k_scale + j));
+#endif
+}
+
+/* What is not as s8_scaled finds it again is stored. */
+LANES_INLINE void s8_keep(int32_t *s, v16f t, int64_t j, bool changed)
+{
+#ifndef S8_FUSED
+    changed = true;
+#endif
+    if (changed) v_store((float *)(void *)s + j, t);
+}
+
+/* Scores to probabilities p (keys, zero beyond count); returns their sum, or a register that has it. */
+LANES_INLINE v16i s8_probabilities(uint8_t *p, const int32_t *s, float max, int64_t count, int64_t keys)
 {
     const float *f = (const float *)(const void *)s;
     const v16f max16 = v_set1(max);
     v16i sum = i_zero();
     int64_t j = 0;
 
+#ifdef S8_FUSED
+    for (; j + 64 <= count; j += 64) sum = s8_p7x64(p + j, sum, f + j, max16);
+#endif
     for (; j < count; j += 16) {
         const v16i e = v_p7(v_sub(v_load(f + j), max16));
 
@@ -45,75 +98,129 @@ LANES_INLINE int32_t s8_probabilities(uint8_t *p, const int32_t *s, float max, i
         i_store_s8((int8_t *)p + j, e);
     }
     if (j < keys) memset(p + j, 0, (size_t)(keys - j));
-    return i_sum(sum);
+    return sum;
+}
+
+/* Of each row's register: its greatest number; max and p_sum have sixteen places. */
+static void s8_maxima(float *max, const v16f *top, int64_t rows)
+{
+#ifdef S8_FUSED
+    if (rows == S8_GROUP) {
+        v_store(max, v_hmax8(top));
+        return;
+    }
+#endif
+    for (int64_t r = 0; r < 16; r++) max[r] = r < rows ? v_hmax(top[r]) : S8_FLOOR;
+}
+
+static void s8_sums(int32_t *p_sum, const v16i *sum, int64_t rows)
+{
+#ifdef S8_FUSED
+    if (rows == S8_GROUP) {
+        i_store(p_sum, i_sum8(sum));
+        return;
+    }
+#endif
+    for (int64_t r = 0; r < 16; r++) p_sum[r] = r < rows ? i_sum(sum[r]) : 0;
+}
+
+/* A block's probabilities and values, its maxima being known. */
+static void s8_attend(const struct s8_memory *m, struct s8_rows *at, struct s8_block *b, int64_t keys, const int8_t *v, const float *v_scale)
+{
+    const int64_t quads = xc_div_up(keys, 4), rows = b->rows;
+    float *acc = m->acc + b->r0 * m->D16;
+    v16i sum[S8_GROUP];
+
+    for (int64_t r = 0; r < rows; r++) sum[r] = s8_probabilities(m->p + r * XC_KEY_BLOCK, m->s + r * XC_KEY_BLOCK, b->max[r], b->count[r], quads * 4);
+    s8_sums(b->p_sum, sum, rows);
+
+    const v16f old = v_load(at->max + b->r0), top = v_load(b->max), new_max = v_max(top, old);
+    const v16f keep = v_exp2(v_sub(old, new_max)), add = v_exp2(v_sub(top, new_max));
+    v_store_n(at->sum + b->r0, v_fma(v_load(at->sum + b->r0), keep, v_mul(v_from_i(i_load(b->p_sum)), add)), rows);
+    v_store_n(at->max + b->r0, new_max, rows);
+    v_store(b->keep, keep);
+    v_store(b->add, add);
+#ifdef S8_FUSED
+    s8_values(acc, m->o, m->D16, m->p, b->p_sum, v, v_scale, b->keep, b->add, quads, rows);
+#else
+    s8_values(m->o, m->D16, m->p, b->p_sum, v, quads, rows);
+    for (int64_t r = 0; r < rows; r++, acc += m->D16)
+        for (int64_t d = 0; d < m->D16; d += 16)
+            v_store(acc + d, v_fma(v_load(acc + d), v_set1(b->keep[r]), v_mul(v_from_i(i_load(m->o + r * m->D16 + d)), v_mul(v_load(v_scale + d), v_set1(b->add[r])))));
+#endif
+}
+
+/* All blocks are done: out (rows, D; ld_out apart). */
+static void s8_finish(const struct s8_memory *m, const struct s8_rows *at, float *out, int64_t ld_out, int64_t D)
+{
+    for (int64_t r = 0; r < at->rows; r++, out += ld_out) {
+        const float inv = at->sum[r] > 0.0f ? 1.0f / at->sum[r] : 0.0f;
+
+        for (int64_t d = 0; d < D; d += 16) {
+            const v16f y = v_mul(v_load(m->acc + r * m->D16 + d), v_set1(inv));
+
+            if (D - d >= 16) v_store(out + d, y);
+            else v_store_n(out + d, y, D - d);
+        }
+    }
+}
+
+/* ---- dense ---- */
+/* The greatest scores of a row, query i, by lane; keys beyond count in the last sixteen become -inf. */
+LANES_INLINE v16f dense_top(int32_t *s, const struct xc_attn_s8 *a, float q_scale, int64_t i, int64_t j0, int64_t count)
+{
+    const float *bias = a->bias ? a->bias + i * a->ld_bias + j0 : NULL;
+    v16f top = v_set1(S8_FLOOR);
+    int64_t j = 0;
+
+    for (; !bias && j + 16 <= count; j += 16) {
+        const v16f t = s8_scaled(s, q_scale, a->k_scale + j0, j);
+
+        top = v_max(t, top);
+        s8_keep(s, t, j, false);
+    }
+    for (; j < count; j += 16) {
+        const int64_t n = xc_min_i64(16, count - j);
+        v16f t = s8_scaled(s, q_scale, a->k_scale + j0, j);
+
+        if (bias) t = v_fma(n == 16 ? v_load(bias + j) : v_load_n(bias + j, n), v_set1(XC_LOG2E), t);
+        if (n < 16) t = v_first(t, v_set1(-INFINITY), n);
+        top = v_max(t, top);
+        s8_keep(s, t, j, bias || n < 16);
+    }
+    return top;
 }
 
 static void lanes_attn_s8(const struct xc_attn_s8 *a, int64_t row0, int64_t row1)
 {
-    const int64_t D4 = xc_round_up(a->D, 4), D16 = xc_round_up(a->D, 16);
-    int32_t *s = a->scratch, *o = s + S8_GROUP * XC_KEY_BLOCK;
-    float *acc = (float *)(void *)(o + S8_GROUP * D16);
-    uint8_t *p = (uint8_t *)(acc + S8_GROUP * D16);
-    int8_t *xp = (int8_t *)p + S8_GROUP * XC_KEY_BLOCK;
+    const struct s8_memory m = s8_memory_of(a->scratch, a->D);
 
-    for (int64_t i0 = row0; i0 < row1; i0 += S8_GROUP) {
-        const int64_t rows = xc_min_i64(S8_GROUP, row1 - i0);
-        int64_t seen[S8_GROUP], most = 0;
-        float max[S8_GROUP], sum[S8_GROUP];
-        int32_t init[S8_GROUP];
+    for (int64_t i0 = row0; i0 < row1; i0 += S8_TOGETHER) {
+        const int64_t rows = xc_min_i64(S8_TOGETHER, row1 - i0);
+        int64_t seen[S8_TOGETHER];
+        struct s8_rows at;
 
-        for (int64_t r = 0; r < rows; r++) {
-            seen[r] = a->causal ? xc_max_i64(0, xc_min_i64(a->n_k, i0 + r + a->n_k - a->n_q + 1)) : a->n_k;
-            most = xc_max_i64(most, seen[r]);
-            max[r] = -1e30f;
-            sum[r] = 0.0f;
-        }
-        memset(acc, 0, (size_t)(rows * D16) * sizeof *acc);
-        s8_prepare(xp, init, a->q + i0 * a->ldq, a->ldq, rows, D4);
-        for (int64_t j0 = 0; j0 < most; j0 += XC_KEY_BLOCK) {
-            const int64_t block = j0 / XC_KEY_BLOCK, keys = xc_min_i64(XC_KEY_BLOCK, most - j0), quads = xc_div_up(keys, 4);
-            const float *v_scale = a->v_scale + block * D16;
-            int32_t p_sum[S8_GROUP];
-            float block_max[S8_GROUP], keep[S8_GROUP], add[S8_GROUP];
+        for (int64_t r = 0; r < rows; r++) seen[r] = a->causal ? xc_max_i64(0, xc_min_i64(a->n_k, i0 + r + a->n_k - a->n_q + 1)) : a->n_k;
+        s8_start(&at, &m, a->q + i0 * a->ldq, a->ldq, a->q_scale + i0, a->scale, rows);
+        for (int64_t j0 = 0; j0 < seen[rows - 1]; j0 += XC_KEY_BLOCK)
+            for (int64_t g = 0; g < rows; g += S8_GROUP) {
+                const int64_t end = xc_min_i64(g + S8_GROUP, rows), keys = xc_min_i64(XC_KEY_BLOCK, seen[end - 1] - j0), block = j0 / XC_KEY_BLOCK;
+                struct s8_block b;
+                v16f top[S8_GROUP];
 
-            s8_scores(s, xp, init, a->k + j0 * D4, D4, xc_div_up(keys, 16), rows);
-            /* Row by row twice: the horizontal maximum of one row hides behind the work on the next. */
-            for (int64_t r = 0; r < rows; r++)
-                block_max[r] = s8_scale(s + r * XC_KEY_BLOCK, a, i0 + r, j0, xc_min_i64(XC_KEY_BLOCK, seen[r] - j0));
-            for (int64_t r = 0; r < rows; r++)
-                p_sum[r] = s8_probabilities(p + r * XC_KEY_BLOCK, s + r * XC_KEY_BLOCK, block_max[r], xc_min_i64(XC_KEY_BLOCK, seen[r] - j0), quads * 4);
-            for (int64_t r = 0; r < rows; r++) {
-                if (seen[r] <= j0) continue;
-                const float new_max = xc_max_f32(block_max[r], max[r]);
-
-                keep[r] = xc_exp2_f32(max[r] - new_max);
-                add[r] = xc_exp2_f32(block_max[r] - new_max);
-                sum[r] = fmaf(sum[r], keep[r], (float)p_sum[r] * add[r]);
-                max[r] = new_max;
-            }
-            s8_values(o, D16, p, p_sum, a->v + block * D16 * XC_KEY_BLOCK, quads, rows);
-            for (int64_t r = 0; r < rows; r++) {
-                if (seen[r] <= j0) continue;
-                for (int64_t d = 0; d < D16; d += 16) {
-                    const v16f vs = v_mul(v_load(v_scale + d), v_set1(add[r])), dot = v_from_i(i_load(o + r * D16 + d));
-                    float *y = acc + r * D16 + d;
-
-                    v_store(y, v_fma(v_load(y), v_set1(keep[r]), v_mul(dot, vs)));
+                b.r0 = g;
+                while (b.r0 < end && seen[b.r0] <= j0) b.r0++; /* later rows see more */
+                b.rows = end - b.r0;
+                if (b.rows == 0) continue;
+                s8_scores(m.s, m.xp + b.r0 * 2 * m.D4, at.init + b.r0, at.q_scale + b.r0, a->k + j0 * m.D4, a->k_scale + j0, m.D4, xc_div_up(keys, 16), b.rows);
+                for (int64_t r = 0; r < b.rows; r++) {
+                    b.count[r] = xc_min_i64(XC_KEY_BLOCK, seen[b.r0 + r] - j0);
+                    top[r] = dense_top(m.s + r * XC_KEY_BLOCK, a, at.q_scale[b.r0 + r], i0 + b.r0 + r, j0, b.count[r]);
                 }
+                s8_maxima(b.max, top, b.rows);
+                s8_attend(&m, &at, &b, keys, a->v + block * m.D16 * XC_KEY_BLOCK, a->v_scale + block * m.D16);
             }
-        }
-        for (int64_t r = 0; r < rows; r++) {
-            const float inv = sum[r] > 0.0f ? 1.0f / sum[r] : 0.0f;
-
-            for (int64_t d = 0; d < a->D; d += 16) {
-                const v16f y = v_mul(v_load(acc + r * D16 + d), v_set1(inv));
-
-                if (a->D - d >= 16)
-                    v_store(a->out + (i0 + r) * a->ld_out + d, y);
-                else
-                    v_store_n(a->out + (i0 + r) * a->ld_out + d, y, a->D - d);
-            }
-        }
+        s8_finish(&m, &at, a->out + i0 * a->ld_out, a->ld_out, a->D);
     }
 }
 

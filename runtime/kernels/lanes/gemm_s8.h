@@ -118,8 +118,10 @@ static void s8_prepare(int8_t *xp, int32_t *init, const int8_t *q, int64_t ldq, 
     }
 }
 
-static void s8_scores(int32_t *s, const int8_t *xp, const int32_t *init, const int8_t *k, int64_t D4, int64_t panels, int64_t rows)
+#ifndef S8_FUSED
+static void s8_scores(int32_t *s, const int8_t *xp, const int32_t *init, const float *q_scale, const int8_t *k, const float *k_scale, int64_t D4, int64_t panels, int64_t rows)
 {
+    (void)q_scale, (void)k_scale;
     for (int64_t j = 0; j < panels; j += S8_COLS)
         dot_rows(s + j * 16, XC_KEY_BLOCK, init, xp, 2 * D4, k + j * 16 * D4, 16 * D4, 0, D4 / 4, rows, (int)xc_min_i64(S8_COLS, panels - j));
 }
@@ -134,7 +136,6 @@ static void s8_values(int32_t *o, int64_t D16, const uint8_t *p, const int32_t *
         dot_rows(o + d, D16, init, (const int8_t *)p, XC_KEY_BLOCK, v + d * XC_KEY_BLOCK, 16 * XC_KEY_BLOCK, 0, quads, rows,
                  (int)xc_min_i64(S8_COLS, (D16 - d) / 16));
 }
-
-#include "runtime/kernels/lanes/attn_s8.h"
+#endif
 
 #endif

@@ -40,6 +40,13 @@ LANES_INLINE float span_absmax(const float *x, const float *gain, int64_t C)
     return v_hmax(v_max(m, m1));
 }
 
+/* Rows of a head lie a whole token apart, which no hardware foresees: row r + 8, if there is one. */
+LANES_INLINE void fetch_ahead(const float *x, int64_t ldx, int64_t r, int64_t R, int64_t C)
+{
+    if (ldx <= C || r + 8 >= R) return;
+    for (int64_t i = 0; i < C; i += 16) __builtin_prefetch(x + 8 * ldx + i);
+}
+
 /* q (C, then zeros to a multiple of 4) and its sum */
 LANES_INLINE int32_t span_quantize(int8_t *q, const float *x, const float *gain, int64_t C, float factor)
 {
@@ -80,7 +87,10 @@ static void lanes_quantize_row(int8_t *q, float *scale, int32_t *sum, const floa
 static void lanes_quantize_rows_s8(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, const float *gain,
                                    int64_t R, int64_t C, float static_scale)
 {
-    for (int64_t r = 0; r < R; r++) lanes_quantize_row(q + r * ldq, scale + r, sum + r, x + r * ldx, gain, C, static_scale);
+    for (int64_t r = 0; r < R; r++) {
+        fetch_ahead(x + r * ldx, ldx, r, R, C);
+        lanes_quantize_row(q + r * ldq, scale + r, sum + r, x + r * ldx, gain, C, static_scale);
+    }
 }
 
 static void lanes_quantize_rows_affine(int8_t *q, int64_t ldq, float *scale, float *mid, int32_t *sum, const float *x, int64_t ldx, const float *gain,
@@ -235,6 +245,7 @@ static void lanes_pack_keys_s8(int8_t *k, float *k_scale, const float *x, int64_
         int8_t *panel = k + j / 16 * 16 * D4 + j % 16 * 4;
         float factor;
 
+        fetch_ahead(x, ldx, j, n_k, D);
         if (j >= n_k) {
             k_scale[j] = 0.0f;
             for (int64_t d = 0; d < D4; d += 4) memset(panel + d * 16, 0, 4);
@@ -263,8 +274,10 @@ static void lanes_pack_values_s8(int8_t *v, float *v_scale, const float *x, int6
             v16f max = v_zero(), factor;
             float lane[16], f[16];
 
-            for (int64_t j = 0; j < count; j++)
+            for (int64_t j = 0; j < count; j++) {
+                if (d == 0) fetch_ahead(x + j * ldx, ldx, j0 + j, n_k, D);
                 max = v_max(v_abs(n == 16 ? v_load(x + j * ldx + d) : v_load_n(x + j * ldx + d, n)), max);
+            }
             v_store(lane, max);
             for (int i = 0; i < 16; i++) v_scale[d + i] = lanes_scale_of(lane[i], &f[i]);
             factor = v_load(f);
