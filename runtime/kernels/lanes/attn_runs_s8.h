@@ -10,6 +10,7 @@ _Static_assert(S8_GROUP == XC_SKIP_ROWS_S8, "rows that skip together are compute
 struct runs_rows {
     struct s8_rows at;
     float lost[S8_TOGETHER], low[S8_TOGETHER]; /* for skipping */
+    struct s8_block two[2], *before;           /* the last is not added yet */
 };
 
 /* Which sixteens of keys j0 on are seen by all of a group's rows, i0 on: a bit each. */
@@ -53,7 +54,7 @@ static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_r
     const int64_t block = j0 / XC_KEY_BLOCK;
     const unsigned whole = runs_whole(&a->a, &run->see, i0 + r0, rows, j0, keys);
     struct s8_rows *at = &rr->at;
-    struct s8_block b;
+    struct s8_block *b = rr->before == &rr->two[0] ? &rr->two[1] : &rr->two[0];
     v16f top[S8_GROUP];
 
     if (skip && skip->bound &&
@@ -62,24 +63,31 @@ static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_r
         xc_skip_count(skip, 1);
         return;
     }
-    b.r0 = r0;
-    b.rows = rows;
-    s8_scores(m->s, m->xp + r0 * 2 * m->D4, at->init + r0, at->q_scale + r0, run->k + j0 * m->D4, run->k_scale + j0, m->D4, xc_div_up(keys, 16), rows);
+    b->r0 = r0;
+    b->rows = rows;
+    b->keys = keys;
+    b->k = run->k + j0 * m->D4;
+    b->k_scale = run->k_scale + j0;
+    b->v = run->v + block * m->D16 * XC_KEY_BLOCK + j0 % XC_KEY_BLOCK * 16;
+    b->v_scale = run->v_scale + block * m->D16;
+    s8_next(m, at, rr->before, b);
     for (int64_t r = 0; r < rows; r++) {
-        b.count[r] = keys;
-        top[r] = runs_top(m->s + r * XC_KEY_BLOCK, a, run, at->q_scale[r0 + r], i0 + r0 + r, j0, keys, whole);
+        b->count[r] = keys;
+        top[r] = runs_top(b->s + r * XC_KEY_BLOCK, a, run, at->q_scale[r0 + r], i0 + r0 + r, j0, keys, whole);
     }
-    s8_maxima(b.max, top, rows);
-    if (skip) {
-        const bool little = xc_skip_block(skip, rr->lost + r0, rr->low + r0, at->max + r0, b.max, 1, 1.0f, (float)(run->see.n * XC_P_MAX), rows);
+    s8_maxima(b->max, top, rows);
+    if (!skip) {
+        rr->before = b;
+        return;
+    }
+    const bool little = xc_skip_block(skip, rr->lost + r0, rr->low + r0, at->max + r0, b->max, 1, 1.0f, (float)(run->see.n * XC_P_MAX), rows);
 
-        xc_skip_count(skip, little ? 2 : 0);
-        if (little) return;
-    }
-    s8_attend(m, at, &b, keys, run->v + block * m->D16 * XC_KEY_BLOCK + j0 % XC_KEY_BLOCK * 16, run->v_scale + block * m->D16);
-    for (int64_t r = 0; skip && r < rows; r++) {
-        rr->lost[r0 + r] *= b.keep[r];
-        rr->low[r0 + r] = rr->low[r0 + r] * b.keep[r] + xc_skip_low_s8(b.p_sum[r], run->see.n) * b.add[r];
+    xc_skip_count(skip, little ? 2 : 0);
+    if (little) return;
+    s8_next(m, at, b, NULL); /* what is left out next depends on it */
+    for (int64_t r = 0; r < rows; r++) {
+        rr->lost[r0 + r] *= b->keep[r];
+        rr->low[r0 + r] = rr->low[r0 + r] * b->keep[r] + xc_skip_low_s8(b->p_sum[r], run->see.n) * b->add[r];
     }
 }
 
@@ -108,12 +116,11 @@ static void lanes_attn_runs_s8(const struct xc_attn_runs_s8 *a, int64_t row0, in
     const struct s8_memory m = s8_memory_of(a->a.scratch, a->a.D);
 
     for (int64_t i0 = row0; i0 < row1; i0 += S8_TOGETHER) {
-        struct runs_rows at;
+        struct runs_rows at = { .two = { { .s = m.s }, { .s = m.s + S8_GROUP * XC_KEY_BLOCK } } };
 
         s8_start(&at.at, &m, a->q + i0 * a->ldq, a->ldq, a->q_scale + i0, a->a.scale, xc_min_i64(S8_TOGETHER, row1 - i0));
-        memset(at.lost, 0, sizeof at.lost);
-        memset(at.low, 0, sizeof at.low);
         for (int64_t k = 0; k < a->a.n_runs; k++) runs_run_s8(a, &a->run[k], &at, &m, i0);
+        if (at.before) s8_next(&m, &at.at, at.before, NULL);
         s8_finish(&m, &at.at, a->a.out + i0 * a->a.ld_out, a->a.ld_out, a->a.D);
         for (int64_t r = 0; r < at.at.rows; r++) {
             if (a->a.stat) a->a.stat[2 * (i0 + r)] = at.at.max[r], a->a.stat[2 * (i0 + r) + 1] = at.at.sum[r];

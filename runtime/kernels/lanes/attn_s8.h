@@ -14,6 +14,11 @@
 
 enum { S8_TOGETHER = 4 * S8_GROUP };
 #define S8_FLOOR (-1e30f)
+#ifdef S8_FUSED
+#define S8_PARTS 4 /* pieces of one block's scores that take turns with pieces of another's probabilities, so that both kinds of units are busy */
+#else
+#define S8_PARTS 1
+#endif
 
 struct s8_rows {
     float max[S8_TOGETHER + 16], sum[S8_TOGETHER + 16]; /* loaded by sixteens from any row on */
@@ -23,16 +28,19 @@ struct s8_rows {
 };
 
 struct s8_memory {
-    int32_t *s, *o; /* (S8_GROUP, XC_KEY_BLOCK) (S8_GROUP, D16) */
+    int32_t *s, *o; /* two of (S8_GROUP, XC_KEY_BLOCK); (S8_GROUP, D16) */
     float *acc;     /* (S8_TOGETHER, D16) */
     uint8_t *p;     /* (S8_GROUP, XC_KEY_BLOCK) */
     int8_t *xp;     /* (S8_TOGETHER, 2 * D4) */
     int64_t D4, D16;
 };
 
-/* A group and a block of keys: what its rows see of it, and their maxima there. */
+/* A group and a block of keys: where its scores lie, what its rows see of it, and their maxima there. */
 struct s8_block {
-    int64_t r0, rows, count[S8_GROUP];
+    int64_t r0, rows, keys, count[S8_GROUP];
+    int32_t *s;
+    const int8_t *k, *v;
+    const float *k_scale, *v_scale;
     float max[16], keep[16], add[16];
     int32_t p_sum[16];
 };
@@ -41,7 +49,7 @@ static struct s8_memory s8_memory_of(void *scratch, int64_t D)
 {
     struct s8_memory m = { .s = scratch, .D4 = xc_round_up(D, 4), .D16 = xc_round_up(D, 16) };
 
-    m.o = m.s + S8_GROUP * XC_KEY_BLOCK;
+    m.o = m.s + 2 * S8_GROUP * XC_KEY_BLOCK;
     m.acc = (float *)(void *)(m.o + S8_GROUP * m.D16);
     m.p = (uint8_t *)(m.acc + S8_TOGETHER * m.D16);
     m.xp = (int8_t *)m.p + S8_GROUP * XC_KEY_BLOCK;
@@ -124,29 +132,41 @@ static void s8_sums(int32_t *p_sum, const v16i *sum, int64_t rows)
     for (int64_t r = 0; r < 16; r++) p_sum[r] = r < rows ? i_sum(sum[r]) : 0;
 }
 
-/* A block's probabilities and values, its maxima being known. */
-static void s8_attend(const struct s8_memory *m, struct s8_rows *at, struct s8_block *b, int64_t keys, const int8_t *v, const float *v_scale)
+/* The scores of b, and meanwhile probabilities and values of the block before, whose maxima are known; either may be NULL. */
+static void s8_next(const struct s8_memory *m, struct s8_rows *at, struct s8_block *before, const struct s8_block *b)
 {
-    const int64_t quads = xc_div_up(keys, 4), rows = b->rows;
-    float *acc = m->acc + b->r0 * m->D16;
+    enum { PANELS = XC_KEY_BLOCK / 16 / S8_PARTS, ROWS = S8_GROUP / S8_PARTS };
+    const int64_t rows = before ? before->rows : 0, quads = before ? xc_div_up(before->keys, 4) : 0, panels = b ? xc_div_up(b->keys, 16) : 0;
     v16i sum[S8_GROUP];
 
-    for (int64_t r = 0; r < rows; r++) sum[r] = s8_probabilities(m->p + r * XC_KEY_BLOCK, m->s + r * XC_KEY_BLOCK, b->max[r], b->count[r], quads * 4);
-    s8_sums(b->p_sum, sum, rows);
+    for (int64_t part = 0; part < S8_PARTS; part++) {
+        const int64_t j = part * PANELS;
 
-    const v16f old = v_load(at->max + b->r0), top = v_load(b->max), new_max = v_max(top, old);
+        if (j < panels)
+            s8_scores(b->s + j * 16, m->xp + b->r0 * 2 * m->D4, at->init + b->r0, at->q_scale + b->r0, b->k + j * 16 * m->D4, b->k_scale + j * 16, m->D4, xc_min_i64(PANELS, panels - j),
+                      b->rows);
+        for (int64_t r = part * ROWS; r < xc_min_i64((part + 1) * ROWS, rows); r++)
+            sum[r] = s8_probabilities(m->p + r * XC_KEY_BLOCK, before->s + r * XC_KEY_BLOCK, before->max[r], before->count[r], quads * 4);
+    }
+    if (!before) return;
+    s8_sums(before->p_sum, sum, rows);
+
+    const int64_t r0 = before->r0;
+    const v16f old = v_load(at->max + r0), top = v_load(before->max), new_max = v_max(top, old);
     const v16f keep = v_exp2(v_sub(old, new_max)), add = v_exp2(v_sub(top, new_max));
-    v_store_n(at->sum + b->r0, v_fma(v_load(at->sum + b->r0), keep, v_mul(v_from_i(i_load(b->p_sum)), add)), rows);
-    v_store_n(at->max + b->r0, new_max, rows);
-    v_store(b->keep, keep);
-    v_store(b->add, add);
+    float *acc = m->acc + r0 * m->D16;
+
+    v_store_n(at->sum + r0, v_fma(v_load(at->sum + r0), keep, v_mul(v_from_i(i_load(before->p_sum)), add)), rows);
+    v_store_n(at->max + r0, new_max, rows);
+    v_store(before->keep, keep);
+    v_store(before->add, add);
 #ifdef S8_FUSED
-    s8_values(acc, m->o, m->D16, m->p, b->p_sum, v, v_scale, b->keep, b->add, quads, rows);
+    s8_values(acc, m->o, m->D16, m->p, before->p_sum, before->v, before->v_scale, before->keep, before->add, quads, rows);
 #else
-    s8_values(m->o, m->D16, m->p, b->p_sum, v, quads, rows);
+    s8_values(m->o, m->D16, m->p, before->p_sum, before->v, quads, rows);
     for (int64_t r = 0; r < rows; r++, acc += m->D16)
         for (int64_t d = 0; d < m->D16; d += 16)
-            v_store(acc + d, v_fma(v_load(acc + d), v_set1(b->keep[r]), v_mul(v_from_i(i_load(m->o + r * m->D16 + d)), v_mul(v_load(v_scale + d), v_set1(b->add[r])))));
+            v_store(acc + d, v_fma(v_load(acc + d), v_set1(before->keep[r]), v_mul(v_from_i(i_load(m->o + r * m->D16 + d)), v_mul(v_load(before->v_scale + d), v_set1(before->add[r])))));
 #endif
 }
 
@@ -198,28 +218,35 @@ static void lanes_attn_s8(const struct xc_attn_s8 *a, int64_t row0, int64_t row1
     for (int64_t i0 = row0; i0 < row1; i0 += S8_TOGETHER) {
         const int64_t rows = xc_min_i64(S8_TOGETHER, row1 - i0);
         int64_t seen[S8_TOGETHER];
+        struct s8_block two[2] = { { .s = m.s }, { .s = m.s + S8_GROUP * XC_KEY_BLOCK } }, *before = NULL;
         struct s8_rows at;
 
         for (int64_t r = 0; r < rows; r++) seen[r] = a->causal ? xc_max_i64(0, xc_min_i64(a->n_k, i0 + r + a->n_k - a->n_q + 1)) : a->n_k;
         s8_start(&at, &m, a->q + i0 * a->ldq, a->ldq, a->q_scale + i0, a->scale, rows);
         for (int64_t j0 = 0; j0 < seen[rows - 1]; j0 += XC_KEY_BLOCK)
             for (int64_t g = 0; g < rows; g += S8_GROUP) {
-                const int64_t end = xc_min_i64(g + S8_GROUP, rows), keys = xc_min_i64(XC_KEY_BLOCK, seen[end - 1] - j0), block = j0 / XC_KEY_BLOCK;
-                struct s8_block b;
+                const int64_t end = xc_min_i64(g + S8_GROUP, rows), block = j0 / XC_KEY_BLOCK;
+                struct s8_block *b = before == &two[0] ? &two[1] : &two[0];
                 v16f top[S8_GROUP];
 
-                b.r0 = g;
-                while (b.r0 < end && seen[b.r0] <= j0) b.r0++; /* later rows see more */
-                b.rows = end - b.r0;
-                if (b.rows == 0) continue;
-                s8_scores(m.s, m.xp + b.r0 * 2 * m.D4, at.init + b.r0, at.q_scale + b.r0, a->k + j0 * m.D4, a->k_scale + j0, m.D4, xc_div_up(keys, 16), b.rows);
-                for (int64_t r = 0; r < b.rows; r++) {
-                    b.count[r] = xc_min_i64(XC_KEY_BLOCK, seen[b.r0 + r] - j0);
-                    top[r] = dense_top(m.s + r * XC_KEY_BLOCK, a, at.q_scale[b.r0 + r], i0 + b.r0 + r, j0, b.count[r]);
+                b->r0 = g;
+                while (b->r0 < end && seen[b->r0] <= j0) b->r0++; /* later rows see more */
+                if (b->r0 == end) continue;
+                b->rows = end - b->r0;
+                b->keys = xc_min_i64(XC_KEY_BLOCK, seen[end - 1] - j0);
+                b->k = a->k + j0 * m.D4;
+                b->k_scale = a->k_scale + j0;
+                b->v = a->v + block * m.D16 * XC_KEY_BLOCK;
+                b->v_scale = a->v_scale + block * m.D16;
+                s8_next(&m, &at, before, b);
+                for (int64_t r = 0; r < b->rows; r++) {
+                    b->count[r] = xc_min_i64(XC_KEY_BLOCK, seen[b->r0 + r] - j0);
+                    top[r] = dense_top(b->s + r * XC_KEY_BLOCK, a, at.q_scale[b->r0 + r], i0 + b->r0 + r, j0, b->count[r]);
                 }
-                s8_maxima(b.max, top, b.rows);
-                s8_attend(&m, &at, &b, keys, a->v + block * m.D16 * XC_KEY_BLOCK, a->v_scale + block * m.D16);
+                s8_maxima(b->max, top, b->rows);
+                before = b;
             }
+        if (before) s8_next(&m, &at, before, NULL);
         s8_finish(&m, &at, a->out + i0 * a->ld_out, a->ld_out, a->D);
     }
 }
