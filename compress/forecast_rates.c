@@ -251,11 +251,12 @@ static enum xc_status time_gptq(struct rates *r, const float *x, const float *h,
     uint16_t scale[XC_GPTQ_ROWS * SIDE / 64];
     float weight[SIDE], *scratch = xc_malloc(xc_gptq_scratch(SIDE) * sizeof *scratch);
     struct xc_gptq g = { 0 };
+    double damp = 0.01;
     int64_t bad;
     enum xc_status status = scratch ? XC_OK : xc_fail_nomem(err, xc_gptq_scratch(SIDE) * sizeof *scratch);
 
     for (int i = 0; i < SIDE; i++) weight[i] = h[i * SIDE + i];
-    if (status == XC_OK) status = xc_gptq_init(&g, h, weight, SIDE, 64, 0.01, true, err);
+    if (status == XC_OK) status = xc_gptq_init(&g, &(struct xc_gptq_moments){ .h = h, .ld = SIDE }, weight, SIDE, 64, &damp, true, err);
     if (status == XC_OK) {
         const double from = xc_seconds();
 
@@ -298,9 +299,9 @@ static enum xc_status time_touch(struct rates *r, struct xc_err *err)
 static enum xc_status time_rounding(struct rates *r, float *x, const float *h, float *u, struct xc_err *err)
 {
     const struct xc_prune half = { .pattern = XC_PRUNE_NM, .saliency = XC_PRUNE_OBS, .sparsity = 0.5, .n = 2, .m = 4, .damp = 0.01 };
-    double from = xc_seconds();
+    double damp = 0.01, from = xc_seconds();
 
-    XC_TRY(xc_hessian_inverse_factor(u, h, SIDE, 0.01, err));
+    XC_TRY(xc_hessian_inverse_factor(u, h, SIDE, &damp, err));
     r->rate[XC_TOIL_FACTOR] = (xc_seconds() - from) / pow(SIDE, 3);
     if (wanted(r, XC_TOIL_OBS)) {
         from = xc_seconds();

@@ -23,25 +23,34 @@ static void order_by(int32_t *order, const float *weight, int64_t K)
     }
 }
 
-enum xc_status xc_gptq_init(struct xc_gptq *g, const float *h, const float *weight, int64_t K, int64_t group, double damp, bool act_order, struct xc_err *err)
+static double moment(const struct xc_gptq_moments *m, int64_t K, int64_t i, int64_t j)
 {
-    float *turned = xc_malloc((size_t)(K * K) * sizeof *turned);
-    enum xc_status status = XC_OK;
+    return (double)(m->mean ? (float)((double)m->h[i * m->ld + j] - m->mean[i] * (double)m->h[j * m->ld + K]) : m->h[i * m->ld + j]);
+}
+
+/* One square of doubles, and then one of floats beside it: of a wide layer these decide how much memory the whole run takes. */
+enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, const float *weight, int64_t K, int64_t group, double *damp, bool act_order, struct xc_err *err)
+{
+    double *a = NULL;
+    enum xc_status status;
 
     *g = (struct xc_gptq){ .K = K, .group = group, .act_order = act_order, .weight = weight };
     g->order = xc_malloc((size_t)K * sizeof *g->order);
-    g->ut = xc_malloc((size_t)(K * K) * sizeof *g->ut);
-    if (!turned || !g->order || !g->ut) status = xc_fail_nomem(err, (size_t)(K * K) * sizeof *g->ut);
+    status = g->order ? xc_hessian_square(&a, K, err) : xc_fail_nomem(err, (size_t)K * sizeof *g->order);
     if (status == XC_OK) {
         for (int64_t i = 0; i < K; i++) g->order[i] = (int32_t)i;
         if (act_order) order_by(g->order, weight, K);
         for (int64_t i = 0; i < K; i++)
-            for (int64_t j = 0; j < K; j++) g->ut[i * K + j] = h[(int64_t)g->order[i] * K + g->order[j]];
-        status = xc_hessian_inverse_factor(turned, g->ut, K, damp, err);
+            for (int64_t j = 0; j < K; j++) a[i * K + j] = moment(m, K, g->order[i], g->order[j]);
+        status = xc_hessian_factor(a, K, damp, err);
+    }
+    if (status == XC_OK) {
+        g->ut = xc_malloc((size_t)(K * K) * sizeof *g->ut);
+        if (!g->ut) status = xc_fail_nomem(err, (size_t)(K * K) * sizeof *g->ut);
     }
     for (int64_t j = 0; status == XC_OK && j < K; j++)
-        for (int64_t i = 0; i < K; i++) g->ut[j * K + i] = i <= j ? turned[i * K + j] : 0.0f;
-    xc_free(turned);
+        for (int64_t i = 0; i < K; i++) g->ut[j * K + i] = i <= j ? (float)a[i * K + j] : 0.0f;
+    xc_free(a);
     if (status != XC_OK) xc_gptq_release(g);
     return status;
 }

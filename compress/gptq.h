@@ -17,8 +17,15 @@ struct xc_gptq {
     float *ut;           /* (K,K) ut[j*K+i] = U[i][j], i before j in that order; U^T U = inv(H) */
 };
 
-/* h (K,K). damp: share of the mean of H's diagonal that is added to it. */
-enum xc_status xc_gptq_init(struct xc_gptq *g, const float *h, const float *weight, int64_t K, int64_t group, double damp, bool act_order, struct xc_err *err);
+/* H: h[i * ld + j], less mean[i] * h[j * ld + K] where the mean of the inputs is given: their sums stand in column K. */
+struct xc_gptq_moments {
+    const float *h;
+    int64_t ld;
+    const double *mean; /* (K); NULL */
+};
+
+/* *damp: as xc_hessian_inverse_factor has it; share of the mean of H's diagonal that is added to it. */
+enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, const float *weight, int64_t K, int64_t group, double *damp, bool act_order, struct xc_err *err);
 void xc_gptq_release(struct xc_gptq *g);
 size_t xc_gptq_scratch(int64_t K); /* floats, one lot a thread */
 

@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <lapack.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "compress/ranks.h"
@@ -176,8 +177,10 @@ void xc_hessians_release(struct xc_hessians *h)
 }
 
 /* ---- factoring ---- */
+#define MOST_DAMP 100.0 /* means of the diagonal */
+
 /* Column-major lower is row-major upper: with A = U^T U, the lower triangle that LAPACK makes is U as we read it. */
-static enum xc_status invert(double *a, int64_t K, struct xc_err *err)
+static lapack_int invert(double *a, int64_t K)
 {
     const lapack_int n = (lapack_int)K;
     lapack_int info = 0;
@@ -186,32 +189,65 @@ static enum xc_status invert(double *a, int64_t K, struct xc_err *err)
     LAPACK_dpotrf(&lower, &n, a, &n, &info);
     if (!info) LAPACK_dpotri(&lower, &n, a, &n, &info);
     if (!info) LAPACK_dpotrf(&lower, &n, a, &n, &info);
-    return info ? xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs is not positive definite (at input %lld): more damping or more texts are needed", (long long)K, (long long)info - 1) : XC_OK;
+    for (int64_t i = 0; i < K && !info; i++)
+        if (!(a[i * K + i] > 0 && isfinite(a[i * K + i]))) info = (lapack_int)i + 1;
+    return info;
 }
 
-enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, double damp, struct xc_err *err)
+enum xc_status xc_hessian_factor(double *a, int64_t K, double *damp, struct xc_err *err)
 {
-    double mean = 0, *a;
-    enum xc_status status;
-    size_t bytes;
+    double mean = 0, *diagonal = xc_malloc((size_t)K * sizeof *diagonal);
+    lapack_int bad = 0;
 
-    if (K > INT32_MAX || !xc_mul_ok(&bytes, (size_t)K, (size_t)K) || !xc_mul_ok(&bytes, bytes, sizeof *a))
-        return xc_fail(err, XC_E_RANGE, "a Hessian of %lld inputs is too large", (long long)K);
-    a = xc_alloc_aligned(bytes);
-    if (!a) return xc_fail_nomem(err, bytes);
+    if (!diagonal) return xc_fail_nomem(err, (size_t)K * sizeof *diagonal);
     xc_blas_init();
-    for (int64_t i = 0; i < K * K; i++) a[i] = (double)h[i];
-    for (int64_t i = 0; i < K; i++) mean += a[i * K + i] / (double)K;
+    for (int64_t i = 0; i < K; i++) {
+        diagonal[i] = a[i * K + i];
+        mean += diagonal[i] / (double)K;
+    }
     if (!isfinite(mean)) {
-        xc_free(a);
+        xc_free(diagonal);
         return xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs is not finite", (long long)K);
     }
-    for (int64_t i = 0; i < K; i++) a[i * K + i] = a[i * K + i] > 0 ? a[i * K + i] + damp * mean : 1.0;
-    status = invert(a, K, err);
-    for (int64_t i = 0; i < K && status == XC_OK; i++)
-        if (!(a[i * K + i] > 0 && isfinite(a[i * K + i]))) status = xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs has no factor at input %lld", (long long)K, (long long)i);
+    for (;; *damp *= 10) {
+        for (int64_t i = 0; i < K; i++) a[i * K + i] = diagonal[i] > 0 ? diagonal[i] + *damp * mean : 1.0;
+        bad = invert(a, K);
+        if (!bad || *damp * 10 > MOST_DAMP) break;
+        for (int64_t i = 0; i < K; i++) /* the other triangle is as it was */
+            for (int64_t j = i + 1; j < K; j++) a[i * K + j] = a[j * K + i];
+    }
+    xc_free(diagonal);
+    return bad ? xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs is not positive definite (at input %lld), with any damping: other calibration texts are needed", (long long)K, (long long)bad - 1) : XC_OK;
+}
+
+enum xc_status xc_hessian_square(double **out, int64_t K, struct xc_err *err)
+{
+    size_t bytes;
+
+    *out = NULL;
+    if (K > INT32_MAX || !xc_mul_ok(&bytes, (size_t)K, (size_t)K) || !xc_mul_ok(&bytes, bytes, sizeof **out))
+        return xc_fail(err, XC_E_RANGE, "a Hessian of %lld inputs is too large", (long long)K);
+    *out = xc_alloc_aligned(bytes);
+    return *out ? XC_OK : xc_fail_nomem(err, bytes);
+}
+
+enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, double *damp, struct xc_err *err)
+{
+    double *a;
+    enum xc_status status;
+
+    XC_TRY(xc_hessian_square(&a, K, err));
+    for (int64_t i = 0; i < K * K; i++) a[i] = (double)h[i];
+    status = xc_hessian_factor(a, K, damp, err);
     for (int64_t i = 0; i < K && status == XC_OK; i++)
         for (int64_t j = 0; j < K; j++) u[i * K + j] = j >= i ? (float)a[i * K + j] : 0.0f;
     xc_free(a);
     return status;
+}
+
+void xc_hessian_note(char *why, size_t n, double asked, double used)
+{
+    const size_t at = strlen(why);
+
+    if (used > asked) snprintf(why + at, n - at, "; its Hessian needed damping of %g", used);
 }

@@ -24,8 +24,14 @@ enum xc_status xc_hessians_make(struct xc_hessians *out, struct xc_model *model,
 void xc_hessians_release(struct xc_hessians *h);
 
 /* U (K,K), upper triangle, row-major: U^T U = inv(H + damp * mean(diag H) * I). An input that is always zero counts as one of unit size on its
- * own. H is left alone. XC_E_RANGE when H is not positive definite even so. */
-enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, double damp, struct xc_err *err);
+ * own. Where that is not positive definite, damping is raised tenfold until it is: *damp is what it became. XC_E_RANGE when nothing helps.
+ * xc_hessian_factor: a (K,K) is H, in both triangles, and becomes U above and on the diagonal; what lies below is undefined. */
+enum xc_status xc_hessian_factor(double *a, int64_t K, double *damp, struct xc_err *err);
+enum xc_status xc_hessian_square(double **out, int64_t K, struct xc_err *err); /* room for one, to be freed */
+enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, double *damp, struct xc_err *err);
+
+/* For a report of at most n bytes: that damping was raised, if it was. */
+void xc_hessian_note(char *why, size_t n, double asked, double used);
 
 /* One thread for OpenBLAS itself: call before any other use of it. Safe from any thread, any number of times. */
 void xc_blas_init(void);

@@ -367,7 +367,7 @@ static enum xc_status front_make(struct front *f, const struct xc_work *w, const
     return XC_OK;
 }
 
-static enum xc_status prune_informed(struct xc_work *w, const struct xc_prune *p, struct weight *x, const float *h, const float *norm2, struct xc_err *err)
+static enum xc_status prune_informed(struct xc_work *w, int32_t t, const struct xc_prune *p, struct weight *x, const float *h, const float *norm2, struct xc_err *err)
 {
     float *side = NULL; /* norms, or the factor */
     const size_t n = p->saliency == XC_PRUNE_OBS ? (size_t)x->C * (size_t)x->C : (size_t)x->C;
@@ -376,7 +376,10 @@ static enum xc_status prune_informed(struct xc_work *w, const struct xc_prune *p
     side = xc_alloc_aligned(n * sizeof *side);
     if (!side) return xc_fail_nomem(err, n * sizeof *side);
     if (p->saliency == XC_PRUNE_OBS) {
-        status = xc_hessian_inverse_factor(side, h, x->C, p->damp, err);
+        double damp = p->damp;
+
+        status = xc_hessian_inverse_factor(side, h, x->C, &damp, err);
+        xc_hessian_note(w->layers[t].why, sizeof w->layers[t].why, p->damp, damp);
         if (status == XC_OK) status = xc_prune_obs(x->w, p, side, x->R, x->C, w->opts->pool, err);
     } else {
         for (int64_t c = 0; c < x->C; c++) side[c] = sqrtf(norm2[c]);
@@ -386,28 +389,51 @@ static enum xc_status prune_informed(struct xc_work *w, const struct xc_prune *p
     return status;
 }
 
+/* A group is taken from an interrupted run as a whole, or made again as a whole: layers behind the first one see what it became. */
+static enum xc_status take_group(bool *taken, struct xc_work *w, const struct front *f, int32_t first, int32_t end, struct xc_err *err)
+{
+    *taken = true;
+    for (int32_t i = first; i < end && *taken; i++) *taken = xc_work_can_resume(w, f->tensor[i]);
+    for (int32_t i = first; i < end && *taken; i++)
+        if (!xc_work_resume(w, f->tensor[i])) return xc_fail(err, XC_E_IO, "cannot read what an interrupted run left of '%s' (--no-resume starts anew)", w->model->tensors[f->tensor[i]]->name);
+    return XC_OK;
+}
+
+static enum xc_status prune_one(struct xc_work *w, const struct xc_prune *p, const struct front *f, int32_t i, const struct xc_hessians *h, struct xc_err *err)
+{
+    const int32_t t = f->tensor[i], v = f->value[i];
+    struct weight x;
+    enum xc_status status;
+
+    if (!h->norm2[v]) return xc_fail(err, XC_E_UNSUPPORTED, "the calibration texts never reach weight '%s'", w->model->tensors[t]->name);
+    XC_TRY(weight_load(&x, p, w->model->tensors[t], err));
+    status = prune_informed(w, t, p, &x, h->h[v], h->norm2[v], err);
+    if (status != XC_OK) status = xc_fail_at(err, status, "weight '%s'", w->model->tensors[t]->name);
+    else status = weight_store(w, t, &x, err);
+    weight_release(&x);
+    return status == XC_OK ? xc_work_keep(w, t, err) : status; /* and no longer in memory, where that is short */
+}
+
 static enum xc_status prune_group(struct xc_work *w, const struct xc_prune *p, const struct front *f, int32_t first, int32_t end, uint8_t *want, struct xc_err *err)
 {
     struct xc_hessians h;
     enum xc_status status = XC_OK;
+    bool taken;
 
+    XC_TRY(take_group(&taken, w, f, first, end, err));
+    if (taken) return XC_OK;
     memset(want, XC_HESSIAN_NONE, (size_t)f->graph->n_values);
     for (int32_t i = first; i < end; i++) want[f->value[i]] = p->saliency == XC_PRUNE_OBS ? XC_HESSIAN_FULL : XC_HESSIAN_DIAGONAL;
     XC_TRY(xc_hessians_make(&h, w->model, want, w->texts, w->opts, err));
     for (int32_t i = first; i < end && status == XC_OK; i++) {
-        const int32_t t = f->tensor[i], v = f->value[i];
-        struct weight x;
+        bool later = false;
 
-        if (!h.norm2[v]) {
-            status = xc_fail(err, XC_E_UNSUPPORTED, "the calibration texts never reach weight '%s'", w->model->tensors[t]->name);
-            break;
+        status = prune_one(w, p, f, i, &h, err);
+        for (int32_t k = i + 1; k < end; k++) later |= f->value[k] == f->value[i];
+        if (!later && h.h[f->value[i]]) {
+            xc_free(h.h[f->value[i]]);
+            h.h[f->value[i]] = NULL;
         }
-        status = weight_load(&x, p, w->model->tensors[t], err);
-        if (status != XC_OK) break;
-        status = prune_informed(w, p, &x, h.h[v], h.norm2[v], err);
-        if (status != XC_OK) status = xc_fail_at(err, status, "weight '%s'", w->model->tensors[t]->name);
-        else status = weight_store(w, t, &x, err);
-        weight_release(&x);
     }
     xc_hessians_release(&h);
     return status;

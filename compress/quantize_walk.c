@@ -14,6 +14,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/hessian.h"
 #include "compress/least_squares.h"
 #include "compress/limits.h"
 #include "compress/quantize_grouped.h"
@@ -39,7 +40,7 @@ static bool is_due(const struct xc_work *w, int32_t t)
 /* ---- one weight ---- */
 /* What is known of the inputs of a linear. */
 struct inputs {
-    const float *h;     /* (K,K), without the mean where a bias takes it; NULL = GPTQ is not wanted */
+    const struct xc_gptq_moments *moments; /* without the mean where a bias takes it; NULL = GPTQ is not wanted */
     const float *norm2; /* (K) mean squares */
 };
 
@@ -68,11 +69,15 @@ static enum xc_status round_weight(struct xc_work *w, int32_t t, const struct in
     enum xc_status status = in ? input_weights(&weight, in->norm2, K, err) : XC_OK;
 
     how.weight = weight;
-    if (status == XC_OK && weight && in->h) {
-        status = xc_gptq_init(&gptq, in->h, weight, K, e->group, xc_recipe_number(w->spec, "damp"), option(w, "act_order", "yes"), err);
+    const double asked = xc_recipe_number(w->spec, "damp");
+    double damp = asked;
+
+    if (status == XC_OK && weight && in->moments) {
+        status = xc_gptq_init(&gptq, in->moments, weight, K, e->group, &damp, option(w, "act_order", "yes"), err);
         how.gptq = &gptq;
     }
     if (status == XC_OK) status = xc_quantize_grouped(w, t, &how, err);
+    if (status == XC_OK) xc_hessian_note(w->layers[t].why, sizeof w->layers[t].why, asked, damp);
     xc_gptq_release(&gptq);
     xc_free(weight);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "tensor '%s'", w->model->tensors[t]->name);
@@ -365,20 +370,18 @@ static enum xc_status correct_bias(struct xc_model *m, const struct stop *s, con
     return put_weight(m, s, r, w, false, err);
 }
 
-/* h (K,K) = gram, less the part of the mean when `centred`; norm2 its diagonal with the mean. */
-static void moments(float *h, float *norm2, const struct stop *s, bool centred)
+/* Of the inputs: their means when `centred`, and norm2, squares with the mean. */
+static void moments(double *mean, float *norm2, const struct stop *s, bool centred)
 {
     const double rows = (double)s->gram[s->k * s->k - 1];
 
     for (int64_t i = 0; i < s->K; i++) {
-        const double mean = centred ? (double)s->gram[i * s->k + s->K] / rows : 0;
-
-        for (int64_t j = 0; j < s->K && h; j++) h[i * s->K + j] = (float)((double)s->gram[i * s->k + j] - mean * (double)s->gram[j * s->k + s->K]);
+        mean[i] = centred ? (double)s->gram[i * s->k + s->K] / rows : 0;
         norm2[i] = s->gram[i * s->k + i];
     }
 }
 
-static enum xc_status treat_reader(struct walk *k, struct stop *s, struct reader *r, float *h, float *norm2, struct xc_err *err)
+static enum xc_status treat_reader(struct walk *k, struct stop *s, struct reader *r, double *mean, float *norm2, struct xc_err *err)
 {
     struct xc_model *m = k->w->model;
     float *w = xc_alloc_aligned((size_t)(r->N * s->k) * sizeof *w);
@@ -389,8 +392,11 @@ static enum xc_status treat_reader(struct walk *k, struct stop *s, struct reader
         if (status == XC_OK) status = put_weight(m, s, r, w, true, err);
     }
     if (status == XC_OK) {
-        moments(option(k->w, "method", "gptq") ? h : NULL, norm2, s, k->correct && r->bias >= 0);
-        status = round_weight(k->w, r->weight, &(struct inputs){ .h = option(k->w, "method", "gptq") ? h : NULL, .norm2 = norm2 }, err);
+        const bool centred = k->correct && r->bias >= 0;
+        const struct xc_gptq_moments of = { .h = s->gram, .ld = s->k, .mean = centred ? mean : NULL };
+
+        moments(mean, norm2, s, centred);
+        status = round_weight(k->w, r->weight, &(struct inputs){ .moments = option(k->w, "method", "gptq") ? &of : NULL, .norm2 = norm2 }, err);
     }
     if (status == XC_OK && k->correct && r->bias >= 0) status = correct_bias(m, s, r, w, err);
     xc_free(w);
@@ -400,11 +406,12 @@ static enum xc_status treat_reader(struct walk *k, struct stop *s, struct reader
 static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *err)
 {
     const size_t square = (size_t)(s->k * s->k) * sizeof(float);
-    float *h = xc_alloc_aligned(square), *norm2 = xc_malloc((size_t)s->k * sizeof *norm2);
+    double *mean = xc_malloc((size_t)s->k * sizeof *mean);
+    float *norm2 = xc_malloc((size_t)s->k * sizeof *norm2);
     enum xc_status status = XC_OK;
 
     s->gram = xc_calloc(1, square);
-    if (!h || !norm2 || !s->gram) status = xc_fail_nomem(err, square);
+    if (!mean || !norm2 || !s->gram) status = xc_fail_nomem(err, square);
     for (int i = 0; i < s->n && k->fit && status == XC_OK; i++) {
         s->reader[i].cross = xc_calloc((size_t)(s->k * s->reader[i].N), sizeof(float));
         if (!s->reader[i].cross) status = xc_fail_nomem(err, (size_t)(s->k * s->reader[i].N) * sizeof(float));
@@ -416,10 +423,10 @@ static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *
     if (k->lean && k->fit) let_go(k->g0, s->first, s->last + 1);
     for (int64_t i = 0; i < s->k && status == XC_OK; i++)
         for (int64_t j = 0; j < i; j++) s->gram[i * s->k + j] = s->gram[j * s->k + i];
-    for (int i = 0; i < s->n && status == XC_OK; i++) status = treat_reader(k, s, &s->reader[i], h, norm2, err);
+    for (int i = 0; i < s->n && status == XC_OK; i++) status = treat_reader(k, s, &s->reader[i], mean, norm2, err);
     for (int i = 0; i < s->n; i++) xc_free(s->reader[i].cross);
     xc_free(s->gram);
-    xc_free(h);
+    xc_free(mean);
     xc_free(norm2);
     return status;
 }

@@ -273,10 +273,11 @@ static void test_gptq(void **state)
         const double want_loss = act_order ? gptq_loss_ordered : gptq_loss_plain;
         struct xc_err err = { 0 };
         struct xc_gptq g;
+        double damp = gptq_damp;
         int64_t bad;
         int same = 0;
 
-        assert_int_equal(xc_gptq_init(&g, gptq_h, weight, GPTQ_K, GPTQ_GROUP, gptq_damp, act_order, &err), XC_OK);
+        assert_int_equal(xc_gptq_init(&g, &(struct xc_gptq_moments){ .h = gptq_h, .ld = GPTQ_K }, weight, GPTQ_K, GPTQ_GROUP, &damp, act_order, &err), XC_OK);
         for (int r = 0; r < GPTQ_N; r += XC_GPTQ_ROWS) {
             const int n = GPTQ_N - r < XC_GPTQ_ROWS ? GPTQ_N - r : XC_GPTQ_ROWS;
 

@@ -129,6 +129,7 @@ static void check_obs_as(struct xc_prune p, int R, int C, const float *want, con
 {
     float w[2][PV_R * PV_C], *const u = malloc(sizeof hessian), *const h = malloc(sizeof hessian);
     struct xc_pool *pool;
+    double damp = 0.01;
     struct xc_err err = { 0 };
 
     assert_non_null(u);
@@ -136,7 +137,7 @@ static void check_obs_as(struct xc_prune p, int R, int C, const float *want, con
     p.saliency = XC_PRUNE_OBS;
     for (int i = 0; i < C * C; i++) h[i] = hessian[i / C * PV_C + i % C];
     ok(xc_pool_new(&pool, 3, &err), &err);
-    ok(xc_hessian_inverse_factor(u, h, C, 0.01, &err), &err);
+    ok(xc_hessian_inverse_factor(u, h, C, &damp, &err), &err);
     for (int i = 0; i < 2; i++) {
         memcpy(w[i], w0, sizeof w[i]);
         ok(xc_prune_obs(w[i], &p, u, R, C, i ? pool : NULL, &err), &err);
@@ -162,16 +163,29 @@ static void test_second_order(void **state)
     check_obs_as((struct xc_prune){ .pattern = XC_PRUNE_BLOCK, .block_rows = 16, .block_cols = 1, .sparsity = 0.6 }, 36, 25, pv_obs_16x1, "obs, blocks of 16x1");
 }
 
+/* Damping rises until it helps, and says so; the factor is that of the matrix with as much from the start. */
 static void test_not_definite(void **state)
 {
-    float h[4] = { 1, 2, 2, 1 }, u[4];
+    const float h[9] = { 1, 2, 0, 2, 1, 0, 0, 0, 0 }, huge[4] = { 1, 1e6f, 1e6f, 1 }, none[4] = { NAN, 0, 0, 1 };
+    float u[9], again[9];
+    double damp = 1e-3, same = 10;
+    char why[64] = "obs";
     struct xc_err err = { 0 };
 
     (void)state;
-    assert_int_equal(xc_hessian_inverse_factor(u, h, 2, 1e-6, &err), XC_E_RANGE);
+    ok(xc_hessian_inverse_factor(u, h, 3, &damp, &err), &err);
+    assert_true(damp > 2.5 && damp < 11); /* an eigenvalue of -1, a mean of 2/3 */
+    same = damp;
+    ok(xc_hessian_inverse_factor(again, h, 3, &same, &err), &err);
+    assert_true(same == damp);
+    assert_memory_equal(u, again, sizeof u);
+    assert_true(u[8] == 1); /* the input that is always zero */
+    xc_hessian_note(why, sizeof why, 1e-3, damp);
+    assert_non_null(strstr(why, "damping of"));
+    damp = 0.01;
+    assert_int_equal(xc_hessian_inverse_factor(u, huge, 2, &damp, &err), XC_E_RANGE);
     assert_non_null(strstr(err.msg, "positive definite"));
-    h[0] = NAN;
-    assert_int_not_equal(xc_hessian_inverse_factor(u, h, 2, 0.01, &err), XC_OK);
+    assert_int_not_equal(xc_hessian_inverse_factor(u, none, 2, &damp, &err), XC_OK);
 }
 
 /* Selection by digits against sorting; ties go from the first. */

@@ -22,6 +22,7 @@
 
 static char tiny[1024], dir[1024], out[1100], side[1200], want[1100], texts[1100], other[1100];
 static const char *recipe = "passes: [quantize]\n"; /* of the work that is interrupted */
+static uint64_t memory; /* that it may take; 0 = the default */
 
 static bool exists(const char *path)
 {
@@ -42,7 +43,7 @@ static void update(void *arg, const char *what, double done, double total)
 
     (void)done;
     (void)total;
-    if (strcmp(what, "quantize")) return;
+    if (strcmp(what, "quantize") && strcmp(what, "prune")) return;
     if (!s->seen++) usleep(1100000);
     if (s->seen <= s->at) return;
     s->stopped = true;
@@ -63,7 +64,8 @@ static enum xc_status compress(struct stop *stop, bool no_resume, bool f32_atten
     ok(xc_recipe_parse(&r, yaml, strlen(yaml), "r", err), err);
     opts.recipe = r;
     opts.no_resume = no_resume;
-    if (strstr(yaml, "gptq") || strstr(yaml, "shrink")) opts.calibrate = texts;
+    if (strstr(yaml, "gptq") || strstr(yaml, "shrink") || strstr(yaml, "obs")) opts.calibrate = texts;
+    opts.max_memory = memory;
     if (stop) opts.progress = &progress;
     status = xc_compress_file(tiny, out, &opts, &result, err);
     if (resumed) *resumed = status == XC_OK ? result.resumed : -1;
@@ -150,6 +152,29 @@ static void test_groups(void **state)
             finish(false, at - 1 ? 1 : 0, 1000); /* biases count, too */
         }
     }
+    recipe = "passes: [quantize]\n";
+    assert_int_equal(rename(int8, want), 0);
+}
+
+/* Pruning by second order: its weights go to the side file where memory is short, and come out the same; a group that was cut off is made again. */
+static void test_prune(void **state)
+{
+    struct xc_err err = { 0 };
+    char int8[1200];
+
+    (void)state;
+    snprintf(int8, sizeof int8, "%s.int8", want);
+    assert_int_equal(rename(want, int8), 0);
+    recipe = "passes:\n- prune: {saliency: obs}\n- quantize\n";
+    ok(compress(NULL, true, false, NULL, &err), &err);
+    assert_int_equal(rename(out, want), 0);
+    memory = 40000; /* one weight has 4 KB */
+    finish(true, 0, 0);
+    for (int at = 3; at < 15; at += 11) { /* in the first pass, in the second */
+        killed(at);
+        finish(false, at > 12 ? 12 : 0, 1000);
+    }
+    memory = 0;
     recipe = "passes: [quantize]\n";
     assert_int_equal(rename(int8, want), 0);
 }
@@ -330,7 +355,7 @@ int main(void)
         cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_other_work),
         cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_groups), cmocka_unit_test(test_prune),
         cmocka_unit_test(test_any_instant),
         cmocka_unit_test(test_as_output),
         cmocka_unit_test(test_other_widths),
