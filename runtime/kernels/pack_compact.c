@@ -153,38 +153,80 @@ int64_t xc_compact_most_steps(const void *index, int64_t N, int64_t K)
     return steps;
 }
 
+/* The bits of 64 inputs from k on, a multiple of 32. */
+static uint64_t window_at(const uint8_t *mask, int64_t k, int64_t words)
+{
+    const int64_t i = k / 64;
+
+    if (k % 64 == 0) return word_at(mask, i);
+    return word_at(mask, i) >> 32 | (i + 1 < words ? word_at(mask, i + 1) << 32 : 0);
+}
+
+/* The first input from k on that has a number; END when none has. */
+static int64_t next_from(const uint8_t *mask, int64_t k, int64_t words)
+{
+    int64_t i = k / 64;
+    uint64_t word;
+
+    if (i >= words) return END;
+    word = word_at(mask, i) & ~(uint64_t)0 << k % 64;
+    while (!word && ++i < words) word = word_at(mask, i);
+    return word ? i * 64 + __builtin_ctzll(word) : END;
+}
+
+/* What an output still has to give: its next number and where that is. */
+struct lane {
+    const uint8_t *mask;
+    const int8_t *value;
+    int64_t k;
+};
+
+/* Up to four numbers of the window at `low`. Without branches: how many there are cannot be foretold. */
+static int32_t give(struct lane *l, int8_t *w, int8_t *at, int64_t low, int64_t words)
+{
+    static const int8_t zero = 0;
+    uint64_t bits = window_at(l->mask, low, words);
+    int32_t sum = 0;
+
+    if (l->k > low) bits &= ~(uint64_t)0 << (l->k - low);
+    for (int i = 0; i < 4; i++) {
+        const bool any = bits != 0;
+
+        w[i] = *(any ? l->value : &zero);
+        at[i] = (int8_t)(any ? __builtin_ctzll(bits) : 0);
+        sum += w[i];
+        l->value += any;
+        bits &= bits - 1;
+    }
+    l->k = bits ? low + __builtin_ctzll(bits) : next_from(l->mask, low + WINDOW, words);
+    return sum;
+}
+
 /* A step's window begins as late as the number that waits at the lowest input allows, and every output gives the next four numbers it has there:
  * no order of windows needs fewer steps. (Some step must take the number that waits lowest; of the windows that hold it, the last holds
- * all that any of them holds of what waits.) Zeros among the numbers are passed over. */
+ * all that any of them holds of what waits.) */
 static int64_t panel_steps(int8_t *step, uint16_t *window, int32_t *sum, const int8_t **data, const void *index, int64_t n0, int64_t N, int64_t K)
 {
-    const int64_t rows = xc_min_i64(16, N - n0);
-    struct walk walk[16];
+    const int64_t rows = xc_min_i64(16, N - n0), words = words_of(K);
+    struct lane lane[16];
     int64_t steps = 0;
 
     memset(sum, 0, 16 * sizeof *sum);
     for (int64_t r = 0; r < rows; r++) {
-        begin(&walk[r], *data, index, n0 + r, N, K);
-        *data += ones_of(walk[r].mask, walk[r].words);
+        lane[r] = (struct lane){.mask = masks_of(index, N) + (n0 + r) * 8 * words, .value = *data};
+        lane[r].k = next_from(lane[r].mask, 0, words);
+        *data += ones_of(lane[r].mask, words);
     }
     for (;; steps++, step += 128, window++) {
         int64_t low = END;
 
-        for (int64_t r = 0; r < rows; r++) {
-            while (walk[r].k != END && *walk[r].value == 0) step_on(&walk[r]);
-            low = xc_min_i64(low, walk[r].k);
-        }
+        for (int64_t r = 0; r < rows; r++) low = xc_min_i64(low, lane[r].k);
         if (low == END) return steps;
         low = low / APART * APART;
         *window = (uint16_t)(low / APART);
         memset(step, 0, 128);
         for (int64_t r = 0; r < rows; r++)
-            for (int64_t i = 4 * r; i < 4 * r + 4 && walk[r].k < low + WINDOW; step_on(&walk[r])) {
-                if (*walk[r].value == 0) continue;
-                sum[r] += *walk[r].value;
-                step[i] = *walk[r].value;
-                step[64 + i++] = (int8_t)(walk[r].k - low);
-            }
+            if (lane[r].k < low + WINDOW) sum[r] += give(&lane[r], step + 4 * r, step + 64 + 4 * r, low, words);
     }
 }
 

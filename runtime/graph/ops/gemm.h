@@ -25,8 +25,9 @@ enum xc_status xc_gemm_bf16_run(const struct xc_op_ctx *c, const struct xc_epilo
 xc_gemm_s8_fn *xc_gemm_s8_kernel(const struct xc_kernels *k, const struct xc_tensor *t);
 void xc_gemm_s8_sums(int32_t *sum, const int8_t *w, const struct xc_kernels *k, const struct xc_tensor *t);
 
-/* A compact one is laid out for its kernel first: as steps, where the level has a kernel for them and half of the numbers or more are left out; else as
- * dense panels, which have no lists. */
+/* A compact one is laid out for its kernel first: as steps, where the level has a kernel for them and few enough numbers are held; else as dense
+ * panels, which have no lists. */
+#define XC_STEPS_MOST 0.45 /* of the numbers: with more, steps are no faster (bench/sparse) */
 bool xc_gemm_is_compact(const struct xc_tensor *t);
 void xc_gemm_compact_bytes(size_t *w, size_t *lists, const struct xc_kernels *k, const struct xc_tensor *t);
 void xc_gemm_compact_lay(void *w, void *lists, const struct xc_kernels *k, const struct xc_tensor *t);

@@ -110,7 +110,7 @@ bool xc_gemm_is_compact(const struct xc_tensor *t) { return held_as(t, XC_STRUCT
 
 static bool as_steps(const struct xc_kernels *k, const struct xc_tensor *t)
 {
-    return xc_gemm_is_compact(t) && k->gemm_steps_s8 && t->enc.n <= xc_tensor_count(t) / 2;
+    return xc_gemm_is_compact(t) && k->gemm_steps_s8 && t->enc.n <= XC_STEPS_MOST * (double)xc_tensor_count(t);
 }
 
 xc_gemm_s8_fn *xc_gemm_s8_kernel(const struct xc_kernels *k, const struct xc_tensor *t)
