@@ -12,7 +12,7 @@
 #define BLOCK_CROSSOVER 0.40 /* share of zero blocks from which gemm_block_s8 is faster than gemm_s8 on every machine: bench/sparse, 0.29 to 0.38 by shape with
                               * AVX2 (0.10 to 0.12 with AVX-512 VNNI), and a margin: a file does not know where it will run */
 
-#define COMPACT_CROSSOVER 0.55 /* share of zeros from which gemm_steps_s8 is faster than gemm_s8 (bench/sparse: 0.33 to 0.52 by shape), and a margin; the
+#define COMPACT_CROSSOVER 0.60 /* share of zeros from which gemm_steps_s8 is faster than gemm_s8 (bench/sparse: 0.33 to 0.57 by shape), and a margin; the
                                * runtime makes it dense again where fewer are left out or the level has no such kernel */
 
 /* ---- choice ---- */

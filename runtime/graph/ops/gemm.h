@@ -27,7 +27,7 @@ void xc_gemm_s8_sums(int32_t *sum, const int8_t *w, const struct xc_kernels *k, 
 
 /* A compact one is laid out for its kernel first: as steps, where the level has a kernel for them and few enough numbers are held; else as dense
  * panels, which have no lists. */
-#define XC_STEPS_MOST 0.45 /* of the numbers: with more, steps are no faster (bench/sparse) */
+#define XC_STEPS_MOST 0.40 /* of the numbers: with more, steps are no faster (bench/sparse) */
 bool xc_gemm_is_compact(const struct xc_tensor *t);
 void xc_gemm_compact_bytes(size_t *w, size_t *lists, const struct xc_kernels *k, const struct xc_tensor *t);
 void xc_gemm_compact_lay(void *w, void *lists, const struct xc_kernels *k, const struct xc_tensor *t);
