@@ -116,6 +116,9 @@ static int print_json(const struct xc_compress_result *r, const struct compress_
         bad |= json_object_set_new(doc, "drop", json_pack("{s:o, s:o, s:o}", "attention", xc_json_new_number(r->attention_drop), "predicted", xc_json_new_number(r->predicted_drop), "measured",
                                                           r->measured_drop < 0 ? json_null() : xc_json_new_number(r->measured_drop))) != 0;
     if (!bad && r->n_swaps) bad |= json_object_set_new(doc, "swaps", swaps_json(r, o->plan)) != 0;
+    if (!bad && r->token_layers)
+        bad |= json_object_set_new(doc, "tokens", json_pack("{s:i, s:o, s:o, s:o}", "layers", r->token_layers, "threshold", xc_json_new_number(r->token_threshold), "kept",
+                                                            r->tokens_kept < 0 ? json_null() : xc_json_new_number(r->tokens_kept), "drop", r->token_drop < 0 ? json_null() : xc_json_new_number(r->token_drop))) != 0;
     if (bad) {
         json_decref(doc);
         doc = NULL;
@@ -206,6 +209,14 @@ static void print_swaps(const struct xc_compress_result *r, bool plan)
     printf("drop in all: %.3g; controls, the same layers: a window alone %.3g, the global part alone %.3g, no attention %.3g\n", r->swap_drop, r->swap_local, r->swap_global, r->swap_none);
 }
 
+static void print_tokens(const struct xc_compress_result *r)
+{
+    printf("tokens leave behind %d attentions", r->token_layers);
+    if (r->token_threshold > 0) printf(", thresholds up to %.3g of the mean", r->token_threshold);
+    if (r->tokens_kept >= 0) printf("; of the calibration texts %.1f %% stay in the mean, drop %.3g", 100 * r->tokens_kept, r->token_drop);
+    printf("\n");
+}
+
 static void print_result(const struct xc_compress_result *r, const struct compress_opts *o)
 {
     double worst = 0, worst_output = 0;
@@ -214,6 +225,7 @@ static void print_result(const struct xc_compress_result *r, const struct compre
     if (o->plan || o->calibrate) print_layers(r, o->plan, o->calibrate != NULL);
     if (r->n_sensitivity) print_sensitivity(r);
     if (r->n_swaps) print_swaps(r, o->plan);
+    if (r->token_layers) print_tokens(r);
     if (o->plan) {
         if (r->estimated) printf("an estimate: the recipe chooses by what it will measure on the way\n");
         printf("the file: %s%llu bytes with --store fast, from %llu; %.2f bits a weight\n", r->estimated ? "about " : "", (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes, r->bits_per_weight);

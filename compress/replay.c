@@ -150,6 +150,8 @@ static size_t view_bytes(const struct xc_view *view) { return (size_t)(view->row
 
 enum xc_status xc_frontier_run(const struct xc_frontier *f, const struct xc_replay *r, struct xc_run *run, const struct xc_graph *g, int64_t b, int32_t to, struct xc_err *err)
 {
+    for (int32_t i = 0; i < g->n_spaces; i++) /* its rows would be forgotten between two walks */
+        if (g->spaces[i].map == XC_MAP_SUBSET) return xc_fail(err, XC_E_UNSUPPORTED, "tokens leave between the layers of this model: pass 'prune_tokens' comes behind those that measure it");
     XC_TRY(xc_replay_begin(r, run, g, b, err));
     for (int32_t i = 0; i < f->n; i++) {
         struct xc_view *view = &run->views[f->value[i]];

@@ -134,6 +134,9 @@ struct xc_compress_result {
     int64_t n_swaps;
     double swap_drop;       /* of all that were swapped; then of the controls: the same layers with a window alone, the global part alone, no attention */
     double swap_local, swap_global, swap_none;
+    int32_t token_layers;   /* of pass prune_tokens: behind how many attentions tokens leave; 0 without it */
+    double token_threshold; /* of the last of them, in units of the mean attention; 0 = none was chosen */
+    double tokens_kept, token_drop; /* on calibration texts: the share of tokens that stay, in the mean over these layers, and the drop; -1 = not measured */
     bool estimated;         /* of a plan: sizes are a guess, since passes choose shapes or encodings by what they will measure */
     double predicted_seconds;  /* of a plan: how long the work would take here, and the most memory it would hold at once; else 0 */
     uint64_t predicted_peak;

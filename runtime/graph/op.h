@@ -130,6 +130,8 @@ enum xc_pool_mode { XC_POOL_MEAN = 0, XC_POOL_FIRST, XC_POOL_LAST, XC_POOL_MAX, 
 struct xc_attr_pool { int32_t mode; };
 struct xc_attr_l2 { float eps; };
 struct xc_attr_mix { bool quantized; };                /* mix_rows */
+struct xc_attr_received { int32_t heads, kv_heads; float scale; int32_t queries; }; /* attention_received: queries asked at most; 0 = all */
+struct xc_attr_keep { float threshold; int32_t most; }; /* keep_rows: of a sequence's mean score; rows at most, 0 = all */
 struct xc_attr_conv1d { int32_t kernel, stride, pad_left, pad_right, groups; };
 struct xc_attr_slice { int32_t first, cols; };
 

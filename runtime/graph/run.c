@@ -247,6 +247,20 @@ enum xc_status xc_run_offsets(struct xc_run *run, const struct xc_graph *g, cons
     return XC_OK;
 }
 
+/* A subset has no more rows than its base, and never gets more again: its values have room for what they were. */
+static void shrink_subset(struct xc_run *run, const struct xc_graph *g, int32_t id)
+{
+    const int32_t n_seq = run->spaces[id].n_seq;
+    int32_t *start = run->start + (size_t)id * ((size_t)n_seq + 1), before = 0;
+
+    for (int32_t s = 0; s < n_seq; s++) {
+        const int64_t had = start[s + 1] - before;
+
+        before = start[s + 1];
+        start[s + 1] = start[s] + (int32_t)xc_min_i64(had, rag_rows(&run->spaces[g->spaces[id].base], s));
+    }
+}
+
 enum xc_status xc_run_resize(struct xc_run *run, const struct xc_graph *g, int32_t space, const int32_t *start, struct xc_err *err)
 {
     const int32_t n_seq = run->spaces[space].n_seq;
@@ -255,9 +269,11 @@ enum xc_status xc_run_resize(struct xc_run *run, const struct xc_graph *g, int32
     for (int32_t s = 0; s < n_seq; s++)
         if (start[0] != 0 || start[s + 1] < start[s] || start[s + 1] - start[s] > own[s + 1] - own[s])
             return xc_fail(err, XC_E_RANGE, "row space '%s': sequence %d cannot have %d rows", g->spaces[space].name, s, start[s + 1] - start[s]);
+    if (!memcmp(own, start, ((size_t)n_seq + 1) * sizeof *own)) return XC_OK; /* nodes computed again, what is behind them stays */
     memmove(own, start, ((size_t)n_seq + 1) * sizeof *own);
     for (int32_t i = space + 1; i < g->n_spaces; i++) /* only spaces over this one change */
-        if (g->spaces[i].map != XC_MAP_INPUT && g->spaces[i].map != XC_MAP_SUBSET) XC_TRY(derive_space(run, g, i, err));
+        if (g->spaces[i].map == XC_MAP_SUBSET) shrink_subset(run, g, i);
+        else if (g->spaces[i].map != XC_MAP_INPUT) XC_TRY(derive_space(run, g, i, err));
     size_views(run, g, space);
     return XC_OK;
 }

@@ -287,6 +287,26 @@ static void test_gather(void **state)
     check(&f, node(&f, "mul", "n", REFS(xc_val(word), xc_val(place)), 2, NULL), "gather");
 }
 
+/* Every third row has values of 100 times the length, so that no difference changes which rows stay. */
+static void test_keep_rows(void **state)
+{
+    const struct xc_attr_received received = { .heads = 1 };
+    const struct xc_attr_keep attr = { .threshold = 0.5f };
+    int32_t y[3], space;
+    struct fix f;
+
+    (void)state;
+    begin(&f);
+    const int32_t a = input(&f, "a", f.tokens, 7), b = input(&f, "b", f.tokens, 7);
+
+    for (int i = 0; i < TOKENS * 7; i++) ((float *)f.in[0].data)[i] *= i / 7 % 3 ? 0.01f : 1;
+    OK(xc_graph_add_space(f.g, &space, &(struct xc_space){ .name = "kept", .map = XC_MAP_SUBSET, .base = f.tokens }, &err));
+    const int32_t score = node(&f, "attention_received", "r", REFS(xc_val(b), xc_val(b), xc_val(a)), 3, &received);
+
+    OK(xc_graph_add_node(f.g, y, "keep_rows", "k", REFS(xc_val(score), xc_val(a), xc_val(b)), 3, &attr, &err));
+    check(&f, node(&f, "mul", "n", REFS(xc_val(y[0]), xc_val(y[1])), 2, NULL), "keep_rows");
+}
+
 static void test_norm(void **state)
 {
     static const int widths[] = { 1, 15, 48, 61 };
@@ -633,7 +653,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_longformer), cmocka_unit_test(test_attention_linformer), cmocka_unit_test(test_attention_hedgehog), cmocka_unit_test(test_attention_reformer), cmocka_unit_test(test_attention_synthesizer), cmocka_unit_test(test_mix_rows),
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_keep_rows), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_longformer), cmocka_unit_test(test_attention_linformer), cmocka_unit_test(test_attention_hedgehog), cmocka_unit_test(test_attention_reformer), cmocka_unit_test(test_attention_synthesizer), cmocka_unit_test(test_mix_rows),
         cmocka_unit_test(test_pool), cmocka_unit_test(test_columns), cmocka_unit_test(test_conv1d), cmocka_unit_test(test_refused), cmocka_unit_test(test_dropout),
     };
 

@@ -845,6 +845,90 @@ static void test_states(void **state)
     xc_model_free(&f.m);
 }
 
+/* ---- token pruning ---- */
+static void test_attention_received(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 4; variant++) { /* with values or not, all queries or some */
+        enum { H = 4, KV = 2, D = 11 };
+        const bool values = variant & 1;
+        const struct xc_attr_received attr = { .heads = H, .kv_heads = KV, .queries = variant & 2 ? 8 : 0 };
+        struct fix f;
+        double *want = doubles(TOKENS);
+
+        begin(&f);
+        const int32_t q = input(&f, "q", f.tokens, H * D), k = input(&f, "k", f.tokens, KV * D), v = input(&f, "v", f.tokens, KV * D);
+
+        for (int s = 0; s < N_SEQ; s++) {
+            const int64_t r0 = token_start[s], n = token_start[s + 1] - r0, step = attr.queries && n > attr.queries ? (n + attr.queries - 1) / attr.queries : 1, asked = n ? (n + step - 1) / step : 0;
+
+            for (int64_t i = 0; i < n; i += step)
+                for (int h = 0; h < H; h++) {
+                    double p[TOKENS], sum = 0;
+
+                    for (int64_t j = 0; j < n; j++) {
+                        double dot = 0;
+
+                        for (int d = 0; d < D; d++) dot += (double)x_of(&f, 0)[(r0 + i) * H * D + h * D + d] * (double)x_of(&f, 1)[(r0 + j) * KV * D + h / 2 * D + d];
+                        sum += p[j] = exp(dot / sqrt(D));
+                    }
+                    for (int64_t j = 0; j < n; j++) {
+                        double norm = 0;
+
+                        for (int d = 0; d < D; d++) norm += pow((double)x_of(&f, 2)[(r0 + j) * KV * D + h / 2 * D + d], 2);
+                        want[r0 + j] += p[j] / sum / (double)(asked * H) * (values ? sqrt(norm) : 1);
+                    }
+                }
+        }
+        add(&f, "attention_received", (struct xc_ref[]){ xc_val(q), xc_val(k), xc_val(v) }, values ? 3 : 2, &attr);
+        check(&f, want, 0.02); /* int8 queries and keys */
+        free(want);
+        end(&f);
+    }
+}
+
+static void test_keep_rows(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 6; variant++) { /* threshold, most, both; output 0 or 1 */
+        const struct xc_attr_keep attr = { .threshold = variant % 3 != 1 ? 0.7f : 0, .most = variant % 3 ? 5 : 0 };
+        const int out = variant / 3, cols = out ? 3 : 7;
+        struct fix f;
+        double *want = doubles(TOKENS * 7);
+        int32_t y[3], space, kept = 0;
+
+        begin(&f);
+        const int32_t score = input(&f, "score", f.tokens, 1), a = input(&f, "a", f.tokens, 7), b = input(&f, "b", f.tokens, 3);
+        float *x = f.in[0].data;
+
+        for (int i = 0; i < TOKENS; i++) x[i] = fabsf(x[i]);
+        x[30] = x[31] = x[32] = 9; /* equals: the earlier ones */
+        x[33] = x[34] = x[35] = 9;
+        for (int s = 0; s < N_SEQ; s++) {
+            const int r0 = token_start[s], n = token_start[s + 1] - r0;
+            double mean = 0;
+
+            for (int i = 0; i < n; i++) mean += (double)x[r0 + i] / n;
+            for (int i = 0; i < n; i++) {
+                int before = 0; /* rows that go before this one */
+
+                if (i && (double)x[r0 + i] < (double)attr.threshold * mean) continue;
+                for (int k = 0; k < n; k++) before += k != i && (k == 0 || x[r0 + k] > x[r0 + i] || (x[r0 + k] == x[r0 + i] && k < i));
+                if (i && attr.most && before >= attr.most) continue;
+                for (int c = 0; c < cols; c++) want[kept * cols + c] = (double)x_of(&f, 1 + out)[(r0 + i) * cols + c];
+                kept++;
+            }
+        }
+        OK(xc_graph_add_space(f.g, &space, &(struct xc_space){ .name = "kept", .map = XC_MAP_SUBSET, .base = f.tokens }, &err));
+        OK(xc_graph_add_node(f.g, y, "keep_rows", "node", (struct xc_ref[]){ xc_val(score), xc_val(a), xc_val(b) }, 3, &attr, &err));
+        OK(xc_graph_add_output(f.g, y[out], &err));
+        OK(xc_model_verify(f.m, &err));
+        check(&f, want, 0);
+        free(want);
+        end(&f);
+    }
+}
+
 /* Callers' mistakes are errors. */
 static void test_bad_runs(void **state)
 {
@@ -882,7 +966,7 @@ int main(void)
         cmocka_unit_test(test_gather), cmocka_unit_test(test_hostile_groups),    cmocka_unit_test(test_positions), cmocka_unit_test(test_grid_positions),       cmocka_unit_test(test_add_mul), cmocka_unit_test(test_norms),
         cmocka_unit_test(test_linear),    cmocka_unit_test(test_unary),           cmocka_unit_test(test_softmax), cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_edges), cmocka_unit_test(test_pool),      cmocka_unit_test(test_l2_normalize), cmocka_unit_test(test_conv1d),
-        cmocka_unit_test(test_columns),   cmocka_unit_test(test_states),          cmocka_unit_test(test_bad_runs),
+        cmocka_unit_test(test_columns),   cmocka_unit_test(test_states),          cmocka_unit_test(test_attention_received), cmocka_unit_test(test_keep_rows), cmocka_unit_test(test_bad_runs),
     };
     int failed;
 
