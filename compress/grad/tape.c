@@ -167,15 +167,31 @@ static int32_t segment_of(const struct xc_tape *t, int32_t node)
     return s;
 }
 
+/* Fills t->cut with every so manieth place that at most `width` values cross; the nodes of the longest segment. */
+static int32_t cut_where(struct xc_tape *t, int32_t every, int32_t width)
+{
+    const struct xc_graph *g = t->g;
+    int32_t places = 0, longest = 0, before = 0;
+
+    t->n_segments = 1;
+    for (int32_t n = 1; n < g->n_nodes && every > 0; n++) {
+        const int32_t now = crossing(g, n);
+
+        if (now <= width && before != now && ++places % every == 0) t->cut[t->n_segments++] = n;
+        before = now;
+    }
+    t->cut[t->n_segments] = g->n_nodes;
+    for (int32_t s = 0; s < t->n_segments; s++) longest = (int32_t)xc_max_i64(longest, t->cut[s + 1] - t->cut[s]);
+    return longest;
+}
+
+/* Where one value crosses; but where that leaves half of the graph in one piece, which is so with the two streams of a Reformer, two may. */
 static void plan_segments(struct xc_tape *t, int32_t every)
 {
     const struct xc_graph *g = t->g;
-    int32_t places = 0;
 
-    t->n_segments = 1;
-    for (int32_t n = 1; n < g->n_nodes && every > 0; n++)
-        if (crossing(g, n) <= 1 && crossing(g, n - 1) != crossing(g, n) && ++places % every == 0) t->cut[t->n_segments++] = n;
-    t->cut[t->n_segments] = g->n_nodes;
+    if (every > 0 && cut_where(t, 1, 1) > g->n_nodes / 2) cut_where(t, every, 2);
+    else cut_where(t, every, 1);
     for (int32_t v = 0; v < g->n_values; v++) t->kept[v] = t->n_segments == 1 || g->values[v].node < 0 || is_output(g, v);
     for (int32_t n = 0; n < g->n_nodes; n++)
         for (int32_t i = 0; i < g->nodes[n].n_in; i++) {

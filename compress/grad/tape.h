@@ -19,7 +19,7 @@ struct xc_tape_opts {
     bool straight_through;        /* integer linears and attention may be there: backward takes the rounding of their inputs and weights for the identity */
     bool bf16;                    /* products of operands rounded to bf16; weights, sums and gradients stay f32 */
     /* 0: every value is kept for the backward pass. n: only those that cross the ends of segments, each n stretches between places that one value
-     * crosses (in BERT: half a layer); the others are computed again, to the same bits, segment by segment. */
+     * crosses (in BERT: half a layer), or two in a graph of two streams (in Reformer: half a layer too); the others are computed again, to the same bits, segment by segment. */
     int32_t segment;
     int64_t rows, sequences;      /* of the largest batch, if known: memory for it is taken once, in one piece */
     bool inputs;                  /* gradients of the graph's f32 inputs too */

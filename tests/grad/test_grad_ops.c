@@ -287,6 +287,64 @@ static void test_gather(void **state)
     check(&f, node(&f, "mul", "n", REFS(xc_val(word), xc_val(place)), 2, NULL), "gather");
 }
 
+/* Two streams, as Reformer has: cut where both cross, memory hardly grows with depth, and the gradients are those of a tape that keeps everything, to the bit. */
+static double streams(float **d, int layers, int32_t segment)
+{
+    bool all[64];
+    const struct xc_tape_opts opts = { .trained = all, .segment = segment };
+    const struct xc_attr_unary gelu = { .fn = XC_ACT_GELU };
+    struct fix f;
+    struct xc_tape *t;
+    struct xc_view y;
+    double bytes;
+
+    for (int i = 0; i < 64; i++) all[i] = true;
+    begin(&f);
+    int32_t x[2] = { input(&f, "a", f.tokens, 16), input(&f, "b", f.tokens, 16) };
+
+    for (int l = 0; l < 2 * layers; l++) {
+        char name[4][32];
+
+        for (int i = 0; i < 4; i++) snprintf(name[i], sizeof name[i], "%c%d", "wvun"[i], l);
+        const int32_t up = node(&f, "linear", name[0], REFS(xc_val(x[1 - l % 2]), xc_ten(tensor(&f, name[0], 2, DIMS(64, 16), 0, 0.2))), 2, NULL);
+        const int32_t act = node(&f, "unary", name[2], REFS(xc_val(up)), 1, &gelu);
+        const int32_t down = node(&f, "linear", name[1], REFS(xc_val(act), xc_ten(tensor(&f, name[1], 2, DIMS(16, 64), 0, 0.1))), 2, NULL);
+
+        x[l % 2] = node(&f, "add", name[3], REFS(xc_val(x[l % 2]), xc_val(down)), 2, NULL);
+    }
+    OK(xc_graph_add_output(f.g, node(&f, "concat", "y", REFS(xc_val(x[0]), xc_val(x[1])), 2, NULL), &err));
+    OK(xc_tape_new(&t, f.g, &opts, &err));
+    bytes = xc_tape_bytes(t, 100000, 10);
+    *d = calloc((size_t)f.m->n_tensors * 1024, sizeof **d);
+    for (int32_t i = 0; i < f.m->n_tensors; i++) xc_tape_bind(t, i, *d + i * 1024);
+    OK(xc_tape_forward(t, f.in, spaces, 2, false, 0, 0, &y, &err));
+    float *dy = randoms(y.rows * y.cols, 3, 0, 1);
+
+    OK(xc_tape_backward(t, &dy, &err));
+    free(dy);
+    xc_tape_free(&t);
+    for (int i = 0; i < f.n_in; i++) free(f.in[i].data);
+    xc_model_free(&f.m);
+    return bytes;
+}
+
+static void test_two_streams(void **state)
+{
+    double bytes[2][2];
+
+    (void)state;
+    for (int deep = 0; deep < 2; deep++) {
+        float *d[2];
+
+        for (int cut = 0; cut < 2; cut++) bytes[deep][cut] = streams(&d[cut], deep ? 8 : 2, cut);
+        assert_memory_equal(d[0], d[1], (size_t)(deep ? 32 : 8) * 1024 * sizeof(float));
+        free(d[0]);
+        free(d[1]);
+    }
+    /* a layer more: 4 widths kept of 2 x (64 + 64 + 16 + 16) */
+    if (!(bytes[1][1] - bytes[0][1] < 0.15 * (bytes[1][0] - bytes[0][0]))) fail_msg("six layers more take %g bytes, kept whole %g", bytes[1][1] - bytes[0][1], bytes[1][0] - bytes[0][0]);
+}
+
 /* Every third row has values of 100 times the length, so that no difference changes which rows stay. */
 static void test_keep_rows(void **state)
 {
@@ -653,7 +711,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_keep_rows), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_longformer), cmocka_unit_test(test_attention_linformer), cmocka_unit_test(test_attention_hedgehog), cmocka_unit_test(test_attention_reformer), cmocka_unit_test(test_attention_synthesizer), cmocka_unit_test(test_mix_rows),
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_gather), cmocka_unit_test(test_keep_rows), cmocka_unit_test(test_two_streams), cmocka_unit_test(test_norm), cmocka_unit_test(test_linear), cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_longformer), cmocka_unit_test(test_attention_linformer), cmocka_unit_test(test_attention_hedgehog), cmocka_unit_test(test_attention_reformer), cmocka_unit_test(test_attention_synthesizer), cmocka_unit_test(test_mix_rows),
         cmocka_unit_test(test_pool), cmocka_unit_test(test_columns), cmocka_unit_test(test_conv1d), cmocka_unit_test(test_refused), cmocka_unit_test(test_dropout),
     };
 
