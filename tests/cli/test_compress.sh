@@ -205,10 +205,10 @@ run "$XC_BIN" convert a.xc -o half --store small
 expect_code 2
 
 # ---- wrong usage ----
-run "$XC_BIN" compress "$tiny" -o x.xc --quantize int7
+run "$XC_BIN" compress "$tiny" -o x.xc --quantize int9
 expect_code 2
 [ "$(wc -l <err)" -eq 1 ] || fail "wrong usage is not one line"
-err_has int7
+err_has int9
 for args in "compress" "compress $tiny" "convert $tiny" "inspect" "selftest" "reproduce a.xc" "compress $tiny $tiny -o x.xc" "compress $tiny -o x.xc --threads x"; do
     run "$XC_BIN" $args
     expect_code 2
