@@ -3,8 +3,7 @@
 
 #include "compress/grad/loops.h"
 
-#define BLOCK 8192  /* numbers of an item; a multiple of 8 */
-#define FACTORS 128 /* of a row of probabilities at a time; as many draws are made at once */
+#define BLOCK 8192 /* numbers of an item; a multiple of 8 */
 
 struct job {
     float *x;
@@ -34,6 +33,7 @@ static void apply(void *arg, int64_t item, int thread)
 }
 
 static uint32_t threshold(double p) { return (uint32_t)(p * 65536.0 + 0.5); }
+static float scale_of(uint32_t below) { return (float)(65536.0 / (65536.0 - (double)below)); }
 
 void xc_dropout_draw(uint8_t *mask, int64_t n, double p, uint64_t seed, uint64_t stream, struct xc_pool *pool)
 {
@@ -44,22 +44,14 @@ void xc_dropout_draw(uint8_t *mask, int64_t n, double p, uint64_t seed, uint64_t
 
 void xc_dropout_apply(float *x, const uint8_t *mask, int64_t n, double p, struct xc_pool *pool)
 {
-    struct job j = { .x = x, .mask = (uint8_t *)(uintptr_t)mask, .n = n, .scale = (float)(65536.0 / (65536.0 - (double)threshold(p))) };
+    struct job j = { .x = x, .mask = (uint8_t *)(uintptr_t)mask, .n = n, .scale = scale_of(threshold(p)) };
 
     xc_pool_run(pool, apply, &j, xc_div_up(n, BLOCK));
 }
 
-void xc_dropout_factors(float *factor, int64_t n, const struct xc_dropout_probs *d, uint64_t row)
+void xc_dropout_draw_rows(uint8_t *mask, int64_t rows, int64_t n, const struct xc_dropout_probs *d, uint64_t row)
 {
-    const uint32_t below = threshold(d->p);
-    const float keep = (float)(65536.0 / (65536.0 - (double)below));
-
-    for (int64_t i = 0; i < n; i += FACTORS) {
-        const int64_t count = xc_min_i64(FACTORS, n - i);
-        uint8_t mask[FACTORS / 8];
-
-        xc_loops()->draw(mask, xc_div_up(count, 8), below, d->seed, d->stream, row << 24 | (uint64_t)(i / 8));
-        for (int64_t k = 0; k < count; k++) factor[i + k] = 1.0f;
-        xc_loops()->apply(factor + i, mask, count, keep);
-    }
+    xc_loops()->draw_rows(mask, rows, xc_div_up(n, 8), threshold(d->p), d->seed, d->stream, row);
 }
+
+void xc_dropout_apply_row(float *x, const uint8_t *mask, int64_t n, const struct xc_dropout_probs *d) { xc_loops()->apply(x, mask, n, scale_of(threshold(d->p))); }

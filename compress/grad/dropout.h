@@ -15,7 +15,8 @@ struct xc_dropout_probs {
     uint64_t seed, stream;
 };
 
-/* factor (n): 0 or 1/(1-p), for the keys of one row of probabilities. */
-void xc_dropout_factors(float *factor, int64_t n, const struct xc_dropout_probs *d, uint64_t row);
+/* mask: for the n keys of each of `rows` rows, the first of which is `row` among all; a row has (n + 7) / 8 bytes. */
+void xc_dropout_draw_rows(uint8_t *mask, int64_t rows, int64_t n, const struct xc_dropout_probs *d, uint64_t row);
+void xc_dropout_apply_row(float *x, const uint8_t *mask, int64_t n, const struct xc_dropout_probs *d);
 
 #endif

@@ -36,8 +36,8 @@ void xc_grad_rows(const struct xc_grad_ctx *c, xc_grad_rows_fn *fn, const void *
 /* d = x or d += x, n numbers */
 void xc_grad_put(float *d, const float *x, int64_t n, bool fresh);
 
-/* sum (C) += the rows of x (R, ldx), column by column, in blocks of rows of a fixed size. With y not NULL: of x * y. */
-void xc_grad_col_sums(const struct xc_grad_ctx *c, float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t C);
+/* sum (C) += the rows of x (R, ldx), sum_xy += those of x * y, column by column, in blocks of rows of a fixed size. Either may be NULL. */
+void xc_grad_col_sums(const struct xc_grad_ctx *c, float *sum, float *sum_xy, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t C);
 
 /* ---- products (products.c), on the GEMM of the kernel table; every output is one chain of sums over blocks of fixed size ---- */
 /* dx (R,K) = or += dy (R,N) w (N,K); w is row-major, its rows ldw apart. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "compress/grad/grad_attention.h"
+#include "compress/grad/loops.h"
 
 #define TILE 64
 
@@ -33,20 +34,19 @@ struct work {
     float *k_cols;            /* panel: dQ */
     float *q_cols, *o_cols;   /* panels of a tile: dK, dV */
     float *p, *ds;            /* (TILE, n) */
-    float *t;                 /* (n, TILE) */
-    float *factor;            /* (n) */
+    uint8_t *mask;            /* (TILE, n / 8) */
 };
 
 struct sizes {
-    int64_t panel, tile, strip, row, all; /* floats */
+    int64_t panel, tile, strip, mask, all; /* floats */
 };
 
 static struct sizes sizes_of(int64_t n, int64_t D)
 {
     struct sizes s = { .panel = xc_round_up(xc_max_i64(xc_grad_panel_floats(n, D), xc_grad_panel_floats(D, n)), 16), .tile = xc_grad_panel_floats(D, TILE),
-                       .strip = xc_round_up(TILE * n, 16), .row = xc_round_up(n, 16) };
+                       .strip = xc_round_up(TILE * n, 16), .mask = xc_round_up(TILE * xc_div_up(n, 8) / 4, 16) };
 
-    s.all = 3 * s.panel + 2 * s.tile + 3 * s.strip + s.row;
+    s.all = 3 * s.panel + 2 * s.tile + 2 * s.strip + s.mask;
     return s;
 }
 
@@ -54,14 +54,16 @@ static struct work work_in(float *p, int64_t n, int64_t D)
 {
     const struct sizes s = sizes_of(n, D);
 
-    return (struct work){ .k_rows = p, .v_rows = p + s.panel, .k_cols = p + 2 * s.panel, .q_cols = p + 3 * s.panel, .o_cols = p + 3 * s.panel + s.tile,
-                          .p = p + 3 * s.panel + 2 * s.tile, .ds = p + 3 * s.panel + 2 * s.tile + s.strip, .t = p + 3 * s.panel + 2 * s.tile + 2 * s.strip, .factor = p + 3 * s.panel + 2 * s.tile + 3 * s.strip };
+    float *const q = p + 3 * s.panel, *const strips = q + 2 * s.tile;
+
+    return (struct work){ .k_rows = p, .v_rows = p + s.panel, .k_cols = p + 2 * s.panel, .q_cols = q, .o_cols = q + s.tile, .p = strips, .ds = strips + s.strip,
+                          .mask = (uint8_t *)(strips + 2 * s.strip) };
 }
 
-/* out (R,N) = or += x (R,K) w */
-static void product(const struct dense *d, float *out, int64_t ld_out, const float *x, int64_t ldx, const float *w, int64_t R, int64_t N, int64_t K, bool add)
+/* out (R,N) = or += x (R,K) w; with step x is transposed: (K, step) */
+static void product(const struct dense *d, float *out, int64_t ld_out, const float *x, int64_t ldx, int64_t step, const float *w, int64_t R, int64_t N, int64_t K, bool add)
 {
-    const struct xc_gemm_f32 g = { .x = x, .ldx = ldx, .w = w, .N = N, .K = K, .ep = { .residual = add ? out : NULL, .ld_residual = ld_out, .out = out, .ld_out = ld_out } };
+    const struct xc_gemm_f32 g = { .x = x, .ldx = step ? 16 : ldx, .x_step = step, .w = w, .N = N, .K = K, .ep = { .residual = add ? out : NULL, .ld_residual = ld_out, .out = out, .ld_out = ld_out } };
 
     d->op->kern->gemm_f32(&g, 0, R, 0, N);
 }
@@ -91,36 +93,32 @@ static void tile(const struct dense *d, const struct work *w, int32_t s, int64_t
     const float *Q = (const float *)q->data + at, *dO = c->d_out[0] + at;
     float *db = c->d_tensor[3] ? c->d_tensor[3] + h * d->bias_head : NULL;
 
-    product(d, w->p, n, Q, q->cols, w->k_rows, T, n, D, false);
-    product(d, w->ds, n, dO, q->cols, w->v_rows, T, n, D, false);
+    product(d, w->p, n, Q, q->cols, 0, w->k_rows, T, n, D, false);
+    product(d, w->ds, n, dO, q->cols, 0, w->v_rows, T, n, D, false);
+    if (d->drop) xc_dropout_draw_rows(w->mask, T, n, d->drop, place(d, h, q0 + row0));
     for (int64_t i = 0; i < T; i++) {
         float *p = w->p + i * n, *ds = w->ds + i * n;
         const int64_t seen = probabilities(d, p, h, row0 + i, n_q, n), diagonal = d->L - 1 - (row0 + i + n - n_q); /* B index of key 0 */
-        double dot = 0;
+        const uint8_t *mask = w->mask + i * xc_div_up(n, 8);
 
         for (int64_t j = seen; j < n; j++) ds[j] = 0.0f;
-        if (d->drop) {
-            xc_dropout_factors(w->factor, seen, d->drop, place(d, h, q0 + row0 + i));
-            for (int64_t j = 0; j < seen; j++) ds[j] *= w->factor[j];
-        }
-        for (int64_t j = 0; j < seen; j++) dot += (double)(p[j] * ds[j]);
-        for (int64_t j = 0; j < seen; j++) ds[j] = p[j] * (ds[j] - (float)dot);
+        if (d->drop) xc_dropout_apply_row(ds, mask, seen, d->drop);
+        xc_loops()->softmax_grad(ds, p, seen, db ? 1.0f : d->scale);
         if (db)
-            for (int64_t j = 0; j < seen; j++) db[diagonal + j] += ds[j];
-        for (int64_t j = 0; j < seen; j++) ds[j] *= d->scale;
-        if (d->drop) /* V met what was left of them */
-            for (int64_t j = 0; j < seen; j++) p[j] *= w->factor[j];
+            for (int64_t j = 0; j < seen; j++) {
+                db[diagonal + j] += ds[j];
+                ds[j] *= d->scale;
+            }
+        if (d->drop) xc_dropout_apply_row(p, mask, seen, d->drop); /* V met what was left of them */
     }
-    if (c->d_in[0]) product(d, c->d_in[0] + at, q->cols, w->ds, n, w->k_cols, T, D, n, !c->fresh[0]);
+    if (c->d_in[0]) product(d, c->d_in[0] + at, q->cols, w->ds, n, 0, w->k_cols, T, D, n, !c->fresh[0]);
     if (c->d_in[1]) {
         xc_grad_panel_cols(w->q_cols, Q, q->cols, T, D);
-        xc_grad_transpose(w->t, TILE, w->ds, n, T, n);
-        product(d, c->d_in[1] + at_k, k->cols, w->t, TILE, w->q_cols, n, D, T, true);
+        product(d, c->d_in[1] + at_k, k->cols, w->ds, 0, n, w->q_cols, n, D, T, true);
     }
     if (c->d_in[2]) {
         xc_grad_panel_cols(w->o_cols, dO, q->cols, T, D);
-        xc_grad_transpose(w->t, TILE, w->p, n, T, n);
-        product(d, c->d_in[2] + at_k, k->cols, w->t, TILE, w->o_cols, n, D, T, true);
+        product(d, c->d_in[2] + at_k, k->cols, w->p, 0, n, w->o_cols, n, D, T, true);
     }
 }
 
@@ -203,15 +201,15 @@ static void dropped_item(void *arg, int64_t i, int thread)
     for (int64_t row0 = 0; row0 < n_q; row0 += TILE) {
         const int64_t T = xc_min_i64(TILE, n_q - row0);
 
-        product(d, w.p, n, (const float *)q->data + at + row0 * q->cols, q->cols, w.k_rows, T, n, D, false);
+        product(d, w.p, n, (const float *)q->data + at + row0 * q->cols, q->cols, 0, w.k_rows, T, n, D, false);
+        xc_dropout_draw_rows(w.mask, T, n, d->drop, place(d, h, q0 + row0));
         for (int64_t r = 0; r < T; r++) {
             float *p = w.p + r * n;
             const int64_t seen = probabilities(d, p, h, row0 + r, n_q, n);
 
-            xc_dropout_factors(w.factor, seen, d->drop, place(d, h, q0 + row0 + r));
-            for (int64_t j = 0; j < seen; j++) p[j] *= w.factor[j];
+            xc_dropout_apply_row(p, w.mask + r * xc_div_up(n, 8), seen, d->drop);
         }
-        product(d, out + row0 * q->cols, q->cols, w.p, n, w.k_cols, T, D, n, false);
+        product(d, out + row0 * q->cols, q->cols, w.p, n, 0, w.k_cols, T, D, n, false);
     }
 }
 

@@ -71,7 +71,7 @@ static enum xc_status conv1d_backward(const struct xc_grad_ctx *c, struct xc_err
         XC_TRY(xc_grad_product_dx(c, v.patch, v.K, dy, y->cols, w + v.group * v.Ng * v.K, v.K, y->rows, v.Ng, v.K, true, err));
         xc_pool_run(c->op->pool, scatter_item, &v, x->rag->n_seq);
     }
-    if (c->d_tensor[2]) xc_grad_col_sums(c, c->d_tensor[2], c->d_out[0], y->cols, NULL, 0, y->rows, y->cols);
+    if (c->d_tensor[2]) xc_grad_col_sums(c, c->d_tensor[2], NULL, c->d_out[0], y->cols, NULL, 0, y->rows, y->cols);
     return XC_OK;
 }
 

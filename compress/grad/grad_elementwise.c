@@ -105,7 +105,7 @@ static enum xc_status scale_backward(const struct xc_grad_ctx *c, struct xc_err 
 
     XC_TRY(xc_grad_tensor(c, &s, c->op->tensor[1], err));
     if (c->d_in[0]) xc_grad_rows(c, scale_rows, s, x->rows, x->cols);
-    if (c->d_tensor[1]) xc_grad_col_sums(c, c->d_tensor[1], c->d_out[0], x->cols, x->data, x->cols, x->rows, x->cols);
+    xc_grad_col_sums(c, NULL, c->d_tensor[1], c->d_out[0], x->cols, x->data, x->cols, x->rows, x->cols);
     return XC_OK;
 }
 

@@ -11,7 +11,7 @@ static enum xc_status linear_backward(const struct xc_grad_ctx *c, struct xc_err
         XC_TRY(xc_grad_product_dx(c, c->d_in[0], x->cols, c->d_out[0], y->cols, w, x->cols, x->rows, y->cols, x->cols, c->fresh[0], err));
     }
     if (c->d_tensor[1]) XC_TRY(xc_grad_product_dw(c, c->d_tensor[1], x->cols, c->d_out[0], y->cols, x->data, x->cols, x->rows, y->cols, x->cols, err));
-    if (c->d_tensor[2]) xc_grad_col_sums(c, c->d_tensor[2], c->d_out[0], y->cols, NULL, 0, y->rows, y->cols);
+    if (c->d_tensor[2]) xc_grad_col_sums(c, c->d_tensor[2], NULL, c->d_out[0], y->cols, NULL, 0, y->rows, y->cols);
     return XC_OK;
 }
 

@@ -28,8 +28,7 @@ static enum xc_status backward(const struct xc_grad_ctx *c, bool rms, struct xc_
     XC_TRY(xc_grad_tensor(c, &n.gain, c->op->tensor[1], err));
     XC_TRY(xc_grad_scratch(c, &n.h, (size_t)(x->rows * x->cols) * sizeof *n.h, err));
     if (c->d_in[0] || c->d_tensor[1]) xc_grad_rows(c, norm_rows, &n, x->rows, x->cols);
-    if (c->d_tensor[1]) xc_grad_col_sums(c, c->d_tensor[1], c->d_out[0], x->cols, n.h, x->cols, x->rows, x->cols);
-    if (c->d_tensor[2]) xc_grad_col_sums(c, c->d_tensor[2], c->d_out[0], x->cols, NULL, 0, x->rows, x->cols);
+    xc_grad_col_sums(c, c->d_tensor[2], c->d_tensor[1], c->d_out[0], x->cols, n.h, x->cols, x->rows, x->cols);
     return XC_OK;
 }
 

@@ -10,14 +10,14 @@
 #define LANES 16
 
 /* ---- dropout ---- */
-/* Philox4x32-10 (runtime/base/rng.c) of sixteen consecutive indices side by side. */
-BODY void philox16(uint32_t c[4][LANES], uint64_t seed, uint64_t stream, uint64_t index)
+/* Philox4x32-10 (runtime/base/rng.c) of sixteen indices side by side. */
+BODY void philox16(uint32_t c[4][LANES], uint64_t seed, uint64_t stream, const uint64_t index[LANES])
 {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
 
     for (int l = 0; l < LANES; l++) {
-        c[0][l] = (uint32_t)(index + (uint64_t)l);
-        c[1][l] = (uint32_t)((index + (uint64_t)l) >> 32);
+        c[0][l] = (uint32_t)index[l];
+        c[1][l] = (uint32_t)(index[l] >> 32);
         c[2][l] = (uint32_t)stream;
         c[3][l] = (uint32_t)(stream >> 32);
     }
@@ -35,17 +35,44 @@ BODY void philox16(uint32_t c[4][LANES], uint64_t seed, uint64_t stream, uint64_
     }
 }
 
+/* n bytes of the mask, at most LANES, of as many indices */
+BODY void draw16(uint8_t *mask, int64_t n, uint32_t below, uint64_t seed, uint64_t stream, const uint64_t index[LANES])
+{
+    uint32_t c[4][LANES], bits[LANES] = { 0 };
+    uint8_t bytes[LANES];
+
+    philox16(c, seed, stream, index);
+    for (int w = 0; w < 4; w++)
+        for (int l = 0; l < LANES; l++) bits[l] |= (uint32_t)((c[w][l] & 0xffff) >= below) << (2 * w) | (uint32_t)((c[w][l] >> 16) >= below) << (2 * w + 1);
+    for (int l = 0; l < LANES; l++) bytes[l] = (uint8_t)bits[l];
+    memcpy(mask, bytes, (size_t)n);
+}
+
 BODY void draw_body(uint8_t *mask, int64_t n, uint32_t below, uint64_t seed, uint64_t stream, uint64_t first)
 {
     for (int64_t i = 0; i < n; i += LANES) {
-        uint32_t c[4][LANES], bits[LANES] = { 0 };
-        uint8_t bytes[LANES];
+        uint64_t index[LANES];
 
-        philox16(c, seed, stream, first + (uint64_t)i);
-        for (int w = 0; w < 4; w++)
-            for (int l = 0; l < LANES; l++) bits[l] |= (uint32_t)((c[w][l] & 0xffff) >= below) << (2 * w) | (uint32_t)((c[w][l] >> 16) >= below) << (2 * w + 1);
-        for (int l = 0; l < LANES; l++) bytes[l] = (uint8_t)bits[l];
-        memcpy(mask + i, bytes, (size_t)xc_min_i64(LANES, n - i));
+        for (int l = 0; l < LANES; l++) index[l] = first + (uint64_t)i + (uint64_t)l;
+        draw16(mask + i, xc_min_i64(LANES, n - i), below, seed, stream, index);
+    }
+}
+
+BODY void draw_rows_body(uint8_t *mask, int64_t rows, int64_t bytes, uint32_t below, uint64_t seed, uint64_t stream, uint64_t row)
+{
+    int64_t at = 0;
+
+    for (int64_t i = 0; i < rows * bytes; i += LANES) {
+        uint64_t index[LANES];
+
+        for (int l = 0; l < LANES; l++) {
+            index[l] = row << 24 | (uint64_t)at;
+            if (++at == bytes) {
+                row++;
+                at = 0;
+            }
+        }
+        draw16(mask + i, xc_min_i64(LANES, rows * bytes - i), below, seed, stream, index);
     }
 }
 
@@ -75,7 +102,32 @@ BODY void apply_body(float *x, const uint8_t *mask, int64_t n, float scale)
 /* ---- sums of columns ---- */
 #define SUM_ROWS 64
 
-BODY void col_sums_body(float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t n)
+/* Of x and of x * y in one pass. */
+BODY void col_sums_both(float *sum, float *sum_xy, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R)
+{
+    double total[XC_LOOPS_COLS] = { 0 }, total_xy[XC_LOOPS_COLS] = { 0 };
+
+    for (int64_t r0 = 0; r0 < R; r0 += SUM_ROWS) {
+        const int64_t r1 = xc_min_i64(r0 + SUM_ROWS, R);
+        float part[XC_LOOPS_COLS] = { 0 }, part_xy[XC_LOOPS_COLS] = { 0 };
+
+        for (int64_t r = r0; r < r1; r++)
+            for (int i = 0; i < XC_LOOPS_COLS; i++) {
+                part[i] += x[r * ldx + i];
+                part_xy[i] += x[r * ldx + i] * y[r * ldy + i];
+            }
+        for (int i = 0; i < XC_LOOPS_COLS; i++) {
+            total[i] += (double)part[i];
+            total_xy[i] += (double)part_xy[i];
+        }
+    }
+    for (int i = 0; i < XC_LOOPS_COLS; i++) {
+        sum[i] += (float)total[i];
+        sum_xy[i] += (float)total_xy[i];
+    }
+}
+
+BODY void col_sums_one(float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t n)
 {
     double total[XC_LOOPS_COLS] = { 0 };
 
@@ -95,6 +147,16 @@ BODY void col_sums_body(float *sum, const float *x, int64_t ldx, const float *y,
         for (int64_t i = 0; i < n; i++) total[i] += (double)part[i];
     }
     for (int64_t i = 0; i < n; i++) sum[i] += (float)total[i];
+}
+
+BODY void col_sums_body(float *sum, float *sum_xy, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t n)
+{
+    if (sum && sum_xy && n == XC_LOOPS_COLS) {
+        col_sums_both(sum, sum_xy, x, ldx, y, ldy, R);
+        return;
+    }
+    if (sum) col_sums_one(sum, x, ldx, NULL, 0, R, n);
+    if (sum_xy) col_sums_one(sum_xy, x, ldx, y, ldy, R, n);
 }
 
 /* ---- norms ---- */
@@ -155,6 +217,14 @@ BODY void norm_row_body(float *restrict h, float *restrict d, const float *restr
         for (int64_t i = 0; i < C; i++) d[i] += rstd * (dy[i] * gain[i] - e_mean - h[i] * eh_mean);
 }
 
+/* ---- softmax ---- */
+BODY void softmax_grad_body(float *restrict d, const float *restrict p, int64_t n, float scale)
+{
+    const float dot = (float)row_sum(p, d, n);
+
+    for (int64_t i = 0; i < n; i++) d[i] = p[i] * (d[i] - dot) * scale;
+}
+
 BODY double sum_squares_body(const float *x, int64_t n)
 {
     const int64_t whole = n / LANES * LANES;
@@ -173,17 +243,22 @@ BODY double sum_squares_body(const float *x, int64_t n)
     {                                                                                                                                                \
         draw_body(mask, n, below, seed, stream, first);                                                                                              \
     }                                                                                                                                                \
-    attribute static void apply_##name(float *x, const uint8_t *mask, int64_t n, float scale) { apply_body(x, mask, n, scale); }                     \
-    attribute static void col_sums_##name(float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t n)                \
+    attribute static void draw_rows_##name(uint8_t *mask, int64_t rows, int64_t bytes, uint32_t below, uint64_t seed, uint64_t stream, uint64_t row)    \
     {                                                                                                                                                \
-        col_sums_body(sum, x, ldx, y, ldy, R, n);                                                                                                    \
+        draw_rows_body(mask, rows, bytes, below, seed, stream, row);                                                                                 \
+    }                                                                                                                                                \
+    attribute static void softmax_grad_##name(float *d, const float *p, int64_t n, float scale) { softmax_grad_body(d, p, n, scale); }               \
+    attribute static void apply_##name(float *x, const uint8_t *mask, int64_t n, float scale) { apply_body(x, mask, n, scale); }                     \
+    attribute static void col_sums_##name(float *sum, float *sum_xy, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t n) \
+    {                                                                                                                                                \
+        col_sums_body(sum, sum_xy, x, ldx, y, ldy, R, n);                                                                                            \
     }                                                                                                                                                \
     attribute static void norm_row_##name(float *h, float *d, const float *x, const float *dy, const float *gain, float eps, bool rms, bool fresh, int64_t C) \
     {                                                                                                                                                \
         norm_row_body(h, d, x, dy, gain, eps, rms, fresh, C);                                                                                        \
     }                                                                                                                                                \
     attribute static double sum_squares_##name(const float *x, int64_t n) { return sum_squares_body(x, n); }                                         \
-    static const struct xc_loops loops_##name = { #name, draw_##name, apply_##name, col_sums_##name, norm_row_##name, sum_squares_##name };
+    static const struct xc_loops loops_##name = { #name, draw_##name, draw_rows_##name, apply_##name, col_sums_##name, norm_row_##name, softmax_grad_##name, sum_squares_##name };
 
 LEVEL(scalar, )
 #ifdef __x86_64__

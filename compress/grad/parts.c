@@ -34,7 +34,7 @@ void xc_grad_put(float *d, const float *x, int64_t n, bool fresh)
 }
 
 struct sums {
-    float *sum;
+    float *sum, *sum_xy;
     const float *x, *y;
     int64_t ldx, ldy, R, C;
 };
@@ -45,14 +45,14 @@ static void sum_cols(void *arg, int64_t item, int thread)
     const int64_t c0 = item * XC_LOOPS_COLS;
 
     (void)thread;
-    xc_loops()->col_sums(s->sum + c0, s->x + c0, s->ldx, s->y ? s->y + c0 : NULL, s->ldy, s->R, xc_min_i64(XC_LOOPS_COLS, s->C - c0));
+    xc_loops()->col_sums(s->sum ? s->sum + c0 : NULL, s->sum_xy ? s->sum_xy + c0 : NULL, s->x + c0, s->ldx, s->y ? s->y + c0 : NULL, s->ldy, s->R, xc_min_i64(XC_LOOPS_COLS, s->C - c0));
 }
 
-void xc_grad_col_sums(const struct xc_grad_ctx *c, float *sum, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t C)
+void xc_grad_col_sums(const struct xc_grad_ctx *c, float *sum, float *sum_xy, const float *x, int64_t ldx, const float *y, int64_t ldy, int64_t R, int64_t C)
 {
-    struct sums s = { .sum = sum, .x = x, .y = y, .ldx = ldx, .ldy = ldy, .R = R, .C = C };
+    struct sums s = { .sum = sum, .sum_xy = sum_xy, .x = x, .y = y, .ldx = ldx, .ldy = ldy, .R = R, .C = C };
 
-    if (R > 0) xc_pool_run(c->op->pool, sum_cols, &s, xc_div_up(C, XC_LOOPS_COLS));
+    if (R > 0 && (sum || sum_xy)) xc_pool_run(c->op->pool, sum_cols, &s, xc_div_up(C, XC_LOOPS_COLS));
 }
 
 enum xc_status xc_grad_scratch(const struct xc_grad_ctx *c, void *out, size_t bytes, struct xc_err *err)

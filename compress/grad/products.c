@@ -2,9 +2,9 @@
  * outputs. Row-major matrices become panels by plain copies of 16 columns, so no second GEMM is needed.
  *
  *   dx (R,K) = dy (R,N) w (N,K)        panels: columns of w
- *   dw (N,K) += dy^T (N,R) x (R,K)     panels: columns of x; dy is transposed; BLOCK rows at a time, in ascending order
+ *   dw (N,K) += dy^T (N,R) x (R,K)     panels: columns of x and of dy, which serve as the transposed operand as they are; BLOCK rows at a time, in ascending order
  *
- * In bf16 (runtime/graph/run.h) the operands are rounded while they are packed, and nothing is transposed.
+ * In bf16 (runtime/graph/run.h) the operands are rounded while they are packed.
  * Blocks have a fixed size and no sum is split over threads: the same bits for any number of them. */
 #include <string.h>
 
@@ -53,30 +53,29 @@ void xc_grad_transpose(float *t, int64_t ldt, const float *x, int64_t ldx, int64
 struct copy {
     float *to;
     const float *from;
-    int64_t ld_to, ld_from, R, C;
+    int64_t ld_from, R, C;
 };
 
-/* Item: 16 columns to a panel. */
+/* Item: 64 columns to panels, side by side: rows are read in longer pieces. */
 static void panel_item(void *arg, int64_t item, int thread)
 {
     const struct copy *p = arg;
+    const int64_t c0 = item * 64, c1 = xc_min_i64(c0 + 64, p->C), whole = c0 + (c1 - c0) / 16 * 16;
 
     (void)thread;
-    panel_col(p->to + item * 16 * p->R, p->from + item * 16, p->ld_from, p->R, xc_min_i64(16, p->C - item * 16));
+    for (int64_t r = 0; r < p->R; r++)
+        for (int64_t c = c0; c < whole; c += 16) memcpy(p->to + c * p->R + r * 16, p->from + r * p->ld_from + c, 16 * sizeof *p->to);
+    if (whole < c1) panel_col(p->to + whole * p->R, p->from + whole, p->ld_from, p->R, c1 - whole);
 }
 
-/* Item: 64 rows transposed. */
-static void transpose_item(void *arg, int64_t item, int thread)
+static void panels_of(const struct xc_grad_ctx *c, float *to, const float *from, int64_t ld_from, int64_t R, int64_t C)
 {
-    const struct copy *p = arg;
-    const int64_t r0 = item * 64;
+    struct copy p = { .to = to, .from = from, .ld_from = ld_from, .R = R, .C = C };
 
-    (void)thread;
-    xc_grad_transpose(p->to + r0, p->ld_to, p->from + r0 * p->ld_from, p->ld_from, xc_min_i64(64, p->R - r0), p->C);
+    xc_pool_run(c->op->pool, panel_item, &p, xc_div_up(C, 64));
 }
 
-/* ---- in bf16: panels of dy serve as the transposed operand as they are ---- */
-
+/* ---- in bf16 ---- */
 static enum xc_status bf16_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw, int64_t R, int64_t N, int64_t K,
                               bool fresh, struct xc_err *err)
 {
@@ -113,13 +112,14 @@ static enum xc_status bf16_dw(const struct xc_grad_ctx *c, float *dw, int64_t ld
 enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw,
                                   int64_t R, int64_t N, int64_t K, bool fresh, struct xc_err *err)
 {
-    struct copy p = { .from = w, .ld_from = ldw, .R = N, .C = K };
     struct xc_gemm_f32 g = { .x = dy, .ldx = ldy, .N = K, .K = N, .ep = { .residual = fresh ? NULL : dx, .ld_residual = ldx, .out = dx, .ld_out = ldx } };
 
+    float *panels;
+
     if (c->op->run->bf16) return bf16_dx(c, dx, ldx, dy, ldy, w, ldw, R, N, K, fresh, err);
-    XC_TRY(xc_grad_scratch(c, &p.to, (size_t)xc_grad_panel_floats(K, N) * sizeof *p.to, err));
-    xc_pool_run(c->op->pool, panel_item, &p, xc_div_up(K, 16));
-    g.w = p.to;
+    XC_TRY(xc_grad_scratch(c, &panels, (size_t)xc_grad_panel_floats(K, N) * sizeof *panels, err));
+    panels_of(c, panels, w, ldw, N, K);
+    g.w = panels;
     xc_gemm_tiles_f32(c->op, &g, R);
     return XC_OK;
 }
@@ -127,20 +127,18 @@ enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_
 enum xc_status xc_grad_product_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx,
                                   int64_t R, int64_t N, int64_t K, struct xc_err *err)
 {
-    const int64_t most = xc_min_i64(R, BLOCK), ldt = xc_round_up(most, 16) + 16; /* not a power of two: rows would share cache sets */
-    float *t, *panels;
+    const int64_t most = xc_min_i64(R, BLOCK);
+    float *of_dy, *of_x;
 
     if (c->op->run->bf16) return bf16_dw(c, dw, ldw, dy, ldy, x, ldx, R, N, K, err);
-    XC_TRY(xc_grad_scratch(c, &t, (size_t)(N * ldt) * sizeof *t, err));
-    XC_TRY(xc_grad_scratch(c, &panels, (size_t)xc_grad_panel_floats(K, most) * sizeof *panels, err));
+    XC_TRY(xc_grad_scratch(c, &of_dy, (size_t)xc_grad_panel_floats(N, most) * sizeof *of_dy, err));
+    XC_TRY(xc_grad_scratch(c, &of_x, (size_t)xc_grad_panel_floats(K, most) * sizeof *of_x, err));
     for (int64_t r0 = 0; r0 < R; r0 += BLOCK) {
         const int64_t n = xc_min_i64(BLOCK, R - r0);
-        struct copy transposed = { .to = t, .from = dy + r0 * ldy, .ld_to = ldt, .ld_from = ldy, .R = n, .C = N };
-        struct copy panel = { .to = panels, .from = x + r0 * ldx, .ld_from = ldx, .R = n, .C = K };
-        const struct xc_gemm_f32 g = { .x = t, .ldx = ldt, .w = panels, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
+        const struct xc_gemm_f32 g = { .x = of_dy, .ldx = 16 * n, .x_step = 16, .w = of_x, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
 
-        xc_pool_run(c->op->pool, transpose_item, &transposed, xc_div_up(n, 64));
-        xc_pool_run(c->op->pool, panel_item, &panel, xc_div_up(K, 16));
+        panels_of(c, of_dy, dy + r0 * ldy, ldy, n, N);
+        panels_of(c, of_x, x + r0 * ldx, ldx, n, K);
         xc_gemm_tiles_f32(c->op, &g, N);
     }
     return XC_OK;

@@ -125,8 +125,8 @@ struct xc_gemm_s4 {
 #define XC_S4_MAX_K 131072
 
 struct xc_gemm_f32 {
-    const float *x; /* (R, ldx) */
-    int64_t ldx;
+    const float *x; /* (R, ldx); with x_step number (r, k) lies at r/16 * ldx + r%16 + k * x_step: x of (K, x_step) as it is has ldx 16, x in panels has x_step 16 and ldx 16 K */
+    int64_t ldx, x_step;
     const float *w; /* panel16 */
     int64_t N, K;
     struct xc_epilogue ep;

@@ -677,14 +677,16 @@ static void test_dropout(void **state)
     xc_dropout_draw(mask[1], N, 0.1, 5, 7, NULL);
     assert_memory_not_equal(mask[0], mask[1], N / 8);
     sum = 0;
-    for (uint64_t row = 0; row < 3000; row++) { /* one row of probabilities after the other */
+    for (uint64_t row = 0; row < 3000; row += 3) { /* rows of probabilities: three at once, or the second alone */
         const struct xc_dropout_probs drop = { .p = 0.25, .seed = 5, .stream = 9 };
-        float again[33];
+        uint8_t bits[3 * 5], again[5];
 
-        xc_dropout_factors(x, 33, &drop, row);
-        xc_dropout_factors(again, 33, &drop, row);
-        assert_memory_equal(x, again, sizeof again);
-        for (int i = 0; i < 33; i++) {
+        xc_dropout_draw_rows(bits, 3, 33, &drop, row);
+        xc_dropout_draw_rows(again, 1, 33, &drop, row + 1);
+        assert_memory_equal(bits + 5, again, sizeof again);
+        for (int i = 0; i < 3 * 33; i++) x[i] = 1;
+        for (int r = 0; r < 3; r++) xc_dropout_apply_row(x + r * 33, bits + r * 5, 33, &drop);
+        for (int i = 0; i < 3 * 33; i++) {
             assert_true(x[i] == 0.0f || fabsf(x[i] - 1 / 0.75f) < 1e-6f);
             sum += (double)x[i];
         }

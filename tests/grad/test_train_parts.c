@@ -36,7 +36,8 @@ static void fill(float *x, int64_t n, uint64_t stream)
 
 struct looped { /* what each loop made; the last of each array is a guard */
     uint8_t mask[WIDE / 8 + 1];
-    float applied[WIDE + 1], sum[XC_LOOPS_COLS + 1], sum_xy[XC_LOOPS_COLS + 1], h[WIDE + 1], d[WIDE + 1], d_rms[WIDE + 1];
+    uint8_t rows[3 * 7 + 1];
+    float turned[WIDE + 1], applied[WIDE + 1], sum[XC_LOOPS_COLS + 1], sum_xy[XC_LOOPS_COLS + 1], sum_both[XC_LOOPS_COLS + 1], h[WIDE + 1], d[WIDE + 1], d_rms[WIDE + 1];
     double squares;
 };
 
@@ -50,8 +51,12 @@ static void loop(struct looped *o, const struct xc_loops *l, int64_t n, const fl
     l->apply(o->applied, o->mask, n, 1.25f);
     fill(o->sum, cols, 1);
     memset(o->sum_xy, 0, (size_t)cols * sizeof *o->sum_xy);
-    l->col_sums(o->sum, x, n, NULL, 0, 150, cols);
-    l->col_sums(o->sum_xy, x, n, y, n, 150, cols);
+    l->draw_rows(o->rows, 3, 7, 20000, 5, 9, 1000);
+    memcpy(o->turned, x, (size_t)n * sizeof *x);
+    l->softmax_grad(o->turned, y, n, 0.5f);
+    l->col_sums(o->sum, NULL, x, n, NULL, 0, 150, cols);
+    fill(o->sum_both, cols, 1);
+    l->col_sums(o->sum_both, o->sum_xy, x, n, y, n, 150, cols);
     l->norm_row(o->h, o->d, x, y, gain, 1e-5f, false, true, n);
     memcpy(o->d_rms, x, (size_t)n * sizeof *x);
     l->norm_row(o->h, o->d_rms, x, y, gain, 1e-5f, true, false, n);
@@ -71,7 +76,7 @@ static void test_loops(void **state)
     for (size_t k = 0; k < XC_ARRAY_LEN(sizes); k++) {
         const int64_t n = sizes[k];
         struct looped want, got;
-        double squares = 0;
+        double squares = 0, dot = 0, size = 0;
 
         loop(&want, xc_loops_at(0), n, x, y, gain);
         for (int64_t i = 0; i < n; i++) {
@@ -85,14 +90,25 @@ static void test_loops(void **state)
             squares += (double)x[i] * (double)x[i];
         }
         assert_true(fabs(want.squares - squares) <= 1e-12 * squares);
+        assert_memory_equal(want.sum, want.sum_both, sizeof want.sum);
+        for (int64_t i = 0; i < 3 * 7 * 8; i++) {
+            uint32_t word[4];
+
+            xc_philox(word, 5, 9, (uint64_t)(1000 + i / 56) << 24 | (uint64_t)(i / 8 % 7));
+            assert_int_equal(want.rows[i / 8] >> (i % 8) & 1, (word[i % 8 / 2] >> (i % 2 * 16) & 0xffff) >= 20000);
+        }
+        for (int64_t i = 0; i < n; i++) dot += (double)y[i] * (double)x[i];
+        for (int64_t i = 0; i < n; i++) size += fabs((double)y[i] * (double)x[i]);
+        for (int64_t i = 0; i < n; i++)
+            assert_true(fabs((double)want.turned[i] - 0.5 * (double)y[i] * ((double)x[i] - dot)) <= 2e-6 * fabs((double)y[i]) * (fabs((double)x[i]) + size));
         for (int64_t c = 0; c < n && c < XC_LOOPS_COLS; c++) {
-            double sum = 0, size = 0;
+            double sum = 0, scale = 0;
 
             for (int64_t r = 0; r < 150; r++) {
                 sum += (double)x[r * n + c] * (double)y[r * n + c];
-                size += fabs((double)x[r * n + c] * (double)y[r * n + c]);
+                scale += fabs((double)x[r * n + c] * (double)y[r * n + c]);
             }
-            assert_true(fabs((double)want.sum_xy[c] - sum) <= 1e-5 * size);
+            assert_true(fabs((double)want.sum_xy[c] - sum) <= 1e-5 * scale);
         }
         for (int i = 1; xc_loops_at(i); i++) {
             if (!xc_loops_run_here(xc_loops_at(i))) continue;

@@ -490,14 +490,14 @@ static void check_gemm_f32(const struct xc_kernels *k)
 
     for (size_t in = 0; in < XC_ARRAY_LEN(Ns); in++)
         for (size_t ik = 0; ik < XC_ARRAY_LEN(Ks); ik++)
-            for (int variant = 0; variant < 3; variant++) {
-                const int64_t N = Ns[in], K = Ks[ik], R = Rs[rnd() % XC_ARRAY_LEN(Rs)], N16 = xc_round_up(N, 16);
+            for (int variant = 0; variant < 5; variant++) { /* 3: x is (K, x_step); 4: in panels */
+                const int64_t N = Ns[in], K = Ks[ik], R = Rs[rnd() % XC_ARRAY_LEN(Rs)] + (variant > 2 ? 12 : 0), N16 = xc_round_up(N, 16);
                 const int64_t ldx = K + (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
                 float *panel = block(xc_panel_f32_bytes(N, K));
                 struct xc_gemm_f32 g = {.x = floats(R > 0 ? (R - 1) * ldx + K : 0, RANDOM), .ldx = ldx, .w = panel, .N = N, .K = K};
                 struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
                 char name[160];
-                const int64_t row0 = variant == 1 ? R / 3 : 0, col0 = variant == 2 && N > 16 ? 16 : 0;
+                const int64_t row0 = variant % 3 == 1 ? R / 3 : 0, col0 = variant == 2 && N > 16 ? 16 : 0;
 
                 xc_pack_panel_f32(panel, floats(N * K, RANDOM), N, K);
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
@@ -507,9 +507,19 @@ static void check_gemm_f32(const struct xc_kernels *k)
                 g.ep.ld_out = ld;
                 g.ep.out = data(a);
                 ref->gemm_f32(&g, row0, R, col0, N);
+                if (variant > 2) { /* the same numbers, transposed */
+                    float *t = floats(xc_round_up(R, 16) * (K + 1), RANDOM);
+                    const int64_t block = variant == 3 ? 16 : 16 * K, step = variant == 3 ? R + 1 : 16;
+
+                    for (int64_t r = 0; r < R; r++)
+                        for (int64_t i = 0; i < K; i++) t[r / 16 * block + r % 16 + i * step] = g.x[r * ldx + i];
+                    g.x = t;
+                    g.ldx = block;
+                    g.x_step = step;
+                }
                 g.ep.out = data(b);
                 k->gemm_f32(&g, row0, R, col0, N);
-                snprintf(name, sizeof name, "gemm_f32 R %d N %d K %d act %d", (int)R, (int)N, (int)K, (int)g.ep.act);
+                snprintf(name, sizeof name, "gemm_f32 R %d N %d K %d act %d variant %d", (int)R, (int)N, (int)K, (int)g.ep.act, variant);
                 check(same(a, b), k->isa, name);
                 free_blocks();
             }

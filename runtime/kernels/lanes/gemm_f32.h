@@ -11,9 +11,9 @@
 
 #define EACH_ROW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 
-/* c (mr, nv) += x (mr, K) w (K, nv * 16), in ascending k. w's column group v starts at w + v * w_group, its rows are w_step apart;
+/* c (mr, nv) += x (mr, K) w (K, nv * 16), in ascending k. x's rows are `row` apart, its columns `step`; w's column group v starts at w + v * w_group, its rows are w_step apart;
  * with n < 16 only the first n columns of (the only) group are read. c's rows are ld_c apart. from_zero ignores what c held. */
-LANES_INLINE void f32_tile(float *c, int64_t ld_c, const float *x, int64_t ldx, const float *w, int64_t w_group, int64_t w_step, int64_t K,
+LANES_INLINE void f32_tile(float *c, int64_t ld_c, const float *x, int64_t row, int64_t step, const float *w, int64_t w_group, int64_t w_step, int64_t K,
                            int mr, int nv, int64_t n, bool from_zero)
 {
 #define DECLARE(i) v16f a##i = v_zero(), b##i = v_zero(), c##i = v_zero();
@@ -25,7 +25,7 @@ LANES_INLINE void f32_tile(float *c, int64_t ld_c, const float *x, int64_t ldx, 
     }
 #define STEP(i)                                                             \
     if (mr > i) {                                                           \
-        const v16f s = v_set1(x[i * ldx + k]);                              \
+        const v16f s = v_set1(x[i * row]);                                    \
         a##i = v_fma(s, wa, a##i);                                          \
         if (nv > 1) b##i = v_fma(s, wb, b##i);                              \
         if (nv > 2) c##i = v_fma(s, wc, c##i);                              \
@@ -38,7 +38,7 @@ LANES_INLINE void f32_tile(float *c, int64_t ld_c, const float *x, int64_t ldx, 
     }
     EACH_ROW(DECLARE)
     EACH_ROW(LOAD)
-    for (int64_t k = 0; k < K; k++, w += w_step) {
+    for (int64_t k = 0; k < K; k++, w += w_step, x += step) {
         const v16f wa = n < 16 ? v_load_n(w, n) : v_load(w);
         const v16f wb = nv > 1 ? v_load(w + w_group) : v_zero(), wc = nv > 2 ? v_load(w + 2 * w_group) : v_zero();
 
@@ -53,37 +53,38 @@ LANES_INLINE void f32_tile(float *c, int64_t ld_c, const float *x, int64_t ldx, 
 }
 
 /* The tile with any number of rows up to F32_ROWS. */
-LANES_INLINE void f32_tile_rows(float *c, int64_t ld_c, const float *x, int64_t ldx, const float *w, int64_t w_group, int64_t w_step,
+LANES_INLINE void f32_tile_rows(float *c, int64_t ld_c, const float *x, int64_t row, int64_t step, const float *w, int64_t w_group, int64_t w_step,
                                 int64_t K, int64_t mr, int nv, int64_t n, bool from_zero)
 {
-#define CASE(i) case i + 1: if (i < F32_ROWS && (i + 1) * nv <= F32_TILE) f32_tile(c, ld_c, x, ldx, w, w_group, w_step, K, i + 1, nv, n, from_zero); break;
+#define CASE(i) case i + 1: if (i < F32_ROWS && (i + 1) * nv <= F32_TILE) f32_tile(c, ld_c, x, row, step, w, w_group, w_step, K, i + 1, nv, n, from_zero); break;
     switch (mr) { EACH_ROW(CASE) default: break; }
 #undef CASE
 }
 
 /* One instance for each shape of the weight; rows are a switch inside. */
-static __attribute__((noinline)) void f32_panels(float *c, const float *x, int64_t ldx, const float *w, int64_t w_group, int64_t K, int64_t mr, int nv,
-                                                 bool from_zero)
+static __attribute__((noinline)) void f32_panels(float *c, const float *x, int64_t row, int64_t step, const float *w, int64_t w_group, int64_t K, int64_t mr, int nv)
 {
-    if (nv == 1) f32_tile_rows(c, F32_COLS * 16, x, ldx, w, w_group, 16, K, mr, 1, 16, from_zero);
-    if (nv == 2 && F32_COLS > 1) f32_tile_rows(c, F32_COLS * 16, x, ldx, w, w_group, 16, K, mr, 2, 16, from_zero);
-    if (nv == 3 && F32_COLS > 2) f32_tile_rows(c, F32_COLS * 16, x, ldx, w, w_group, 16, K, mr, 3, 16, from_zero);
+    if (nv == 1) f32_tile_rows(c, F32_COLS * 16, x, row, step, w, w_group, 16, K, mr, 1, 16, true);
+    if (nv == 2 && F32_COLS > 1) f32_tile_rows(c, F32_COLS * 16, x, row, step, w, w_group, 16, K, mr, 2, 16, true);
+    if (nv == 3 && F32_COLS > 2) f32_tile_rows(c, F32_COLS * 16, x, row, step, w, w_group, 16, K, mr, 3, 16, true);
 }
 
 static void lanes_gemm_f32(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
 {
-    const int64_t cols = row1 - row0 <= F32_TILE / F32_COLS ? F32_COLS : F32_TILE / F32_ROWS;
+    const int64_t cols = row1 - row0 <= F32_TILE / F32_COLS ? F32_COLS : F32_TILE / F32_ROWS, row = g->x_step ? 1 : g->ldx, step = g->x_step ? g->x_step : 1;
 
     for (int64_t c0 = col0; c0 < col1; c0 += cols * 16) {
         const int nv = (int)xc_min_i64(cols, xc_div_up(col1 - c0, 16));
 
-        for (int64_t r0 = row0; r0 < row1; r0 += F32_ROWS) {
-            const int64_t mr = xc_min_i64(F32_ROWS, row1 - r0);
+        for (int64_t r0 = row0, mr; r0 < row1; r0 += mr) {
+            const float *x = g->x_step ? g->x + r0 / 16 * g->ldx + r0 % 16 : g->x + r0 * row;
             float tile[F32_ROWS * F32_COLS * 16];
 
+            mr = xc_min_i64(F32_ROWS, row1 - r0);
+            if (g->x_step) mr = xc_min_i64(mr, 16 - r0 % 16);
             for (int64_t i = 0; i < mr; i++) /* they are wanted when the tile is done */
                 for (int64_t v = 0; v < nv; v++) __builtin_prefetch(g->ep.out + (r0 + i) * g->ep.ld_out + c0 + v * 16, 1);
-            f32_panels(tile, g->x + r0 * g->ldx, g->ldx, g->w + c0 * g->K, 16 * g->K, g->K, mr, nv, true);
+            f32_panels(tile, x, row, step, g->w + c0 * g->K, 16 * g->K, g->K, mr, nv);
             for (int64_t i = 0; i < mr; i++) {
                 for (int64_t v = 0; v < nv; v++)
                     ep_store_f32(&g->ep, v_load(tile + (i * F32_COLS + v) * 16), r0 + i, c0 + v * 16, xc_min_i64(16, col1 - c0 - v * 16));
@@ -111,16 +112,16 @@ static void transpose_keys(float *kt, const float *k, int64_t ldk, int64_t n, in
 
 static __attribute__((noinline)) void f32_scores(float *s, const float *q, int64_t ldq, const float *kt, int64_t D, int64_t mr)
 {
-    f32_tile_rows(s, XC_KEY_BLOCK, q, ldq, kt, 0, 16, D, mr, 1, 16, true);
+    f32_tile_rows(s, XC_KEY_BLOCK, q, ldq, 1, kt, 0, 16, D, mr, 1, 16, true);
 }
 
 static __attribute__((noinline)) void f32_values(float *o, int64_t ld_o, const float *p, const float *v, int64_t ldv, int64_t keys, int64_t mr,
                                                  int64_t n)
 {
     if (n >= 16)
-        f32_tile_rows(o, ld_o, p, XC_KEY_BLOCK, v, 0, ldv, keys, mr, 1, 16, false);
+        f32_tile_rows(o, ld_o, p, XC_KEY_BLOCK, 1, v, 0, ldv, keys, mr, 1, 16, false);
     else
-        f32_tile_rows(o, ld_o, p, XC_KEY_BLOCK, v, 0, ldv, keys, mr, 1, n, false);
+        f32_tile_rows(o, ld_o, p, XC_KEY_BLOCK, 1, v, 0, ldv, keys, mr, 1, n, false);
 }
 
 /* Scores s (128) of one query to probabilities, with the running maximum and sum; returns the factor of what was summed before. */

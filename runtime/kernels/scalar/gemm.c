@@ -151,14 +151,15 @@ void xc_gemm_s4__scalar(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, 
 void xc_gemm_f32__scalar(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1)
 {
     for (int64_t r = row0; r < row1; r++) {
-        const float *x = g->x + r * g->ldx;
+        const float *x = g->x_step ? g->x + r / 16 * g->ldx + r % 16 : g->x + r * g->ldx;
+        const int64_t step = g->x_step ? g->x_step : 1;
 
         for (int64_t n0 = col0; n0 < col1; n0 += 16) {
             const float *w = g->w + n0 * g->K; /* [K][16] */
             float acc[16] = {0};
 
             for (int64_t k = 0; k < g->K; k++, w += 16)
-                for (int64_t l = 0; l < 16; l++) acc[l] = fmaf(x[k], w[l], acc[l]);
+                for (int64_t l = 0; l < 16; l++) acc[l] = fmaf(x[k * step], w[l], acc[l]);
             for (int64_t l = 0; l < 16 && n0 + l < col1; l++)
                 xc_finish__scalar(&g->ep, acc[l] + (g->ep.bias ? g->ep.bias[n0 + l] : 0.0f), r, n0 + l);
         }
