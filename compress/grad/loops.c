@@ -8,21 +8,26 @@
 
 #define BODY static inline __attribute__((always_inline))
 #define LANES 16
+/* Sums of sixteen numbers side by side; a compiler without such a register uses several. */
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef float lanes_at __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+#define AT(p) (*(const lanes_at *)(p))
 
 /* ---- dropout ---- */
-/* Philox4x32-10 (runtime/base/rng.c) of sixteen indices side by side. */
-BODY void philox16(uint32_t c[4][LANES], uint64_t seed, uint64_t stream, const uint64_t index[LANES])
+/* Philox4x32-10 (runtime/base/rng.c) of DRAWS indices side by side: more than sixteen, which the compiler would unroll before it looks for wide instructions. */
+#define DRAWS 32
+BODY void philox(uint32_t c[4][DRAWS], uint64_t seed, uint64_t stream, const uint64_t index[DRAWS])
 {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
 
-    for (int l = 0; l < LANES; l++) {
+    for (int l = 0; l < DRAWS; l++) {
         c[0][l] = (uint32_t)index[l];
         c[1][l] = (uint32_t)(index[l] >> 32);
         c[2][l] = (uint32_t)stream;
         c[3][l] = (uint32_t)(stream >> 32);
     }
     for (int round = 0; round < 10; round++) {
-        for (int l = 0; l < LANES; l++) {
+        for (int l = 0; l < DRAWS; l++) {
             const uint64_t a = (uint64_t)0xD2511F53u * c[0][l], b = (uint64_t)0xCD9E8D57u * c[2][l];
 
             c[0][l] = (uint32_t)(b >> 32) ^ c[1][l] ^ k0;
@@ -35,26 +40,26 @@ BODY void philox16(uint32_t c[4][LANES], uint64_t seed, uint64_t stream, const u
     }
 }
 
-/* n bytes of the mask, at most LANES, of as many indices */
-BODY void draw16(uint8_t *mask, int64_t n, uint32_t below, uint64_t seed, uint64_t stream, const uint64_t index[LANES])
+/* n bytes of the mask, at most DRAWS, of as many indices */
+BODY void draw_some(uint8_t *mask, int64_t n, uint32_t below, uint64_t seed, uint64_t stream, const uint64_t index[DRAWS])
 {
-    uint32_t c[4][LANES], bits[LANES] = { 0 };
-    uint8_t bytes[LANES];
+    uint32_t c[4][DRAWS], bits[DRAWS] = { 0 };
+    uint8_t bytes[DRAWS];
 
-    philox16(c, seed, stream, index);
+    philox(c, seed, stream, index);
     for (int w = 0; w < 4; w++)
-        for (int l = 0; l < LANES; l++) bits[l] |= (uint32_t)((c[w][l] & 0xffff) >= below) << (2 * w) | (uint32_t)((c[w][l] >> 16) >= below) << (2 * w + 1);
-    for (int l = 0; l < LANES; l++) bytes[l] = (uint8_t)bits[l];
+        for (int l = 0; l < DRAWS; l++) bits[l] |= (uint32_t)((c[w][l] & 0xffff) >= below) << (2 * w) | (uint32_t)((c[w][l] >> 16) >= below) << (2 * w + 1);
+    for (int l = 0; l < DRAWS; l++) bytes[l] = (uint8_t)bits[l];
     memcpy(mask, bytes, (size_t)n);
 }
 
 BODY void draw_body(uint8_t *mask, int64_t n, uint32_t below, uint64_t seed, uint64_t stream, uint64_t first)
 {
-    for (int64_t i = 0; i < n; i += LANES) {
-        uint64_t index[LANES];
+    for (int64_t i = 0; i < n; i += DRAWS) {
+        uint64_t index[DRAWS];
 
-        for (int l = 0; l < LANES; l++) index[l] = first + (uint64_t)i + (uint64_t)l;
-        draw16(mask + i, xc_min_i64(LANES, n - i), below, seed, stream, index);
+        for (int l = 0; l < DRAWS; l++) index[l] = first + (uint64_t)i + (uint64_t)l;
+        draw_some(mask + i, xc_min_i64(DRAWS, n - i), below, seed, stream, index);
     }
 }
 
@@ -62,17 +67,17 @@ BODY void draw_rows_body(uint8_t *mask, int64_t rows, int64_t bytes, uint32_t be
 {
     int64_t at = 0;
 
-    for (int64_t i = 0; i < rows * bytes; i += LANES) {
-        uint64_t index[LANES];
+    for (int64_t i = 0; i < rows * bytes; i += DRAWS) {
+        uint64_t index[DRAWS];
 
-        for (int l = 0; l < LANES; l++) {
+        for (int l = 0; l < DRAWS; l++) {
             index[l] = row << 24 | (uint64_t)at;
             if (++at == bytes) {
                 row++;
                 at = 0;
             }
         }
-        draw16(mask + i, xc_min_i64(LANES, rows * bytes - i), below, seed, stream, index);
+        draw_some(mask + i, xc_min_i64(DRAWS, rows * bytes - i), below, seed, stream, index);
     }
 }
 
@@ -87,14 +92,15 @@ BODY float factor_of(uint32_t bit, uint32_t scale_bits)
 
 BODY void apply_body(float *x, const uint8_t *mask, int64_t n, float scale)
 {
-    const int64_t whole = n / 8 * 8;
+    const int64_t whole = n / 32 * 32;
     uint32_t scale_bits;
 
     memcpy(&scale_bits, &scale, sizeof scale_bits);
-    for (int64_t i = 0; i < whole; i += 8) {
-        const uint32_t m = mask[i / 8];
+    for (int64_t i = 0; i < whole; i += 32) {
+        const uint8_t *b = mask + i / 8;
+        const uint32_t m = b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 
-        for (int l = 0; l < 8; l++) x[i + l] *= factor_of(m >> l & 1, scale_bits);
+        for (int l = 0; l < 32; l++) x[i + l] *= factor_of(m >> l & 1, scale_bits);
     }
     for (int64_t i = whole; i < n; i++) x[i] *= factor_of((uint32_t)mask[i / 8] >> (i % 8) & 1, scale_bits);
 }
@@ -171,15 +177,15 @@ BODY double fold(const float lane[LANES])
 
 BODY double row_sum(const float *x, const float *y, int64_t C) /* y NULL: of x */
 {
-    float lane[LANES] = { 0 };
+    float lane[LANES];
+    lanes sum = { 0 };
     const int64_t whole = C / LANES * LANES;
 
     if (y)
-        for (int64_t i = 0; i < whole; i += LANES)
-            for (int64_t l = 0; l < LANES; l++) lane[l] += x[i + l] * y[i + l];
+        for (int64_t i = 0; i < whole; i += LANES) sum += AT(x + i) * AT(y + i);
     else
-        for (int64_t i = 0; i < whole; i += LANES)
-            for (int64_t l = 0; l < LANES; l++) lane[l] += x[i + l];
+        for (int64_t i = 0; i < whole; i += LANES) sum += AT(x + i);
+    memcpy(lane, &sum, sizeof lane);
     for (int64_t i = whole; i < C; i++) lane[i - whole] += y ? x[i] * y[i] : x[i];
     return fold(lane);
 }
@@ -187,7 +193,8 @@ BODY double row_sum(const float *x, const float *y, int64_t C) /* y NULL: of x *
 BODY void norm_row_body(float *restrict h, float *restrict d, const float *restrict x, const float *restrict dy, const float *restrict gain, float eps, bool rms, bool fresh, int64_t C)
 {
     const float mean = rms ? 0.0f : (float)(row_sum(x, NULL, C) / (double)C);
-    float e_lane[LANES] = { 0 }, eh_lane[LANES] = { 0 };
+    float e_lane[LANES], eh_lane[LANES];
+    lanes e_sum = { 0 }, eh_sum = { 0 };
     const int64_t whole = C / LANES * LANES;
     float rstd;
 
@@ -195,13 +202,14 @@ BODY void norm_row_body(float *restrict h, float *restrict d, const float *restr
     rstd = (float)(1.0 / sqrt(row_sum(h, h, C) / (double)C + (double)eps));
     for (int64_t i = 0; i < C; i++) h[i] *= rstd;
     if (!d) return;
-    for (int64_t i = 0; i < whole; i += LANES)
-        for (int64_t l = 0; l < LANES; l++) {
-            const float e = dy[i + l] * gain[i + l];
+    for (int64_t i = 0; i < whole; i += LANES) {
+        const lanes e = AT(dy + i) * AT(gain + i);
 
-            e_lane[l] += e;
-            eh_lane[l] += e * h[i + l];
-        }
+        e_sum += e;
+        eh_sum += e * AT(h + i);
+    }
+    memcpy(e_lane, &e_sum, sizeof e_lane);
+    memcpy(eh_lane, &eh_sum, sizeof eh_lane);
     for (int64_t i = whole; i < C; i++) {
         const float e = dy[i] * gain[i];
 

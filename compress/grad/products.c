@@ -11,7 +11,8 @@
 #include "compress/grad/grad.h"
 #include "runtime/graph/ops/gemm.h"
 
-#define BLOCK 1024 /* rows summed by one product: three panels of it (192 KB) stay in the second-level cache */
+#define BLOCK 1024      /* rows summed by one product: three panels of it (192 KB) stay in the second-level cache */
+#define BLOCK_BF16 2048 /* as many bytes */
 
 int64_t xc_grad_panel_floats(int64_t N, int64_t K) { return xc_round_up(N, 16) * K; }
 
@@ -40,14 +41,30 @@ void xc_grad_panel_rows(float *panel, const float *m, int64_t ldm, int64_t N, in
     }
 }
 
+typedef float four __attribute__((vector_size(16)));
+typedef float four_at __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* t (4,4) = x (4,4)^T */
+static inline void transpose4(float *t, int64_t ldt, const float *x, int64_t ldx)
+{
+    const four a = *(const four_at *)x, b = *(const four_at *)(x + ldx), c = *(const four_at *)(x + 2 * ldx), d = *(const four_at *)(x + 3 * ldx);
+    const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+
+    *(four_at *)t = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    *(four_at *)(t + ldt) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    *(four_at *)(t + 2 * ldt) = __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5);
+    *(four_at *)(t + 3 * ldt) = __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7);
+}
+
 void xc_grad_transpose(float *t, int64_t ldt, const float *x, int64_t ldx, int64_t R, int64_t C)
 {
-    for (int64_t r0 = 0; r0 < R; r0 += 16) {
-        const int64_t r1 = xc_min_i64(r0 + 16, R);
+    const int64_t whole_r = R / 4 * 4, whole_c = C / 4 * 4;
 
-        for (int64_t c = 0; c < C; c++)
-            for (int64_t r = r0; r < r1; r++) t[c * ldt + r] = x[r * ldx + c];
-    }
+    for (int64_t c = 0; c < whole_c; c += 4)
+        for (int64_t r = 0; r < whole_r; r += 4) transpose4(t + c * ldt + r, ldt, x + r * ldx + c, ldx);
+    for (int64_t r = 0; r < R; r++)
+        for (int64_t c = r < whole_r ? whole_c : 0; c < C; c++) t[c * ldt + r] = x[r * ldx + c];
 }
 
 struct copy {
@@ -93,9 +110,9 @@ static enum xc_status bf16_dx(const struct xc_grad_ctx *c, float *dx, int64_t ld
 static enum xc_status bf16_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx, int64_t R, int64_t N, int64_t K,
                               struct xc_err *err)
 {
-    for (int64_t r0 = 0; r0 < R; r0 += BLOCK) {
+    for (int64_t r0 = 0; r0 < R; r0 += BLOCK_BF16) {
         const struct xc_scratch_mark mark = xc_scratch_save(&c->op->run->node);
-        const int64_t n = xc_min_i64(BLOCK, R - r0);
+        const int64_t n = xc_min_i64(BLOCK_BF16, R - r0);
         struct xc_gemm_bf16 g = { .x_panels = true, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
         uint16_t *of_dy, *of_x;
 

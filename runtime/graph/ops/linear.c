@@ -41,6 +41,7 @@ static void linear_cost(const struct xc_graph *g, const struct xc_node *node, co
 /* ---- tiles: TILE_ROWS x TILE_COLS of the output each; a row's result does not depend on its tile ---- */
 #define TILE_ROWS 48
 #define TILE_COLS 256
+#define TILE_COLS_FLOAT 192 /* whole steps of 48 */
 
 struct tiles {
     const struct xc_kernels *kern;
@@ -49,14 +50,14 @@ struct tiles {
     const struct xc_gemm_s4 *s4;
     const struct xc_gemm_f32 *f32;
     const struct xc_gemm_bf16 *bf16;
-    int64_t R, N, across;        /* tiles side by side */
+    int64_t R, N, cols, across;  /* tiles side by side */
 };
 
 static void run_tile(void *arg, int64_t item, int thread)
 {
     const struct tiles *t = arg;
     const int64_t row0 = item / t->across * TILE_ROWS, row1 = xc_min_i64(row0 + TILE_ROWS, t->R);
-    const int64_t col0 = item % t->across * TILE_COLS, col1 = xc_min_i64(col0 + TILE_COLS, t->N);
+    const int64_t col0 = item % t->across * t->cols, col1 = xc_min_i64(col0 + t->cols, t->N);
 
     (void)thread;
     if (t->s8) t->s8_fn(t->s8, row0, row1, col0, col1);
@@ -68,7 +69,8 @@ static void run_tile(void *arg, int64_t item, int thread)
 static void run_tiles(const struct xc_op_ctx *c, struct tiles t)
 {
     t.kern = c->kern;
-    t.across = xc_div_up(t.N, TILE_COLS);
+    t.cols = t.f32 || t.bf16 ? TILE_COLS_FLOAT : TILE_COLS;
+    t.across = xc_div_up(t.N, t.cols);
     xc_pool_run(c->pool, run_tile, &t, xc_div_up(t.R, TILE_ROWS) * t.across);
 }
 
