@@ -47,6 +47,10 @@ enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_
 enum xc_status xc_grad_product_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx,
                                   int64_t R, int64_t N, int64_t K, struct xc_err *err);
 
+/* Both, each where it is not NULL, of rows without gaps, and db (N) += the sum of dy's rows. */
+enum xc_status xc_grad_linear_products(const struct xc_grad_ctx *c, float *dx, bool fresh, float *dw, float *db, const float *dy, const float *x, const float *w, int64_t R, int64_t N, int64_t K,
+                                       struct xc_err *err);
+
 /* Panels for gemm_f32 (kernels.h), serial: of a w whose outputs are the columns of m (K,N), and of one whose outputs are its rows. */
 void xc_grad_panel_cols(float *panel, const float *m, int64_t ldm, int64_t K, int64_t N); /* out (R,N) = x (R,K) m (K,N) */
 void xc_grad_panel_rows(float *panel, const float *m, int64_t ldm, int64_t N, int64_t K); /* out (R,N) = x (R,K) m (N,K)^T */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "compress/grad/grad.h"
+#include "compress/grad/loops.h"
 #include "runtime/graph/ops/gemm.h"
 
 #define BLOCK 1024      /* rows summed by one product: three panels of it (192 KB) stay in the second-level cache */
@@ -126,11 +127,72 @@ static enum xc_status bf16_dw(const struct xc_grad_ctx *c, float *dw, int64_t ld
     return XC_OK;
 }
 
+/* ---- a linear's derivative in bf16: what is needed of dy is made in one pass over it ---- */
+#define ROWS 64 /* of an item */
+
+struct of_dy {
+    const struct xc_grad_ctx *c;
+    const float *dy;
+    uint16_t *rows, *panels; /* (R, ld_rows); those of block b from panels + b * BLOCK_BF16 * N16 */
+    float *sums;             /* (items, N) or NULL */
+    int64_t ld_rows, R, N, N16;
+};
+
+static void of_dy_item(void *arg, int64_t item, int thread)
+{
+    const struct of_dy *o = arg;
+    const struct xc_kernels *kern = o->c->op->kern;
+    const int64_t r0 = item * ROWS, n = xc_min_i64(ROWS, o->R - r0), b0 = r0 / BLOCK_BF16 * BLOCK_BF16, K2 = xc_round_up(xc_min_i64(BLOCK_BF16, o->R - b0), 2);
+    const float *dy = o->dy + r0 * o->N;
+    uint16_t *panels = o->panels + b0 * o->N16 + (r0 - b0) * 16;
+
+    (void)thread;
+    kern->bf16_rows(o->rows + r0 * o->ld_rows, o->ld_rows, dy, o->N, n, o->N);
+    for (int64_t c = 0; c < o->N; c += 16) kern->bf16_panel_cols(panels + c * K2, dy + c, o->N, n, xc_min_i64(16, o->N - c));
+    if (!o->sums) return;
+    memset(o->sums + item * o->N, 0, (size_t)o->N * sizeof *o->sums);
+    for (int64_t c = 0; c < o->N; c += XC_LOOPS_COLS) xc_loops()->col_sums(o->sums + item * o->N + c, NULL, dy + c, o->N, NULL, 0, n, xc_min_i64(XC_LOOPS_COLS, o->N - c));
+}
+
+static enum xc_status bf16_linear(const struct xc_grad_ctx *c, float *dx, bool fresh, float *dw, float *db, const float *dy, const float *x, const float *w, int64_t R, int64_t N, int64_t K,
+                                  struct xc_err *err)
+{
+    const int64_t items = xc_div_up(R, ROWS);
+    struct of_dy o = { .c = c, .dy = dy, .ld_rows = xc_round_up(N, 2), .R = R, .N = N, .N16 = xc_round_up(N, 16) };
+    struct xc_gemm_bf16 g = { .ldx = o.ld_rows, .N = K, .K = N, .ep = { .residual = fresh ? NULL : dx, .ld_residual = K, .out = dx, .ld_out = K } };
+    uint16_t *panels;
+
+    XC_TRY(xc_grad_scratch(c, &o.rows, (size_t)(R * o.ld_rows) * sizeof *o.rows, err));
+    XC_TRY(xc_grad_scratch(c, &o.panels, (size_t)(xc_round_up(R, 2) * o.N16) * sizeof *o.panels, err));
+    if (db) XC_TRY(xc_grad_scratch(c, &o.sums, (size_t)(items * N) * sizeof *o.sums, err));
+    xc_pool_run(c->op->pool, of_dy_item, &o, items);
+    for (int64_t n = 0; n < N && db; n++) {
+        double sum = 0;
+
+        for (int64_t i = 0; i < items; i++) sum += (double)o.sums[i * N + n];
+        db[n] += (float)sum;
+    }
+    XC_TRY(xc_bf16_panels(c->op, &panels, w, K, K, N, true, err));
+    g.x = o.rows;
+    g.w = panels;
+    xc_gemm_tiles_bf16(c->op, &g, R);
+    for (int64_t r0 = 0; r0 < R; r0 += BLOCK_BF16) {
+        const struct xc_scratch_mark mark = xc_scratch_save(&c->op->run->node);
+        const int64_t n = xc_min_i64(BLOCK_BF16, R - r0);
+        struct xc_gemm_bf16 sum = { .x = o.panels + r0 * o.N16, .x_panels = true, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = K, .out = dw, .ld_out = K } };
+
+        XC_TRY(xc_bf16_panels(c->op, &panels, x + r0 * K, K, K, n, true, err));
+        sum.w = panels;
+        xc_gemm_tiles_bf16(c->op, &sum, N);
+        xc_scratch_restore(&c->op->run->node, mark);
+    }
+    return XC_OK;
+}
+
 enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_t ldx, const float *dy, int64_t ldy, const float *w, int64_t ldw,
                                   int64_t R, int64_t N, int64_t K, bool fresh, struct xc_err *err)
 {
     struct xc_gemm_f32 g = { .x = dy, .ldx = ldy, .N = K, .K = N, .ep = { .residual = fresh ? NULL : dx, .ld_residual = ldx, .out = dx, .ld_out = ldx } };
-
     float *panels;
 
     if (c->op->run->bf16) return bf16_dx(c, dx, ldx, dy, ldy, w, ldw, R, N, K, fresh, err);
@@ -158,5 +220,15 @@ enum xc_status xc_grad_product_dw(const struct xc_grad_ctx *c, float *dw, int64_
         panels_of(c, of_x, x + r0 * ldx, ldx, n, K);
         xc_gemm_tiles_f32(c->op, &g, N);
     }
+    return XC_OK;
+}
+
+enum xc_status xc_grad_linear_products(const struct xc_grad_ctx *c, float *dx, bool fresh, float *dw, float *db, const float *dy, const float *x, const float *w, int64_t R, int64_t N, int64_t K,
+                                       struct xc_err *err)
+{
+    if (c->op->run->bf16 && dx && dw) return bf16_linear(c, dx, fresh, dw, db, dy, x, w, R, N, K, err);
+    if (dx) XC_TRY(xc_grad_product_dx(c, dx, K, dy, N, w, K, R, N, K, fresh, err));
+    if (dw) XC_TRY(xc_grad_product_dw(c, dw, K, dy, N, x, K, R, N, K, err));
+    xc_grad_col_sums(c, db, NULL, dy, N, NULL, 0, R, N);
     return XC_OK;
 }

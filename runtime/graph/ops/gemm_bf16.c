@@ -19,6 +19,7 @@ static void pack_row_block(const struct xc_op_ctx *c, const void *arg, int64_t r
 }
 
 #define OUTPUTS 64 /* of an item; a multiple of 16 */
+#define ROWS 64    /* of an item; a multiple of 8 */
 
 static void pack_panel_rows(void *arg, int64_t item, int thread)
 {
@@ -29,13 +30,16 @@ static void pack_panel_rows(void *arg, int64_t item, int thread)
     p->kern->bf16_panel_rows(p->to + n0 * xc_round_up(p->K, 2), p->from + n0 * p->ld_from, p->ld_from, xc_min_i64(OUTPUTS, p->N - n0), p->K);
 }
 
+/* Rows of m are read from end to end, a few at a time. */
 static void pack_panel_cols(void *arg, int64_t item, int thread)
 {
     const struct pack *p = arg;
-    const int64_t n0 = item * OUTPUTS;
+    const int64_t K2 = xc_round_up(p->K, 2), k1 = xc_min_i64((item + 1) * ROWS, p->K);
 
     (void)thread;
-    p->kern->bf16_panel_cols(p->to + n0 * xc_round_up(p->K, 2), p->from + n0, p->ld_from, p->K, xc_min_i64(OUTPUTS, p->N - n0));
+    for (int64_t k = item * ROWS; k < k1; k += 8)
+        for (int64_t n = 0; n < p->N; n += 16)
+            p->kern->bf16_panel_cols(p->to + n * K2 + k * 16, p->from + k * p->ld_from + n, p->ld_from, xc_min_i64(8, k1 - k), xc_min_i64(16, p->N - n));
 }
 
 enum xc_status xc_bf16_rows(const struct xc_op_ctx *c, uint16_t **out, int64_t *ld, const float *x, int64_t ldx, int64_t R, int64_t K, struct xc_err *err)
@@ -57,7 +61,7 @@ enum xc_status xc_bf16_panels(const struct xc_op_ctx *c, uint16_t **out, const f
 
     *out = p.to = xc_run_scratch(c->run, bytes);
     if (!p.to) return xc_fail_nomem(err, bytes);
-    xc_pool_run(c->pool, cols ? pack_panel_cols : pack_panel_rows, &p, xc_div_up(N, OUTPUTS));
+    xc_pool_run(c->pool, cols ? pack_panel_cols : pack_panel_rows, &p, cols ? xc_div_up(K, ROWS) : xc_div_up(N, OUTPUTS));
     return XC_OK;
 }
 

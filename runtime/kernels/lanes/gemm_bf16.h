@@ -43,7 +43,7 @@ LANES_INLINE void bf16_tile(float *c, const uint32_t *x, int64_t row, int64_t st
         if (nv > 2) v_store(c + i * 48 + 32, c##i);                         \
     }
     EACH_BF16_ROW(DECLARE)
-    for (int64_t k = 0; k < K2; k++, w += 16, x += step) {
+    for (const uint32_t *const end = w + K2 * 16; w != end; w += 16, x += step) { /* no counter: addresses take all registers */
         const v16p wa = p_load(w), wb = nv > 1 ? p_load(w + w_group) : wa, wc = nv > 2 ? p_load(w + 2 * w_group) : wa;
 
         EACH_BF16_ROW(STEP)

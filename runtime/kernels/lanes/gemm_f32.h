@@ -38,7 +38,7 @@ LANES_INLINE void f32_tile(float *c, int64_t ld_c, const float *x, int64_t row, 
     }
     EACH_ROW(DECLARE)
     EACH_ROW(LOAD)
-    for (int64_t k = 0; k < K; k++, w += w_step, x += step) {
+    for (const float *const end = w + K * w_step; w != end; w += w_step, x += step) { /* no counter: addresses take all registers */
         const v16f wa = n < 16 ? v_load_n(w, n) : v_load(w);
         const v16f wb = nv > 1 ? v_load(w + w_group) : v_zero(), wc = nv > 2 ? v_load(w + 2 * w_group) : v_zero();
 
