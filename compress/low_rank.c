@@ -1,6 +1,7 @@
 /* low_rank: a linear becomes two with fewer numbers, a table of embeddings a narrower one and a linear: truncated singular value decomposition.
  * With calibration texts a linear's error is counted where its inputs are (W = S of W L, with L L^T the second moments of the inputs: Hsu et al. 2022,
- * arXiv:2207.00112; Chen et al. 2021, DRONE); without, all inputs count alike. Embeddings: Lan et al. 2019 (ALBERT), arXiv:1909.11942. */
+ * arXiv:2207.00112; Chen et al. 2021, DRONE); without, all inputs count alike. Embeddings: Lan et al. 2019 (ALBERT), arXiv:1909.11942.
+ * Where a target names it, the random matrix of a Synthesizer becomes two factors side by side, head by head (Tay et al. 2020, the factorised random kind). */
 #include <cblas.h>
 #include <lapack.h>
 #include <math.h>
@@ -11,6 +12,8 @@
 #include "compress/hessian.h"
 #include "compress/pass.h"
 #include "compress/surgery.h"
+#include "runtime/graph/attention/attention.h"
+#include "runtime/graph/attention/synthesizer.h"
 
 static const struct xc_pass_option options[] = {
     { .name = "rank", .help = "width between the two; 0 = as flops decides", .def = "0", .min = 0, .max = 65536 },
@@ -27,6 +30,14 @@ struct low_rank {
 
 static bool is_op(const struct xc_node *node, const char *op) { return !strcmp(node->op->name, op); }
 
+/* A Synthesizer's attention with a whole random matrix, (positions or heads * positions, positions). */
+static bool has_random(const struct xc_node *node)
+{
+    const struct xc_attr_attention *a = node->attr;
+
+    return is_op(node, "attention") && !strcmp(xc_attention_kinds[a->kind]->name, "synthesizer") && !a->rank && node->n_in > XC_SYNTH_R && node->in[XC_SYNTH_R].kind == XC_REF_TENSOR;
+}
+
 static int64_t rank_of(const struct xc_recipe_pass *spec, const struct xc_tensor *t)
 {
     const double rows = (double)xc_tensor_rows(t), cols = (double)xc_tensor_cols(t), rank = xc_recipe_number(spec, "rank");
@@ -35,11 +46,26 @@ static int64_t rank_of(const struct xc_recipe_pass *spec, const struct xc_tensor
     return r >= 16 && most >= 16 && rank <= 0 ? r / 16 * 16 : xc_max_i64(r, 1); /* whole panels where we choose */
 }
 
+static int64_t random_rank(const struct xc_recipe_pass *spec, int64_t L)
+{
+    const double rank = xc_recipe_number(spec, "rank");
+
+    return rank > 0 ? (int64_t)rank : xc_max_i64(1, (int64_t)(xc_recipe_number(spec, "flops") * (double)L / 2));
+}
+
 /* What stands against splitting the weight of a node. */
 static const char *objection(const struct xc_model *m, const struct xc_recipe_pass *spec, const struct xc_node *node)
 {
     const struct xc_tensor *t;
 
+    if (has_random(node)) {
+        const int64_t L = ((const struct xc_attr_attention *)node->attr)->positions;
+
+        t = m->tensors[node->in[XC_SYNTH_R].id];
+        if (xc_surgery_tensor_uses(m, node->in[XC_SYNTH_R].id) != 1) return "other nodes use its random matrix too";
+        if (t->part[XC_PART_DATA] && t->enc.format > XC_FMT_BF16) return "it is quantized already: this pass comes before";
+        return 2 * random_rank(spec, L) >= L ? "two factors of this rank are not smaller than one matrix" : NULL;
+    }
     if ((!is_op(node, "linear") && !is_op(node, "gather")) || node->in[1].kind != XC_REF_TENSOR || node->in[0].kind != XC_REF_VALUE) return "it has no weight to split";
     t = m->tensors[node->in[1].id];
     if (t->rank != 2) return "its weight has other than two axes";
@@ -141,6 +167,36 @@ static void forecast(struct xc_forecast *f, double n, double k, bool table, bool
 }
 
 /* ---- graph ---- */
+/* R of each head = R1 R2^T; a row of the new tensor is its row of R1 and its row of R2. */
+static enum xc_status split_random(struct low_rank *s, int32_t n, struct xc_err *err)
+{
+    struct xc_attr_attention *attr = s->g->nodes[n].attr;
+    struct xc_tensor *t = s->p->model->tensors[s->g->nodes[n].in[XC_SYNTH_R].id];
+    const int64_t L = attr->positions, r = random_rank(s->p->spec, L), rows = xc_tensor_rows(t), dim[2] = { rows, 2 * r };
+    float *w = NULL, *a = xc_malloc((size_t)(L * r) * sizeof *a), *b = xc_malloc((size_t)(L * r) * sizeof *b), *both = xc_malloc((size_t)(rows * 2 * r) * sizeof *both);
+    enum xc_status status = a && b && both ? XC_OK : xc_fail_nomem(err, (size_t)(rows * 2 * r) * sizeof *both);
+
+    if (s->p->forecast)
+        for (int64_t h = 0; h < rows / L; h++) forecast(s->p->forecast, (double)L, (double)L, false, false);
+    if (status == XC_OK && !s->p->plan_only) status = xc_surgery_numbers(&w, t, err);
+    for (int64_t i = 0; w && i < rows * L && status == XC_OK; i++)
+        if (!isfinite(w[i])) status = xc_fail(err, XC_E_RANGE, "tensor '%s' is not finite at row %lld, column %lld", t->name, (long long)(i / L), (long long)(i % L));
+    for (int64_t first = 0; w && first < rows && status == XC_OK; first += L) {
+        status = split(a, b, w + first * L, NULL, 1, L, L, r, 0, err);
+        for (int64_t i = 0; i < L * r && status == XC_OK; i++) {
+            both[(first + i / r) * 2 * r + i % r] = a[i];
+            both[(first + i / r) * 2 * r + r + i % r] = b[i % r * L + i / r];
+        }
+    }
+    if (status == XC_OK) status = xc_surgery_replace(t, 2, dim, w ? both : NULL, err);
+    if (status == XC_OK) attr->rank = (int32_t)r;
+    xc_free(w);
+    xc_free(a);
+    xc_free(b);
+    xc_free(both);
+    return status;
+}
+
 /* Node n: linear x W^T + c becomes (x B^T) A^T + c; gather T[i] becomes A[i] B^T. The old tensor becomes A; B is new, in a new linear. */
 static enum xc_status split_node(struct low_rank *s, int32_t n, struct xc_err *err)
 {
@@ -221,7 +277,7 @@ static enum xc_status run(struct low_rank *s, const struct xc_scope *scope, uint
     }
     xc_blas_init();
     for (int32_t n = s->g->n_nodes - 1; n >= 0; n--) /* from the end: numbers of nodes before stay */
-        if (chosen[n]) XC_TRY(split_node(s, n, err));
+        if (chosen[n]) XC_TRY(has_random(&s->g->nodes[n]) ? split_random(s, n, err) : split_node(s, n, err));
     return XC_OK;
 }
 

@@ -386,6 +386,52 @@ static void test_drop_layers(void **state)
 
 /* ---- low rank ---- */
 /* Weights that have that rank come back as they were; of others, the error is that of the singular values left out. */
+/* A Synthesizer's matrix of rank 3 is its two factors of rank 3; of rank 2 it is less, but as near as the third singular value says. */
+static void test_low_rank_random(void **state)
+{
+    enum { H = 2, L = 512, RANK = 3 };
+    struct xc_model *m = load("tests/data/tiny-bert"), *dense = m, *made = NULL, *rough = NULL;
+    struct xc_err err = { 0 };
+    struct xc_tensor *t = NULL;
+    struct xc_rng rng;
+    uint64_t planned, written;
+    float *w = calloc((size_t)H * L * L, sizeof *w), *x;
+
+    (void)state;
+    ok(compress_with(&m, dense, "swap_attention kind=synthesizer rank=0 init=random layers=1", false, 1, NULL, &err), &err);
+    for (int32_t i = 0; i < m->n_tensors; i++)
+        if (m->tensors[i]->rank == 2 && m->tensors[i]->dim[0] == H * L && m->tensors[i]->dim[1] == L) t = m->tensors[i];
+    assert_non_null(t);
+    xc_rng_init(&rng, 3, 77);
+    for (int64_t k = 0; k < H * RANK; k++) {
+        float a[L], b[L];
+
+        for (int i = 0; i < L; i++) a[i] = (float)xc_rng_normal(&rng), b[i] = (float)xc_rng_normal(&rng);
+        for (int64_t i = 0; i < L * L; i++) w[k / RANK * L * L + i] += a[i / L] * b[i % L];
+    }
+    ok(xc_surgery_replace(t, 2, (int64_t[]){ H * L, L }, w, &err), &err);
+    ok(compress_with(&made, m, "low_rank rank=3 @attention", false, 1, &planned, &err), &err);
+    if (distance(m, made) > 1e-4) fail_msg("answers differ by %g", distance(m, made));
+    ok(xc_save(made, path_in(dir, "low.xc"), false, NULL, NULL, &written, &err), &err);
+    assert_int_equal(planned, written);
+    ok(xc_surgery_numbers(&x, made->tensors[xc_model_find_tensor(made, t->name)], &err), &err);
+    for (int64_t i = 0; i < H * L; i += 37)
+        for (int64_t j = 0; j < L; j += 29) {
+            double dot = 0;
+
+            for (int64_t k = 0; k < RANK; k++) dot += (double)x[i * 2 * RANK + k] * (double)x[(i / L * L + j) * 2 * RANK + RANK + k];
+            if (!(fabs(dot - (double)w[i * L + j]) < 1e-4)) fail_msg("row %d, column %d is %g", (int)i, (int)j, dot);
+        }
+    xc_free(x);
+    ok(compress_with(&rough, m, "low_rank rank=2 @attention", false, 1, NULL, &err), &err);
+    assert_true(distance(m, rough) > 1e-3);
+    free(w);
+    xc_model_free(&rough);
+    xc_model_free(&made);
+    xc_model_free(&m);
+    xc_model_free(&dense);
+}
+
 static void test_low_rank(void **state)
 {
     static const char *const names[] = { "encoder.layer.0.intermediate.dense", "encoder.layer.1.output.dense", "embeddings.word_embeddings" };
@@ -636,7 +682,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_least_squares), cmocka_unit_test(test_worthless_units), cmocka_unit_test(test_budget), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_drop_layers),
-        cmocka_unit_test(test_low_rank), cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_subset_of_tokenizers), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_low_rank), cmocka_unit_test(test_low_rank_random), cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_subset_of_tokenizers), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_source_untouched), cmocka_unit_test(test_no_memory),
     };
     const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
