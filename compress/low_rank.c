@@ -259,7 +259,7 @@ static enum xc_status run(struct low_rank *s, const struct xc_scope *scope, uint
 
         if (!why && pick == XC_PICK_DEFAULT && narrow(s->p->model->tensors[node->in[1].id])) continue;
 
-        if (why && why[0] && pick == XC_PICK_TARGET && strcmp(scope->word[first + n], "linear") && strcmp(scope->word[first + n], "gather"))
+        if (why && why[0] && pick == XC_PICK_TARGET && strcmp(scope->word[first + n], "linear") && strcmp(scope->word[first + n], "gather") && strcmp(scope->word[first + n], "attention"))
             return xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'low_rank' cannot split: %s", scope->word[first + n], node->name, why);
         if (why) continue;
         chosen[n] = 1;
