@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "compress/measure.h"
+#include "compress/gate/measure.h"
 #include "compress/tasks/task.h"
 #include "formats/json.h"
 

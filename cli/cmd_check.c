@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "compress/check.h"
+#include "compress/gate/check.h"
 #include "formats/json.h"
 #include "runtime/base/atomic_file.h"
 

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "cli/npy.h"
 #include "cli/text_run.h"
-#include "compress/measure.h"
+#include "compress/gate/measure.h"
 #include "formats/json.h"
 
 struct embed_opts {

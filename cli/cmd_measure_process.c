@@ -1,6 +1,6 @@
 /* measure-process: what check and bench start to see a fresh process; not for people. */
 #include "cli/cli.h"
-#include "compress/measure.h"
+#include "compress/gate/measure.h"
 
 struct measure_opts {
     int64_t tokens, batch, threads;

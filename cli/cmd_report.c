@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 #include "compress/page/page.h"
-#include "compress/process.h"
+#include "compress/gate/process.h"
 #include "formats/json.h"
 #include "runtime/base/atomic_file.h"
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/check.h"
+#include "compress/gate/check.h"
 #include "compress/manifest.h"
 #include "compress/weights.h"
 #include "formats/formats.h"

@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-#include "compress/recipe.h"
+#include "compress/recipe/recipe.h"
 #include "runtime/base/buf.h"
 
 /* A list of {"file", "bytes", "xxh128"}: the files of a model or the one of a calibration set. *total (may be NULL) is the sum of bytes. *stop (may

@@ -9,7 +9,7 @@
 #ifndef XC_COMPRESS_PASS_H
 #define XC_COMPRESS_PASS_H
 
-#include "compress/recipe.h"
+#include "compress/recipe/recipe.h"
 #include "runtime/base/pool.h"
 #include "runtime/graph/op.h"
 #include "xcompress/compress.h"

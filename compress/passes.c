@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "compress/pass.h"
-#include "compress/side.h"
+#include "compress/file/side.h"
 
 #define PASS(name) extern const struct xc_pass xc_pass_##name;
 #include "compress/passes.def"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "compress/grad/grad.h"
-#include "compress/surgery.h"
+#include "compress/shrink/surgery.h"
 #include "formats/formats.h"
 #include "runtime/text/tokenizer.h"
 

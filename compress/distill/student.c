@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/hessian.h"
-#include "compress/sites.h"
-#include "compress/surgery.h"
+#include "compress/calibrate/hessian.h"
+#include "compress/shrink/sites.h"
+#include "compress/shrink/surgery.h"
 #include "formats/formats.h"
 #include "runtime/base/rng.h"
 #include "runtime/graph/op.h"

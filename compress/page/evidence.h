@@ -5,8 +5,8 @@
 
 #include <jansson.h>
 
-#include "compress/check.h"
-#include "compress/stats.h"
+#include "compress/gate/check.h"
+#include "compress/tasks/stats.h"
 
 /* One metric of one evaluation. Strings belong to the document. */
 struct xc_seen_metric {

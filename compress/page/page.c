@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/check.h"
+#include "compress/gate/check.h"
 #include "compress/manifest.h"
 #include "formats/formats.h"
 #include "formats/json.h"

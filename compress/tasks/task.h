@@ -5,7 +5,7 @@
 #ifndef XC_COMPRESS_TASKS_TASK_H
 #define XC_COMPRESS_TASKS_TASK_H
 
-#include "compress/stats.h"
+#include "compress/tasks/stats.h"
 #include "compress/tasks/batch.h"
 #include "compress/tasks/data.h"
 

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/quantize.h"
-#include "compress/recipe.h"
+#include "compress/quantize/quantize.h"
+#include "compress/recipe/recipe.h"
 
 struct xc_integers {
     struct xc_model *model;

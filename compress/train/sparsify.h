@@ -5,12 +5,12 @@
  *               Sanh et al. 2020, arXiv:2005.07683. A block has the mean score of its weights (Lagunas et al. 2021, arXiv:2109.04838)
  *   keep        the zeros that the model has stay: after pruning in one shot, say by second order
  *
- * Patterns are those of compress/prune.h: unstructured, N:M, blocks. Masked weights are zero whenever the model runs, so what is measured in
+ * Patterns are those of compress/prune/prune.h: unstructured, N:M, blocks. Masked weights are zero whenever the model runs, so what is measured in
  * training is what the file holds. The masks do not depend on the number of threads. */
 #ifndef XC_COMPRESS_TRAIN_SPARSIFY_H
 #define XC_COMPRESS_TRAIN_SPARSIFY_H
 
-#include "compress/prune.h"
+#include "compress/prune/prune.h"
 #include "compress/train/optimizer.h"
 
 struct xc_sparsify_opts {

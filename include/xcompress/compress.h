@@ -97,7 +97,7 @@ struct xc_layer_report {
 };
 
 /* What each encoding of one weight alone does to the model's answers: the profile by which format mixed chooses. Drops are defined in
- * compress/sensitivity.h and docs/methods.md: half the squared relative distance of an answer from what it was. */
+ * compress/calibrate/sensitivity.h and docs/methods.md: half the squared relative distance of an answer from what it was. */
 struct xc_sensitivity_choice {
     char encoding[48];
     uint64_t bytes;      /* of the weight; packed when the file is to be small */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/budget.h"
+#include "compress/gate/budget.h"
 
 static const char full[] =
     "model: {max_bytes: 23.5MB, max_bits_per_weight: 8.5}\n"

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/check.h"
-#include "compress/measure.h"
+#include "compress/gate/check.h"
+#include "compress/gate/measure.h"
 #include "compress/tasks/task.h"
 
 static void test_drop(void **state)

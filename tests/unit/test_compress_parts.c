@@ -13,10 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/calibrate.h"
-#include "compress/int8.h"
+#include "compress/calibrate/calibrate.h"
+#include "compress/quantize/int8.h"
 #include "compress/pass.h"
-#include "compress/recipe.h"
+#include "compress/recipe/recipe.h"
 #include "formats/json.h"
 #include "runtime/base/rng.h"
 #include "tests/unit/scratch.h"

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/forecast.h"
+#include "compress/plan/forecast.h"
 #include "formats/formats.h"
 #include "tests/unit/scratch.h"
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "compress/gptq.h"
+#include "compress/quantize/gptq.h"
 #include "runtime/base/half.h"
 #include "runtime/base/rng.h"
 #include "runtime/graph/graph.h"

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "compress/mask_gradients.h"
+#include "compress/shrink/mask_gradients.h"
 #include "compress/train/loss.h"
 #include "formats/formats.h"
 #include "tests/unit/scratch.h"

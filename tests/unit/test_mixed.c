@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "compress/knapsack.h"
+#include "compress/quantize/knapsack.h"
 #include "compress/manifest.h"
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/check.h"
+#include "compress/gate/check.h"
 #include "compress/tasks/task.h"
 #include "formats/tokenizer.h"
 #include "runtime/text/tokenizer.h"

@@ -13,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/hessian.h"
-#include "compress/prune.h"
+#include "compress/calibrate/hessian.h"
+#include "compress/prune/prune.h"
 #include "runtime/container/container.h"
 #include "runtime/graph/graph.h"
 #include "runtime/kernels/kernels.h"

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "compress/grad/tape.h"
-#include "compress/surgery.h"
+#include "compress/shrink/surgery.h"
 #include "formats/formats.h"
 #include "runtime/session/session.h"
 #include "tests/vectors/prune_tokens_vectors.h"

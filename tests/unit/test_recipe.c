@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/recipe.h"
+#include "compress/recipe/recipe.h"
 #include "runtime/graph/op.h"
 #include "runtime/container/container.h"
 #include "tests/unit/scratch.h"

@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/awq.h"
-#include "compress/calibrate.h"
+#include "compress/quantize/awq.h"
+#include "compress/calibrate/calibrate.h"
 #include "compress/pass.h"
-#include "compress/smooth_factors.h"
+#include "compress/quantize/smooth_factors.h"
 #include "formats/formats.h"
 #include "runtime/base/rng.h"
 #include "runtime/session/golden.h"

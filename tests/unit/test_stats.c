@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/linear_head.h"
-#include "compress/stats.h"
+#include "compress/tasks/linear_head.h"
+#include "compress/tasks/stats.h"
 #include "runtime/base/rng.h"
 #include "tests/vectors/stats_vectors.h"
 

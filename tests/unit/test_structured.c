@@ -14,9 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/least_squares.h"
-#include "compress/sites.h"
-#include "compress/surgery.h"
+#include "compress/shrink/least_squares.h"
+#include "compress/shrink/sites.h"
+#include "compress/shrink/surgery.h"
 #include "formats/tokenizer.h"
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"

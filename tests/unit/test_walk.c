@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "compress/calibrate.h"
+#include "compress/calibrate/calibrate.h"
 #include "compress/pass.h"
-#include "compress/quantize_table.h"
+#include "compress/quantize/quantize_table.h"
 #include "formats/formats.h"
 #include "runtime/base/rng.h"
 #include "tests/unit/scratch.h"

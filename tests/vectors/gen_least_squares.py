@@ -1,5 +1,5 @@
 """least_squares_vectors.h: optimal brain surgery on structures, in plain numpy: one unit at a time, every system solved anew from the definition
-(no inverse is updated, no factor shared), so that it shares no idea with compress/least_squares.c.
+(no inverse is updated, no factor shared), so that it shares no idea with compress/shrink/least_squares.c.
 
 usage: gen_least_squares.py > least_squares_vectors.h"""
 import numpy as np
