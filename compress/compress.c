@@ -387,8 +387,8 @@ static enum xc_status forecast_begin(struct job *j, struct xc_forecast *f, struc
 static enum xc_status forecast_end(struct job *j, struct xc_err *err)
 {
     struct xc_forecast *f = j->forecast;
-    const double encoded = xc_forecast_encoded_bytes(j->model, j->want), spent = xc_seconds() - j->begin, plain = 4 * xc_forecast_macs(j->model, j->want, false);
-    double work;
+    const double encoded = xc_forecast_encoded_bytes(j->model, j->want), spent = xc_seconds() - j->begin, plain = 4 * (xc_forecast_macs(j->model, j->want, false) + f->widened);
+    double work, run = 0;
 
     if (!j->opts->no_golden) {
         const double tokens = xc_golden_tokens(j->model); /* four samples together, through the plan */
@@ -396,9 +396,10 @@ static enum xc_status forecast_end(struct job *j, struct xc_err *err)
         f->toil[XC_TOIL_LAY] += plain / 4;
         f->toil[XC_TOIL_F32] += 0.75 * plain / 4 * tokens; /* fused */
         f->toil[XC_TOIL_TOUCH] += 2 * plain;
-        f->toil[XC_TOIL_QUANT] += xc_forecast_macs(j->model, j->want, true) * tokens;
+        f->toil[XC_TOIL_QUANT] += (xc_forecast_macs(j->model, j->want, true) - f->widened) * tokens;
+        run = plain + xc_forecast_lazy_bytes(j->model, (int64_t)tokens);
     }
-    if (encoded <= (double)j->max_memory / 2) xc_forecast_holds(f, encoded + plain + xc_forecast_values_bytes(j->model, 128));
+    if (encoded <= (double)j->max_memory / 2) xc_forecast_holds(f, encoded + run);
     else if (!j->opts->no_golden) xc_forecast_holds(f, xc_forecast_kept_bytes(f, j->model, j->want) + xc_forecast_lazy_bytes(j->model, 512));
     f->toil[XC_TOIL_WRITE] += (double)j->result->output_bytes;
     f->toil[XC_TOIL_READ] += (double)j->result->input_bytes / 4; /* for the digests, by one thread beside the others */

@@ -41,6 +41,7 @@ struct xc_forecast {
     double peak;                    /* bytes of the largest phase so far, beside the program itself */
     int64_t texts, tokens;          /* of the calibration; 0 = none */
     int64_t own_tokens;             /* of the sample texts */
+    double widened;                 /* numbers of quantized linears that are f32 when they run */
     double max_memory;              /* as the work may take; finished tensors beyond a quarter of it go to disk */
 };
 

@@ -9,6 +9,7 @@
 
 #include "compress/quantize/awq.h"
 #include "compress/calibrate/calibrate.h"
+#include "compress/limits.h"
 #include "compress/plan/forecast.h"
 #include "compress/quantize/int8.h"
 #include "compress/quantize/quantize.h"
@@ -437,7 +438,7 @@ static void forecast_walk(const struct xc_work *w, const struct xc_encoding *was
 {
     const struct xc_graph *g = xc_model_find_graph(w->model, "encode");
     const bool gptq = xc_recipe_is(w->spec, "method", "gptq"), fit = xc_recipe_is(w->spec, "fit", "yes");
-    double most = 0;
+    double most = 0, wide = 0;
     int32_t last = -1;
 
     for (int32_t n = 0; g && n < g->n_nodes; n++) {
@@ -453,11 +454,13 @@ static void forecast_walk(const struct xc_work *w, const struct xc_encoding *was
         if (node->in[0].id != last) f->toil[XC_TOIL_GRAM] += (double)f->tokens * K * K;
         last = node->in[0].id;
         most = fmax(most, 4 * (2 * K * K + 3 * K * N) + 16 * K * (K + N));
+        wide = fmax(wide, K + N);
     }
     if (last < 0) return;
     xc_forecast_walk(f, w->model, w->want, f->tokens);
     for (int i = 0; fit && i < 2; i++) xc_forecast_walk(f, w->model, NULL, f->tokens); /* on to a stop, and from there to what its linears gave */
-    xc_forecast_holds(f, xc_forecast_f32_bytes(w->model) + most + xc_forecast_values_bytes(w->model, f->tokens));
+    if (xc_memory_is_short(w->model, w->opts->max_memory)) wide = 0; /* values lie in a file */
+    xc_forecast_holds(f, xc_forecast_f32_bytes(w->model) + most + xc_forecast_values_bytes(w->model, f->tokens) + (fit ? 2 : 1) * 4 * wide * (double)f->tokens);
 }
 
 /* The search of a number's scale, in those of int4: with fewer levels either sign is tried; codes are tried after it; zeros under codes are fitted. */
@@ -490,6 +493,7 @@ static void quantize_forecast(const struct xc_work *w, const struct xc_encoding 
         xc_forecast_walk(f, w->model, NULL, f->tokens);
     }
     f->toil[XC_TOIL_TOUCH] += xc_forecast_encoded_bytes(w->model, w->want);
+    if (float_inputs(w->spec)) f->widened = xc_forecast_macs(w->model, w->want, true);
     xc_forecast_holds(f, fmax(xc_forecast_kept_bytes(f, w->model, w->want), xc_forecast_largest(w->model)) + WINDOWS);
 }
 
