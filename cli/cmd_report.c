@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "compress/page/page.h"
 #include "compress/gate/process.h"
+#include "compress/page/page.h"
 #include "formats/json.h"
 #include "runtime/base/atomic_file.h"
 

@@ -1,8 +1,8 @@
 /* passes: the registry, and what callers may ask of it. */
 #include <string.h>
 
-#include "compress/pass.h"
 #include "compress/file/side.h"
+#include "compress/pass.h"
 
 #define PASS(name) extern const struct xc_pass xc_pass_##name;
 #include "compress/passes.def"

@@ -15,9 +15,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/attention/swap_attention.h"
 #include "compress/calibrate/hessian.h"
 #include "compress/calibrate/replay.h"
-#include "compress/attention/swap_attention.h"
 #include "runtime/graph/attention/keys.h"
 
 #define TOKENS 16384  /* about so many take part */

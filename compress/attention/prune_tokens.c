@@ -11,9 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/plan/forecast.h"
-#include "compress/pass.h"
 #include "compress/calibrate/replay.h"
+#include "compress/pass.h"
+#include "compress/plan/forecast.h"
 #include "compress/shrink/surgery.h"
 #include "runtime/graph/attention/attention.h"
 

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/plan/forecast.h"
-#include "compress/calibrate/sensitivity.h"
 #include "compress/attention/swap_attention.h"
+#include "compress/calibrate/sensitivity.h"
+#include "compress/plan/forecast.h"
 
 static const struct xc_pass_option options[] = {
     { .name = "kind", .help = "what attention becomes; dense: it stays, for 'positions' alone", .def = "longformer", .choices = "longformer|linformer|reformer|synthesizer|dense" },

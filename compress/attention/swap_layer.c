@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/shrink/surgery.h"
 #include "compress/attention/swap_attention.h"
+#include "compress/shrink/surgery.h"
 #include "runtime/base/rng.h"
 #include "runtime/graph/attention/attention.h"
 

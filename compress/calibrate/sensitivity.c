@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/ranks.h"
 #include "compress/calibrate/sample_texts.h"
+#include "compress/ranks.h"
 #include "runtime/base/rng.h"
 #include "runtime/session/session.h"
 

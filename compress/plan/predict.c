@@ -6,8 +6,8 @@
 
 #include "compress/quantize/int8.h"
 #include "runtime/base/half.h"
-#include "runtime/container/layout.h"
 #include "runtime/container/frame_pack.h"
+#include "runtime/container/layout.h"
 
 #define SAMPLE ((int64_t)1 << 19) /* numbers of a tensor, about */
 #define CHUNKS 8

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/plan/forecast.h"
 #include "compress/calibrate/hessian.h"
 #include "compress/pass.h"
+#include "compress/plan/forecast.h"
 #include "runtime/base/half.h"
 
 #define GROUPS 6                          /* about so many groups of layers */

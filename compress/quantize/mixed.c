@@ -13,12 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/quantize/knapsack.h"
+#include "compress/calibrate/sensitivity.h"
 #include "compress/plan/predict.h"
+#include "compress/prune/sparse.h"
+#include "compress/quantize/knapsack.h"
 #include "compress/quantize/quantize.h"
 #include "compress/report.h"
-#include "compress/calibrate/sensitivity.h"
-#include "compress/prune/sparse.h"
 #include "runtime/graph/grouped.h"
 
 enum { MOST = 24 /* candidates: no fewer than there are to name */, ROUNDS = 6 /* of choosing again */ };

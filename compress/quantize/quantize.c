@@ -7,17 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/quantize/awq.h"
 #include "compress/calibrate/calibrate.h"
+#include "compress/file/reading.h"
 #include "compress/limits.h"
 #include "compress/plan/forecast.h"
+#include "compress/prune/sparse.h"
+#include "compress/quantize/awq.h"
 #include "compress/quantize/int8.h"
 #include "compress/quantize/quantize.h"
 #include "compress/quantize/quantize_walk.h"
-#include "compress/file/reading.h"
 #include "compress/quantize/smooth.h"
 #include "runtime/graph/grouped.h"
-#include "compress/prune/sparse.h"
 
 #define SMALL_TABLE 16 /* rows; token types: a few kilobytes that every token adds, so their error would be everywhere */
 #define WINDOWS (16.0 * (1 << 20)) /* bytes of f32 that are treated at a time, about */

@@ -2,8 +2,8 @@
 #ifndef XC_COMPRESS_QUANTIZE_QUANTIZE_GROUPED_H
 #define XC_COMPRESS_QUANTIZE_QUANTIZE_GROUPED_H
 
-#include "compress/quantize/gptq.h"
 #include "compress/pass.h"
+#include "compress/quantize/gptq.h"
 
 struct xc_grouped_how {
     struct xc_lowbit lowbit;

@@ -15,13 +15,13 @@
 #include <string.h>
 
 #include "compress/calibrate/hessian.h"
-#include "compress/shrink/least_squares.h"
+#include "compress/calibrate/replay.h"
+#include "compress/file/side.h"
 #include "compress/limits.h"
 #include "compress/quantize/quantize_grouped.h"
 #include "compress/quantize/quantize_table.h"
 #include "compress/ranks.h"
-#include "compress/calibrate/replay.h"
-#include "compress/file/side.h"
+#include "compress/shrink/least_squares.h"
 #include "compress/shrink/surgery.h"
 #include "runtime/graph/grouped.h"
 

@@ -18,9 +18,9 @@
 #include <string.h>
 
 #include "compress/calibrate/calibrate.h"
+#include "compress/calibrate/sample_texts.h"
 #include "compress/plan/forecast.h"
 #include "compress/quantize/quantize.h"
-#include "compress/calibrate/sample_texts.h"
 #include "compress/quantize/smooth_factors.h"
 #include "runtime/base/rng.h"
 

@@ -2,8 +2,8 @@
 #ifndef XC_COMPRESS_QUANTIZE_SMOOTH_H
 #define XC_COMPRESS_QUANTIZE_SMOOTH_H
 
-#include "compress/quantize/awq.h"
 #include "compress/pass.h"
+#include "compress/quantize/awq.h"
 #include "runtime/session/session.h"
 
 enum { XC_SMOOTH_READERS = 16, XC_SMOOTH_TOKENS = 768 /* at most, that a model is shown */ };

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/plan/forecast.h"
 #include "compress/calibrate/replay.h"
-#include "compress/shrink/surgery.h"
 #include "compress/pass.h"
+#include "compress/plan/forecast.h"
+#include "compress/shrink/surgery.h"
 #include "formats/formats.h"
 
 static const struct xc_pass_option options[] = {

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/plan/forecast.h"
 #include "compress/calibrate/hessian.h"
 #include "compress/pass.h"
+#include "compress/plan/forecast.h"
 #include "compress/shrink/surgery.h"
 #include "runtime/graph/attention/attention.h"
 #include "runtime/graph/attention/synthesizer.h"

@@ -1,8 +1,8 @@
 /* mask_agreement: calibration texts as samples for gradients of masks: see mask_gradients.h. */
 #include <string.h>
 
-#include "compress/shrink/mask_gradients.h"
 #include "compress/calibrate/replay.h"
+#include "compress/shrink/mask_gradients.h"
 
 struct source {
     const struct xc_replay *replay;

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/grad/tape.h"
 #include "compress/calibrate/replay.h"
+#include "compress/grad/tape.h"
 #include "runtime/base/rng.h"
 
 #define STREAM ((uint64_t)0x61677265 << 32) /* "agre": of the generator */

@@ -10,8 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/plan/forecast.h"
 #include "compress/calibrate/hessian.h"
+#include "compress/plan/forecast.h"
 #include "compress/shrink/shrink.h"
 #include "compress/shrink/surgery.h"
 

@@ -2,9 +2,9 @@
 #ifndef XC_COMPRESS_SHRINK_SHRINK_H
 #define XC_COMPRESS_SHRINK_SHRINK_H
 
+#include "compress/calibrate/replay.h"
 #include "compress/shrink/least_squares.h"
 #include "compress/shrink/mask_gradients.h"
-#include "compress/calibrate/replay.h"
 
 #define MAX_LEVELS 6
 #define MEASURE_TOKENS 1536 /* of the texts that sizes are compared on, about */

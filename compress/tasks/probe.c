@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/tasks/linear_head.h"
 #include "compress/manifest.h"
+#include "compress/tasks/linear_head.h"
 #include "compress/tasks/task.h"
 #include "formats/json.h"
 #include "runtime/container/container.h"

@@ -5,9 +5,9 @@
 #ifndef XC_COMPRESS_TASKS_TASK_H
 #define XC_COMPRESS_TASKS_TASK_H
 
-#include "compress/tasks/stats.h"
 #include "compress/tasks/batch.h"
 #include "compress/tasks/data.h"
+#include "compress/tasks/stats.h"
 
 /* A model and what runs it. */
 struct xc_subject {

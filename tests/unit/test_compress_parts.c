@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "compress/calibrate/calibrate.h"
-#include "compress/quantize/int8.h"
 #include "compress/pass.h"
+#include "compress/quantize/int8.h"
 #include "compress/recipe/recipe.h"
 #include "formats/json.h"
 #include "runtime/base/rng.h"

@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "compress/quantize/knapsack.h"
 #include "compress/manifest.h"
+#include "compress/quantize/knapsack.h"
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
 #include "runtime/session/golden.h"

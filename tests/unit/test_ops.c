@@ -11,10 +11,10 @@
 
 #include <cmocka.h>
 
-#include "runtime/graph/grouped.h"
 #include "runtime/base/half.h"
 #include "runtime/base/rng.h"
 #include "runtime/container/container.h"
+#include "runtime/graph/grouped.h"
 #include "runtime/graph/run.h"
 
 static struct xc_err err;

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "compress/recipe/recipe.h"
-#include "runtime/graph/op.h"
 #include "runtime/container/container.h"
+#include "runtime/graph/op.h"
 #include "tests/unit/scratch.h"
 
 static char tiny[1024];

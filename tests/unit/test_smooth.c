@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/quantize/awq.h"
 #include "compress/calibrate/calibrate.h"
 #include "compress/pass.h"
+#include "compress/quantize/awq.h"
 #include "compress/quantize/smooth_factors.h"
 #include "formats/formats.h"
 #include "runtime/base/rng.h"

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/shrink/surgery.h"
-#include "compress/calibrate/calibrate.h"
 #include "compress/attention/swap_attention.h"
+#include "compress/calibrate/calibrate.h"
+#include "compress/shrink/surgery.h"
 #include "formats/formats.h"
 #include "runtime/session/session.h"
 #include "tests/vectors/swap_vectors.h"
