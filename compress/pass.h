@@ -115,6 +115,8 @@ struct xc_scope {
 };
 /* default_ops: NULL-terminated. Fails with the word that matches nothing. */
 enum xc_status xc_scope_make(struct xc_scope *scope, const struct xc_model *m, const struct xc_recipe_pass *spec, const char *const *default_ops, struct xc_err *err);
+/* The index of node 0 of g, a graph of m. */
+int32_t xc_scope_first(const struct xc_scope *scope, const struct xc_model *m, const struct xc_graph *g);
 void xc_scope_release(struct xc_scope *scope);
 
 /* ---- uses of a tensor ---- */

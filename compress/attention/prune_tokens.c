@@ -88,14 +88,14 @@ static enum xc_status choose_part(struct job *j, size_t part, struct xc_err *err
     static const char *const ops[] = { "attention", NULL };
     struct xc_recipe_pass spec = *j->p->spec;
     struct xc_scope scope;
-    int32_t graph = 0;
+    int32_t first;
     enum xc_status status = XC_OK;
 
     spec.part = part;
-    while (j->p->model->graphs[graph] != j->g) graph++;
     XC_TRY(xc_scope_make(&scope, j->p->model, &spec, ops, err));
+    first = xc_scope_first(&scope, j->p->model, j->g);
     for (int32_t n = 0; n < j->g->n_nodes && status == XC_OK; n++) {
-        const uint8_t pick = scope.pick[scope.first[graph] + n];
+        const uint8_t pick = scope.pick[first + n];
         const char *why;
 
         if ((pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) || !is(&j->g->nodes[n], "attention")) continue;
@@ -103,7 +103,7 @@ static enum xc_status choose_part(struct job *j, size_t part, struct xc_err *err
         if (!why && beside(j->g, n) < 0) why = "has not one residual beside it";
         if (why && pick == XC_PICK_TARGET) {
             status = xc_fail(err, XC_E_UNSUPPORTED, "no tokens can leave behind attention '%s': it %s", j->g->nodes[n].name, why);
-            xc_recipe_fail_at(&spec, scope.word[scope.first[graph] + n], status, err);
+            xc_recipe_fail_at(&spec, scope.word[first + n], status, err);
         }
         if (!why) j->site[j->n++] = (struct site){ .node = j->g->nodes[n].name, .threshold = (float)xc_recipe_number(&spec, "threshold"), .most = (int32_t)xc_recipe_number(&spec, "most"),
                                                    .queries = (int32_t)xc_recipe_number(&spec, "queries") };

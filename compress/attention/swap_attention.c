@@ -74,14 +74,14 @@ static enum xc_status choose_part(struct job *j, size_t part, struct xc_err *err
     static const char *const ops[] = { "attention", NULL };
     struct xc_recipe_pass spec = *j->p->spec;
     struct xc_scope scope;
-    int32_t graph = 0;
+    int32_t first;
     enum xc_status status = XC_OK;
 
     spec.part = part;
-    while (j->p->model->graphs[graph] != j->g) graph++;
     XC_TRY(xc_scope_make(&scope, j->p->model, &spec, ops, err));
+    first = xc_scope_first(&scope, j->p->model, j->g);
     for (int32_t n = 0; n < j->g->n_nodes && status == XC_OK; n++) {
-        const uint8_t pick = scope.pick[scope.first[graph] + n];
+        const uint8_t pick = scope.pick[first + n];
         const char *why;
 
         if ((pick != XC_PICK_DEFAULT && pick != XC_PICK_TARGET) || strcmp(j->g->nodes[n].op->name, "attention") != 0 || is(&spec, "kind", "dense")) continue;
@@ -95,7 +95,7 @@ static enum xc_status choose_part(struct job *j, size_t part, struct xc_err *err
             j->swap[j->n++].node = j->g->nodes[n].name;
         } else if (pick == XC_PICK_TARGET) {
             status = xc_fail(err, XC_E_UNSUPPORTED, "attention '%s' cannot be swapped: it %s", j->g->nodes[n].name, why);
-            xc_recipe_fail_at(&spec, scope.word[scope.first[graph] + n], status, err);
+            xc_recipe_fail_at(&spec, scope.word[first + n], status, err);
         }
     }
     xc_scope_release(&scope);

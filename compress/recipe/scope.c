@@ -195,6 +195,14 @@ enum xc_status xc_scope_make(struct xc_scope *scope, const struct xc_model *m, c
     return status;
 }
 
+int32_t xc_scope_first(const struct xc_scope *s, const struct xc_model *m, const struct xc_graph *g)
+{
+    int32_t i = 0;
+
+    while (m->graphs[i] != g) i++;
+    return s->first[i];
+}
+
 void xc_scope_release(struct xc_scope *s)
 {
     xc_free(s->pick);

@@ -67,12 +67,12 @@ static enum xc_status find_layers(struct layers *s, struct xc_err *err)
 {
     static const char *const none[] = { NULL };
     struct xc_scope scope;
-    int32_t graph = 0;
+    int32_t first;
 
     s->layer = xc_calloc(MAX_LAYERS, sizeof *s->layer);
     if (!s->layer) return xc_fail_nomem(err, MAX_LAYERS * sizeof *s->layer);
-    while (s->p->model->graphs[graph] != s->g) graph++;
     XC_TRY(xc_scope_make(&scope, s->p->model, s->p->spec, none, err));
+    first = xc_scope_first(&scope, s->p->model, s->g);
     for (int32_t n = 0; n < s->g->n_nodes; n++) {
         const int32_t number = xc_layer_number(s->g->nodes[n].name, NULL);
         struct layer *l = s->n ? &s->layer[s->n - 1] : NULL;
@@ -83,7 +83,7 @@ static enum xc_status find_layers(struct layers *s, struct xc_err *err)
             *l = (struct layer){ .number = number, .first = n };
         }
         l->last = n;
-        l->target |= scope.pick[scope.first[graph] + n] == XC_PICK_TARGET;
+        l->target |= scope.pick[first + n] == XC_PICK_TARGET;
     }
     xc_scope_release(&scope);
     for (int32_t i = 0; i < s->n; i++) XC_TRY(find_ends(&s->layer[i], s->g, err));

@@ -287,16 +287,14 @@ static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
     struct low_rank s = { .p = p, .g = xc_model_find_graph(p->model, "encode") };
     struct xc_scope scope;
     uint8_t *want, *chosen;
-    int32_t graph = 0;
     enum xc_status status;
 
     XC_TRY(xc_pass_no_overrides(p->spec, err));
     if (!s.g) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode'");
-    while (p->model->graphs[graph] != s.g) graph++;
     XC_TRY(xc_scope_make(&scope, p->model, p->spec, ops, err));
     want = xc_calloc((size_t)s.g->n_values + 1, 1);
     chosen = xc_calloc((size_t)s.g->n_nodes + 1, 1);
-    status = want && chosen ? run(&s, &scope, want, chosen, scope.first[graph], err) : xc_fail_nomem(err, (size_t)s.g->n_nodes);
+    status = want && chosen ? run(&s, &scope, want, chosen, xc_scope_first(&scope, p->model, s.g), err) : xc_fail_nomem(err, (size_t)s.g->n_nodes);
     xc_free(want);
     xc_free(chosen);
     xc_scope_release(&scope);

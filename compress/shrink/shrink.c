@@ -50,21 +50,21 @@ static enum xc_status choose_places(struct shrink *s, struct xc_err *err)
 {
     static const char *const ops[] = { "linear", "attention", "unary", NULL };
     struct xc_scope scope;
+    const uint8_t *pick;
     enum xc_status status = XC_OK;
 
     XC_TRY(xc_sites_find(&s->sites, s->g, err));
     s->place = xc_calloc((size_t)s->sites.n + 1, sizeof *s->place);
     if (!s->place) return xc_fail_nomem(err, (size_t)s->sites.n * sizeof *s->place);
     XC_TRY(xc_scope_make(&scope, s->p->model, s->p->spec, ops, err));
-    for (int32_t i = 0; i < s->p->model->n_graphs; i++)
-        if (s->p->model->graphs[i] == s->g)
-            for (int64_t k = 0; k < s->sites.n; k++) {
-                const struct xc_site *site = &s->sites.site[k];
-                const uint8_t *pick = scope.pick + scope.first[i], mid = pick[site->mid], out = pick[site->out], in = pick[site->in[0]];
-                const bool ignored = mid == XC_PICK_IGNORED || out == XC_PICK_IGNORED || in == XC_PICK_IGNORED;
+    pick = scope.pick + xc_scope_first(&scope, s->p->model, s->g);
+    for (int64_t k = 0; k < s->sites.n; k++) {
+        const struct xc_site *site = &s->sites.site[k];
+        const uint8_t mid = pick[site->mid], out = pick[site->out], in = pick[site->in[0]];
+        const bool ignored = mid == XC_PICK_IGNORED || out == XC_PICK_IGNORED || in == XC_PICK_IGNORED;
 
-                if (!ignored && (mid || out || in) && is(s, site->heads ? "heads" : "neurons", "yes")) s->place[s->n++].site = site;
-            }
+        if (!ignored && (mid || out || in) && is(s, site->heads ? "heads" : "neurons", "yes")) s->place[s->n++].site = site;
+    }
     xc_scope_release(&scope);
     if (!s->n) status = xc_fail(err, XC_E_UNSUPPORTED, "pass 'shrink' finds no heads or neurons to cut: it treats float models, before quantization");
     return status;
