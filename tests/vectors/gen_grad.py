@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Makes tests/vectors/grad_vectors.h: losses and gradients that PyTorch computes, in double precision, on the tiny checkpoints of
-gen_arch.py and the inputs stored with them; and the losses of 20 steps of torch.optim.AdamW, on a tiny checkpoint and on all-MiniLM-L6-v2.
+gen_arch.py and the inputs stored with them; and the losses of 20 steps of torch.optim.AdamW.
 
-    gen_grad.py [MINILM_DIRECTORY]       needs torch, transformers, safetensors
+    gen_grad.py       needs torch, transformers, safetensors; all-MiniLM-L6-v2: gen_grad_minilm.py
 
 A gradient is told by its norm and its product with the numbers of a linear congruential generator, which the test makes too."""
 import os
 import struct
-import sys
 
 import numpy as np
 import torch
@@ -97,26 +96,6 @@ def curve(model, forward, rate):
     return out
 
 
-def minilm_curve(path):
-    """8 texts of 5 to 26 made-up ids, a new head of made-up weights on the mean; in single precision."""
-    model = tf.BertModel.from_pretrained(path, dtype=torch.float32, add_pooling_layer=False, attn_implementation="eager").eval()
-    head = torch.nn.Linear(384, 2)
-    with torch.no_grad():
-        head.weight.copy_(torch.tensor(lcg(768).reshape(2, 384) * 0.2))
-        head.bias.zero_()
-    lengths = [5 + 3 * i for i in range(8)]
-    ids, mask = torch.zeros(8, 26, dtype=torch.long), torch.zeros(8, 26, dtype=torch.long)
-    for i, n in enumerate(lengths):
-        ids[i, :n] = torch.tensor([1000 + (37 * i + 101 * t) % 20000 for t in range(n)])
-        mask[i, :n] = 1
-
-    def forward():
-        x = model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return F.cross_entropy(head((x * mask[..., None]).sum(1) / mask.sum(1)[:, None]), torch.arange(8) % 2)
-
-    return curve(torch.nn.ModuleList([model, head]), forward, 1e-4)
-
-
 def main():
     out = ["/* Made by gen_grad.py from PyTorch %s, transformers %s: do not edit. */" % (torch.__version__.split("+")[0], tf.__version__), "static const struct grad_vector grad_vectors[] = {"]
     cases = []
@@ -134,9 +113,6 @@ def main():
     texts = inputs("bert_classify", "classify")
     losses = curve(model, lambda: loss_of("classes", outputs(model, "bert_classify", texts, "logits")), 2e-3)
     out.append("static const double tiny_curve[20] = { %s };" % ", ".join("%.12g" % x for x in losses))
-    if len(sys.argv) > 1:
-        out.append("#define MINILM_CURVE")
-        out.append("static const double minilm_curve[20] = { %s };" % ", ".join("%.12g" % x for x in minilm_curve(sys.argv[1])))
     with open(os.path.join(HERE, "grad_vectors.h"), "w") as f:
         f.write("\n".join(out) + "\n")
 
