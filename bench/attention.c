@@ -16,7 +16,7 @@
 #include "runtime/graph/run.h"
 #include "runtime/session/plan.h"
 
-enum { HEADS = 8, D = 64, W = HEADS * D, MOST = 8, LONGEST_DENSE = 16384, SLOTS = 256 };
+enum { HEADS = 8, D = 64, W = HEADS * D, MOST = 8, LONGEST_DENSE = 16384, SLOTS = 256, BAND = 128 };
 
 struct bench_case {
     const char *name, *kind, *scope;
@@ -115,6 +115,11 @@ static void add_random(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t
     in[(*n_in)++] = xc_ten(tensor(g, "random", n, n, 1, false));
 }
 
+static void add_band(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n)
+{
+    in[(*n_in)++] = xc_ten(tensor(g, "band", n, 2 * BAND + 1, 1, false));
+}
+
 /* One E for keys, values and heads: the input is mixed once and projected afterwards. */
 static void mix_input(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n)
 {
@@ -181,6 +186,7 @@ static void time_case(struct bench_case *c, int at, int64_t n, double seconds, f
         if (n > 4096) return; /* the matrix itself is quadratic */
         c->attr.positions = (int32_t)n;
     }
+    if (c->extra == add_band) c->attr.positions = (int32_t)n;
     if (c->extra == add_rotations) { /* as there */
         c->attr.buckets = n <= 4096 ? (int32_t)(n / 32) : n <= 16384 ? 16 : 32;
         c->attr.buckets2 = n <= 4096 ? 0 : n <= 16384 ? 32 : 64;
@@ -200,8 +206,10 @@ static void time_case(struct bench_case *c, int at, int64_t n, double seconds, f
     if (block) {
         const struct xc_ref xs = ref[0];
 
-        ref[0] = linear(g, c->extra == add_random ? "wv" : "wq", xs);
-        if (c->extra == add_random) {
+        const bool made = c->extra == add_random || c->extra == add_band;
+
+        ref[0] = linear(g, made ? "wv" : "wq", xs);
+        if (made) {
             ref[1] = ref[2] = ref[0]; /* there are no queries and keys to make */
         } else if (c->extra != mix_input) {
             ref[1] = linear(g, "wk", xs);
@@ -246,6 +254,7 @@ static struct bench_case cases[] = {
     { .name = "reformer_r4_c64", .kind = "reformer", .scope = "core", .attr = { .chunk = 64, .before = 1, .rounds = 4, .scale = 1 }, .extra = add_rotations },
     { .name = "synthesizer_random", .kind = "synthesizer", .scope = "core", .extra = add_random },
     { .name = "synthesizer_random", .kind = "synthesizer", .scope = "block", .extra = add_random },
+    { .name = "synthesizer_band128", .kind = "synthesizer", .scope = "core", .attr = { .window = BAND }, .extra = add_band },
     { .name = "hedgehog", .kind = "hedgehog", .scope = "core" },
     { .name = "adaptive_1e-3", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f } },
     { .name = "adaptive_1e-3_subjects", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f }, .subjects = true },

@@ -2,6 +2,7 @@
  *
  *   dot      dQ += scale dS K, dK += scale dS^T Q         random       dR += dS, or dR1 += dS R2 and dR2 += dS^T R1
  *   dense    dH += dS W, dW += dS^T H, dbias += sums      factorised   dA_i[j mod a] += dS_ij C_i[j div a], dC likewise
+ *   a band   dR += dS at its place in the band; keys outside are not looked at
  *   mixture  g_k = sum dS S_k;  da_k = w_k (g_k - sum w g)
  *
  * An item is a sequence and a head of keys; where a tensor is trained, which all of them share, they go one after the other. */
@@ -96,6 +97,16 @@ static void part_backward(struct synth *y, const struct work *w, enum xc_synth_p
         const int64_t ld = 2 * s->rank, at = h * s->r_head + row0 * ld;
 
         both(y, w, T, n, s->rank, s->r + at, ld, s->r + h * s->r_head + s->rank, ld, d_tensor(y, XC_SYNTH_R, at), ld, d_tensor(y, XC_SYNTH_R, h * s->r_head + s->rank), ld, weight);
+    } else if (which == XC_SYNTH_RANDOM && s->band) {
+        int64_t key0, keys;
+
+        xc_synth_keys(s, row0, T, n, &key0, &keys);
+        for (int64_t i = 0; y->c->d_tensor[XC_SYNTH_R] && i < T; i++) {
+            const int64_t row = row0 + i, from = xc_max_i64(key0, row - s->band), to = xc_min_i64(key0 + keys, row + s->band + 1);
+            float *d = d_tensor(y, XC_SYNTH_R, h * s->r_head + row * s->r_cols) - (row - s->band);
+
+            for (int64_t j = from; j < to; j++) d[j] += weight * w->ds[i * keys + j - key0];
+        }
     } else if (which == XC_SYNTH_RANDOM) {
         float *d = d_tensor(y, XC_SYNTH_R, h * s->r_head + row0 * s->L);
 
@@ -130,22 +141,25 @@ static void tile(struct synth *y, const struct work *w, int64_t seq, int64_t h, 
     const struct xc_synth *s = &y->s;
     const int64_t g = h / (s->heads / s->kv);
     const float *dO = y->c->d_out[0] + (s->q->rag->start[seq] + row0) * s->q->cols + h * s->D;
-    const struct xc_gemm_f32 match = { .x = dO, .ldx = s->q->cols, .w = w->v_panel, .N = n, .K = s->D, .ep = { .out = w->ds, .ld_out = n } };
     float *dv = d_rows(y, 2, seq, g * s->D);
+    int64_t key0, m; /* keys that the tile looks at: columns of p and ds */
+
+    xc_synth_keys(s, row0, T, n, &key0, &m);
+    const struct xc_gemm_f32 match = { .x = dO, .ldx = s->q->cols, .w = w->v_panel + key0 * s->D, .N = m, .K = s->D, .ep = { .out = w->ds, .ld_out = m } };
 
     xc_synth_probabilities(s, w->p, w->part, seq, h, row0, T, n, w->k_panel);
-    y->c->op->kern->gemm_f32(&match, 0, T, 0, n);
+    y->c->op->kern->gemm_f32(&match, 0, T, 0, m);
     if (dv) {
-        xc_grad_transpose(w->t, T_MAX, w->p, n, T, n);
-        add_product(y, w, dv, s->v->cols, w->t, T_MAX, dO, s->q->cols, n, s->D, T, 1.0f);
+        xc_grad_transpose(w->t, T_MAX, w->p, m, T, m);
+        add_product(y, w, dv + key0 * s->v->cols, s->v->cols, w->t, T_MAX, dO, s->q->cols, m, s->D, T, 1.0f);
     }
     for (int64_t i = 0; i < T; i++) {
-        const float *p = w->p + i * n;
-        float *ds = w->ds + i * n;
+        const float *p = w->p + i * m;
+        float *ds = w->ds + i * m;
         double dot = 0;
 
-        for (int64_t j = 0; j < n; j++) dot += (double)p[j] * (double)ds[j];
-        for (int64_t j = 0; j < n; j++) ds[j] = p[j] * (ds[j] - (float)dot);
+        for (int64_t j = 0; j < m; j++) dot += (double)p[j] * (double)ds[j];
+        for (int64_t j = 0; j < m; j++) ds[j] = p[j] * (ds[j] - (float)dot);
     }
     for (int part = 0; part < XC_SYNTH_PARTS; part++) {
         if (!s->has[part]) continue;

@@ -1,5 +1,6 @@
 /* prune: zeros in the weights of linears, in place: the numbers stay dense, and quantize may then choose a sparse encoding. See prune.h for what
  * goes, docs/methods.md for what it costs and gains. Embeddings, norms and biases are outside.
+ * A Synthesizer's random matrix loses its smallest scores by magnitude, anywhere, after each row's mean was taken from it: a zero is that mean, not "unseen".
  *
  * Wanda and second order need calibration texts. The model is treated in some groups of layers from front to back, and each group sees what the
  * pruned layers before it make of the texts; the Hessians of one group are in memory at a time. */
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/attention/random_matrix.h"
 #include "compress/calibrate/hessian.h"
 #include "compress/pass.h"
 #include "compress/plan/forecast.h"
@@ -71,7 +73,10 @@ static void objection(char *why, size_t n, const struct xc_work *w, const struct
     for (int32_t u = uses->first[t]; u < uses->first[t + 1] && !why[0]; u++) {
         const struct xc_node *node = &m->graphs[uses->use[u].graph]->nodes[uses->use[u].node];
 
-        if (!is_op(node, "linear") || uses->use[u].input != 1) snprintf(why, n, "'%s' uses it too, which is no linear", node->name);
+        if (xc_random_matrix(node) == t) {
+            if (!xc_recipe_is(w->spec, "saliency", "magnitude") || !xc_recipe_is(w->spec, "pattern", "unstructured") || !xc_recipe_is(w->spec, "threshold", "layer"))
+                snprintf(why, n, "a matrix of scores is pruned by magnitude, unstructured, on its own");
+        } else if (!is_op(node, "linear") || uses->use[u].input != 1) snprintf(why, n, "'%s' uses it too, which is no linear", node->name);
         else if (scope->pick[scope->first[uses->use[u].graph] + uses->use[u].node] == XC_PICK_IGNORED) snprintf(why, n, "'%s' is left out by the recipe", node->name);
     }
     if (!why[0] && w->want[t].format != XC_FMT_F32 && w->want[t].format != XC_FMT_F16 && w->want[t].format != XC_FMT_BF16) snprintf(why, n, "it is quantized already: prune first");
@@ -103,7 +108,7 @@ static enum xc_status mark_tensor(struct xc_work *w, const struct xc_scope *scop
         const int32_t at = scope->first[use->graph] + use->node;
         const struct xc_node *node = &w->model->graphs[use->graph]->nodes[use->node];
 
-        if (use->input != 1 || !is_op(node, "linear")) continue;
+        if ((use->input != 1 || !is_op(node, "linear")) && xc_random_matrix(node) != t) continue;
         picked |= scope->pick[at] == XC_PICK_DEFAULT || scope->pick[at] == XC_PICK_TARGET;
         if (scope->pick[at] == XC_PICK_TARGET && why[0])
             return xc_recipe_fail_at(w->spec, scope->word[at],
@@ -120,7 +125,7 @@ static enum xc_status check_targets(const struct xc_work *w, const struct xc_sco
         for (int32_t n = 0; n < w->model->graphs[g]->n_nodes; n++) {
             const struct xc_node *node = &w->model->graphs[g]->nodes[n];
 
-            if (scope->pick[scope->first[g] + n] == XC_PICK_TARGET && (!is_op(node, "linear") || node->in[1].kind != XC_REF_TENSOR))
+            if (scope->pick[scope->first[g] + n] == XC_PICK_TARGET && (!is_op(node, "linear") || node->in[1].kind != XC_REF_TENSOR) && xc_random_matrix(node) < 0)
                 return xc_recipe_fail_at(w->spec, scope->word[scope->first[g] + n],
                                          xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'prune' cannot treat: op '%s' has no weight to prune",
                                                  scope->word[scope->first[g] + n], node->name, node->op->name), err);
@@ -130,14 +135,14 @@ static enum xc_status check_targets(const struct xc_work *w, const struct xc_sco
 
 static enum xc_status mark_tensors(struct xc_work *w, uint8_t **mark, bool say, struct xc_err *err)
 {
-    static const char *const linears[] = { "linear", NULL };
+    static const char *const ops[] = { "linear", "attention", NULL };
     struct xc_scope scope;
     struct xc_uses uses = { 0 };
     enum xc_status status;
 
     *mark = xc_calloc((size_t)w->model->n_tensors + 1, 1);
     if (!*mark) return xc_fail_nomem(err, (size_t)w->model->n_tensors);
-    status = xc_scope_make(&scope, w->model, w->spec, linears, err);
+    status = xc_scope_make(&scope, w->model, w->spec, ops, err);
     if (status == XC_OK) status = xc_uses_make(&uses, w->model, err);
     if (status == XC_OK) status = check_targets(w, &scope, err);
     for (int32_t t = 0; t < w->model->n_tensors && status == XC_OK; t++) status = mark_tensor(w, &scope, &uses, t, *mark, say, err);
@@ -160,6 +165,9 @@ static enum xc_status prune_plan(struct xc_work *w, struct xc_err *err)
         if (!mark[t]) continue;
         w->want[t] = xc_prune_encoding(&p, xc_recipe_is(w->spec, "threshold", "global"), xc_tensor_rows(w->model->tensors[t]), xc_tensor_cols(w->model->tensors[t]));
         describe(&w->layers[t], w, &p, w->model->tensors[t]);
+        if (!xc_random_owner(w->model, t)) continue;
+        w->want[t] = (struct xc_encoding){ .format = XC_FMT_F32 }; /* attention takes no sparse encoding */
+        snprintf(w->layers[t].why, sizeof w->layers[t].why, "%.4g%% zeros by magnitude: scores that are the row's mean; smaller with --store small only", 100 * p.sparsity);
     }
     xc_free(mark);
     return XC_OK;
@@ -238,6 +246,7 @@ static enum xc_status prune_alone(struct xc_work *w, const struct xc_prune *p, c
         enum xc_status status;
 
         if (!mark[t] || xc_work_resume(w, t)) continue;
+        if (xc_random_owner(w->model, t)) XC_TRY(xc_random_centre(w->model, t, err));
         XC_TRY(weight_load(&x, p, w->model->tensors[t], err));
         xc_prune_layer(x.w, p, NULL, x.score, x.R, x.C);
         status = weight_store(w, t, &x, err);

@@ -2,11 +2,13 @@
  * embeddings are symmetric per row. Below int8, and in int8-groups, every group of inputs has its scale (grouped.h). The input of a quantized linear is quantized per row at run
  * time, or by one scale seen on calibration texts; or it stays float, and then so do the weights that run. Attention runs in int8. Norms and biases stay f32.
  *
- * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the 16-bit rules. */
+ * A weight that a linear and a gather share (a tied decoder) gets one encoding that serves both: rows, under the 16-bit rules. A Synthesizer's random
+ * matrix is stored by rows too; opening decodes it, or makes the int8 softmax of it that int8 attention multiplies. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/attention/random_matrix.h"
 #include "compress/calibrate/calibrate.h"
 #include "compress/file/reading.h"
 #include "compress/limits.h"
@@ -17,6 +19,7 @@
 #include "compress/quantize/quantize.h"
 #include "compress/quantize/quantize_walk.h"
 #include "compress/quantize/smooth.h"
+#include "runtime/graph/attention/synthesizer.h"
 #include "runtime/graph/grouped.h"
 
 #define SMALL_TABLE 16 /* rows; token types: a few kilobytes that every token adds, so their error would be everywhere */
@@ -109,7 +112,7 @@ static void objection(char *why, size_t n, const struct xc_work *w, const struct
 
         *linear |= is_op(node, "linear");
         *gather |= is_op(node, "gather");
-        if (!takes_int8(node, use->input)) snprintf(why, n, "%s of %s takes f32", input, node->op->name);
+        if (xc_random_matrix(node) == t ? use->input != XC_SYNTH_R : !takes_int8(node, use->input)) snprintf(why, n, "%s of %s takes f32", input, node->op->name);
         else if (scope->pick[scope->first[use->graph] + use->node] == XC_PICK_IGNORED) snprintf(why, n, "'%s' is left out by the recipe", node->name);
     }
     if (!why[0] && w->want[t].format != XC_FMT_F32 && w->want[t].format != XC_FMT_F16 && w->want[t].format != XC_FMT_BF16) snprintf(why, n, "it is quantized already");
@@ -129,8 +132,10 @@ static enum xc_status check_targets(const struct xc_work *w, const struct xc_sco
             bool linear, gather;
 
             if (scope->pick[at] != XC_PICK_TARGET) continue;
-            if (is_op(node, "attention")) continue; /* every kind has an int8 form */
-            if ((is_op(node, "linear") || is_op(node, "gather")) && node->in[1].kind == XC_REF_TENSOR) {
+            if (is_op(node, "attention") && xc_recipe_is(w->spec, "attention", "int8")) continue; /* every kind has an int8 form */
+            if (xc_random_matrix(node) >= 0) {
+                objection(why, sizeof why, w, scope, uses, xc_random_matrix(node), &linear, &gather);
+            } else if ((is_op(node, "linear") || is_op(node, "gather")) && node->in[1].kind == XC_REF_TENSOR) {
                 objection(why, sizeof why, w, scope, uses, node->in[1].id, &linear, &gather);
             } else {
                 snprintf(why, sizeof why, "op '%s' has no weight that can be int8", node->op->name);
@@ -154,14 +159,14 @@ static bool picked(const struct xc_scope *scope, const struct xc_uses *uses, int
 
 static void plan_groups(struct xc_work *w, int32_t t, bool linear, bool gather)
 {
-    const enum xc_format format = format_of(w->spec, !linear);
+    const enum xc_format format = format_of(w->spec, gather && !linear);
     struct xc_encoding *e = &w->want[t];
 
     *e = (struct xc_encoding){ .format = (uint8_t)format, .layout = linear && !gather && format == XC_FMT_S4 ? XC_LAYOUT_PANEL16 : XC_LAYOUT_ROWS,
                                .scale_format = xc_recipe_is(w->spec, "scales", "int6") ? XC_FMT_S6 : XC_FMT_F16,
                                .group = (int32_t)xc_recipe_number(w->spec, "group"), .zero_point = xc_recipe_is(w->spec, "zero_point", "yes") };
     snprintf(w->layers[t].why, sizeof w->layers[t].why, "a scale%s a group%s%s", e->zero_point ? " and a zero point" : "",
-             !linear ? "" : needs_ranges(w->spec) ? "; inputs by a calibrated scale" : float_inputs(w->spec) ? "; f32 when opened, smaller on disk only" : "; inputs int8 per row at run time",
+             !linear && !gather ? "; opened for attention" : !linear ? "" : needs_ranges(w->spec) ? "; inputs by a calibrated scale" : float_inputs(w->spec) ? "; f32 when opened, smaller on disk only" : "; inputs int8 per row at run time",
              linear && e->layout == XC_LAYOUT_ROWS && !gather && !float_inputs(w->spec) ? xc_format_traits(format)->bits > 4 ? "; unpacked to bytes when opened" : "; unpacked to int4 when opened" : "");
 }
 
@@ -184,7 +189,7 @@ static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const s
         snprintf(l->why, sizeof l->why, "kept: a table of %lld rows saves nothing", (long long)xc_tensor_rows(w->model->tensors[t]));
         return;
     }
-    if (format_of(w->spec, !linear) != XC_FMT_S8) {
+    if (format_of(w->spec, gather && !linear) != XC_FMT_S8) {
         plan_groups(w, t, linear, gather);
         return;
     }
@@ -197,14 +202,14 @@ static void plan_tensor(struct xc_work *w, const struct xc_scope *scope, const s
                          xc_recipe_is(w->spec, "sparse", "fast") ? XC_SPARSE_FAST : xc_recipe_is(w->spec, "sparse", "small") ? XC_SPARSE_SMALL : XC_SPARSE_NO, zeros, sizeof zeros);
     if (linear && gather) snprintf(l->why, sizeof l->why, "one scale a row, shared by an embedding and a linear");
     else if (linear) snprintf(l->why, sizeof l->why, "one scale an output; %s%s%s", zeros, zeros[0] ? "; " : "", needs_ranges(w->spec) ? "inputs by a calibrated scale" : float_inputs(w->spec) ? "f32 when opened, smaller on disk only" : "inputs per row at run time");
-    else snprintf(l->why, sizeof l->why, "one scale a row");
+    else snprintf(l->why, sizeof l->why, "one scale a row%s", gather ? "" : "; opened for attention");
 }
 
 static enum xc_status make_scope(const struct xc_work *w, struct xc_scope *scope, struct xc_err *err)
 {
-    static const char *const all[] = { "linear", "gather", "attention", NULL }, *const weights[] = { "linear", "gather", NULL };
+    static const char *const ops[] = { "linear", "gather", "attention", NULL };
 
-    return xc_scope_make(scope, w->model, w->spec, xc_recipe_is(w->spec, "attention", "int8") ? all : weights, err);
+    return xc_scope_make(scope, w->model, w->spec, ops, err);
 }
 
 enum xc_status xc_quantize_scope(struct xc_work *w, struct xc_err *err)

@@ -14,6 +14,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/attention/random_matrix.h"
 #include "compress/calibrate/hessian.h"
 #include "compress/calibrate/replay.h"
 #include "compress/file/side.h"
@@ -454,7 +455,8 @@ static enum xc_status keep_stop(struct xc_work *w, const struct stop *s, struct 
 /* ---- tables ---- */
 bool xc_quantize_coarse(const struct xc_work *w, int32_t t)
 {
-    return w->want[t].format == XC_FMT_S8 && w->want[t].layout == XC_LAYOUT_ROWS && w->want[t].structure == XC_STRUCT_DENSE && xc_recipe_number(w->spec, "embedding_bits") > 0;
+    return w->want[t].format == XC_FMT_S8 && w->want[t].layout == XC_LAYOUT_ROWS && w->want[t].structure == XC_STRUCT_DENSE && xc_recipe_number(w->spec, "embedding_bits") > 0 &&
+           !xc_random_owner(w->model, t);
 }
 
 /* How often the texts read each row of table t. */

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/attention/random_matrix.h"
 #include "compress/calibrate/hessian.h"
 #include "compress/pass.h"
 #include "compress/plan/forecast.h"
 #include "compress/shrink/surgery.h"
-#include "runtime/graph/attention/attention.h"
 #include "runtime/graph/attention/synthesizer.h"
 
 static const struct xc_pass_option options[] = {
@@ -29,14 +29,6 @@ struct low_rank {
 };
 
 static bool is_op(const struct xc_node *node, const char *op) { return !strcmp(node->op->name, op); }
-
-/* A Synthesizer's attention with a whole random matrix, (positions or heads * positions, positions). */
-static bool has_random(const struct xc_node *node)
-{
-    const struct xc_attr_attention *a = node->attr;
-
-    return is_op(node, "attention") && !strcmp(xc_attention_kinds[a->kind]->name, "synthesizer") && !a->rank && node->n_in > XC_SYNTH_R && node->in[XC_SYNTH_R].kind == XC_REF_TENSOR;
-}
 
 static int64_t rank_of(const struct xc_recipe_pass *spec, const struct xc_tensor *t)
 {
@@ -58,7 +50,7 @@ static const char *objection(const struct xc_model *m, const struct xc_recipe_pa
 {
     const struct xc_tensor *t;
 
-    if (has_random(node)) {
+    if (xc_random_is_whole(node)) {
         const int64_t L = ((const struct xc_attr_attention *)node->attr)->positions;
 
         t = m->tensors[node->in[XC_SYNTH_R].id];
@@ -277,7 +269,7 @@ static enum xc_status run(struct low_rank *s, const struct xc_scope *scope, uint
     }
     xc_blas_init();
     for (int32_t n = s->g->n_nodes - 1; n >= 0; n--) /* from the end: numbers of nodes before stay */
-        if (chosen[n]) XC_TRY(has_random(&s->g->nodes[n]) ? split_random(s, n, err) : split_node(s, n, err));
+        if (chosen[n]) XC_TRY(xc_random_is_whole(&s->g->nodes[n]) ? split_random(s, n, err) : split_node(s, n, err));
     return XC_OK;
 }
 

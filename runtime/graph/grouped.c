@@ -168,18 +168,24 @@ void xc_grouped_put_row(const struct xc_encoding *enc, int64_t rows, int64_t col
     }
 }
 
-void xc_grouped_rows_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n_rows, float *dst)
+void xc_grouped_part_to_f32(const struct xc_tensor *t, int64_t row, int64_t col0, int64_t n, float *dst)
 {
     const int64_t cols = xc_tensor_cols(t), group = xc_grouped_group(&t->enc, cols), groups = xc_div_up(cols, group);
     const float part = two_level(&t->enc) ? xc_grouped_zero_part(bits_of(&t->enc)) : 1.0f; /* a zero's */
 
-    for (int64_t row = row0; row < row0 + n_rows; row++, dst += cols)
-        for (int64_t g = 0; g < groups; g++) {
-            const float scale = xc_f16_to_f32(scale_at(t, groups, row, g));
-            const float zero = t->enc.zero_point ? part * (float)zero_at(t, groups, row, g) : (float)xc_grouped_zero(&t->enc);
+    for (int64_t g = col0 / group; g * group < col0 + n; g++) {
+        const float scale = xc_f16_to_f32(scale_at(t, groups, row, g));
+        const float zero = t->enc.zero_point ? part * (float)zero_at(t, groups, row, g) : (float)xc_grouped_zero(&t->enc);
 
-            for (int64_t k = g * group; k < xc_min_i64((g + 1) * group, cols); k++) dst[k] = ((float)number_at(t, cols, row, k) - zero) * scale;
-        }
+        for (int64_t k = xc_max_i64(g * group, col0); k < xc_min_i64((g + 1) * group, col0 + n); k++) dst[k - col0] = ((float)number_at(t, cols, row, k) - zero) * scale;
+    }
+}
+
+void xc_grouped_rows_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n_rows, float *dst)
+{
+    const int64_t cols = xc_tensor_cols(t);
+
+    for (int64_t row = row0; row < row0 + n_rows; row++, dst += cols) xc_grouped_part_to_f32(t, row, 0, cols, dst);
 }
 
 /* ---- for gemm_s4 ---- */

@@ -34,6 +34,7 @@ void xc_grouped_put_row(const struct xc_encoding *enc, int64_t rows, int64_t col
                         const uint16_t *scale, const uint8_t *zero);
 
 void xc_grouped_rows_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n_rows, float *dst);
+void xc_grouped_part_to_f32(const struct xc_tensor *t, int64_t row, int64_t col0, int64_t n, float *dst); /* columns of one row */
 
 /* The weight as gemm_s4 reads it: w, scale, zero, unit, N, K and group of *g, pointing into the tensor, or into the caller's memory (aligned, of
  * xc_grouped_panel_bytes) where parts must be repacked: what is not int4 panels, scales in two levels, and zeros. */

@@ -1,6 +1,7 @@
 /* tensor: the numbers of the model's constants, whatever their encoding. See tensor.h. */
 #include "runtime/graph/tensor.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "runtime/base/pool.h"
@@ -185,6 +186,27 @@ enum xc_status xc_tensor_rows_to_f32(const struct xc_tensor *t, int64_t row0, in
     else if (t->enc.format == XC_FMT_S8) s8_rows_to_f32(t, (const int8_t *)data + row0 * cols, row0, n_rows, dst);
     else return xc_fail(err, XC_E_UNSUPPORTED, "tensor '%s' does not hold real numbers", t->name);
     return XC_OK;
+}
+
+void xc_tensor_part_to_f32(const struct xc_tensor *t, int64_t row, int64_t col0, int64_t n, float *dst)
+{
+    const uint8_t *data = t->part[XC_PART_DATA]->data;
+    const int64_t at = row * xc_tensor_cols(t) + col0;
+
+    assert(t->enc.layout == XC_LAYOUT_ROWS && col0 >= 0 && n >= 0 && col0 + n <= xc_tensor_cols(t));
+    if (xc_is_grouped(&t->enc)) {
+        xc_grouped_part_to_f32(t, row, col0, n, dst);
+    } else if (t->enc.format == XC_FMT_F32) {
+        memcpy(dst, data + (size_t)at * 4, (size_t)n * 4);
+    } else if (t->enc.format == XC_FMT_F16) {
+        xc_kernels()->f16_to_f32(dst, (const uint16_t *)(const void *)data + at, n);
+    } else if (t->enc.format == XC_FMT_BF16) {
+        xc_kernels()->bf16_to_f32(dst, (const uint16_t *)(const void *)data + at, n);
+    } else {
+        const float scale = ((const float *)(const void *)t->part[XC_PART_SCALE]->data)[row];
+
+        for (int64_t c = 0; c < n; c++) dst[c] = (float)((const int8_t *)data)[at + c] * scale;
+    }
 }
 
 bool xc_tensor_table(struct xc_table *out, const struct xc_tensor *t)

@@ -62,6 +62,9 @@ void xc_tensor_drop(struct xc_tensor *t); /* lets the bytes go when a source can
 enum xc_status xc_tensor_to_f32(const struct xc_tensor *t, float *dst, struct xc_err *err);
 enum xc_status xc_tensor_rows_to_f32(const struct xc_tensor *t, int64_t row0, int64_t n_rows, float *dst, struct xc_err *err);
 
+/* Columns col0 to col0 + n - 1 of one row, of a tensor that is there and stored by rows. */
+void xc_tensor_part_to_f32(const struct xc_tensor *t, int64_t row, int64_t col0, int64_t n, float *dst);
+
 /* The tensor as the kernels gather its rows; false when they know no such rows (a panel, 6, 5, 3 or 2 bits, scales in two levels). */
 struct xc_table;
 bool xc_tensor_table(struct xc_table *out, const struct xc_tensor *t);

@@ -377,6 +377,7 @@ static void test_refused(void **state)
     refused("synthesizer", "qqq", (struct xc_attr_attention){ .positions = 8 }, "no part that makes scores");
     refused("synthesizer", "qqq----q", (struct xc_attr_attention){ .positions = 8, .factor = 3 }, "do not make 8 positions");
     refused("synthesizer", "qqq--q", (struct xc_attr_attention){ .positions = 8, .dot = true }, "or neither");
+    refused("synthesizer", "qqq", (struct xc_attr_attention){ .positions = 8, .dot = true, .window = 2 }, "its only part");
     refused("hedgehog", "qqqq", (struct xc_attr_attention){ 0 }, "must be a tensor");
     refused("hedgehog", "qqq-q", (struct xc_attr_attention){ 0 }, "takes q, k, v and a feature map");
     refused("adaptive", "qqqq", (struct xc_attr_attention){ 0 }, "takes q, k and v");

@@ -552,6 +552,11 @@ static void test_attention_synthesizer(void **state)
         const int32_t b = tensor(&f, "b", 2, DIMS(1 + causal, 80), 0, 1), mix = tensor(&f, "mix", 2, DIMS(1, 4), 0, 1);
 
         check(&f, node(&f, "attention", "n", REFS(xc_val(q), xc_val(k), xc_val(v), xc_ten(r), xc_ten(w), xc_val(hidden), xc_ten(b), xc_val(factors), xc_ten(mix)), 9, &attr), "synthesizer");
+        attr = (struct xc_attr_attention){ .kind = attr.kind, .heads = 2, .positions = 90, .window = 5 + 60 * causal, .causal = causal };
+        begin(&f);
+        const int32_t x = input(&f, "x", f.tokens, 16), band = tensor(&f, "band", 2, DIMS(causal ? 90 : 180, 2 * attr.window + 1), 0, 1);
+
+        check(&f, node(&f, "attention", "n", REFS(xc_val(x), xc_val(x), xc_val(x), xc_ten(band)), 4, &attr), "synthesizer, a band");
     }
 }
 

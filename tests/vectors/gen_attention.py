@@ -130,8 +130,12 @@ def synthesizer(x, a):
         q, k = heads_of(x[0], h), group_keys(x[1], h, kv)
         parts.append(q @ k.transpose(1, 2) * (a.get("scale") or 1 / math.sqrt(q.shape[-1])))
     if x[3] is not None:
-        r, rank = each(x[3], L), a.get("rank")
-        parts.append((r[:, :n, :rank] @ r[:, :n, rank:].transpose(1, 2) if rank else r[:, :n, :n]).expand(h, n, n))
+        r, rank, band = each(x[3], L), a.get("rank"), a.get("window")
+        place = torch.arange(n)[None, :] - torch.arange(n)[:, None] + (band or 0)  # of key j in row i of a band
+        if band:
+            parts.append(r[:, :n].gather(2, place.clamp(0, 2 * band)[None].expand(r.shape[0], n, n)).expand(h, n, n))
+        else:
+            parts.append((r[:, :n, :rank] @ r[:, :n, rank:].transpose(1, 2) if rank else r[:, :n, :n]).expand(h, n, n))
     if x[4] is not None:
         s = heads_of(x[5], h) @ each(x[4], L)[:, :n].transpose(1, 2)
         parts.append(s if x[6] is None else s + x[6][:, None, :n])
@@ -142,6 +146,8 @@ def synthesizer(x, a):
     s = sum(wi * p for wi, p in zip(w, parts))
     i = torch.arange(n)
     seen = (i[None, :] <= i[:, None]) if a.get("causal") else torch.ones(n, n, dtype=torch.bool)
+    if a.get("window"):
+        seen = seen & ((i[None, :] - i[:, None]).abs() <= a["window"])
     return merge(softmax_v(s, seen, v))
 
 
@@ -201,6 +207,8 @@ CASES = [
     ("hedgehog", dict(heads=2, scale=2.0), qkv(2, 26) + [Input("t", 26, 40, 0.5)]),
     ("hedgehog", dict(heads=4, kv_heads=2, slots=24, causal=1), qkv(4, 20, 2) + [Input("t", 20, 24, 0.5)]),
     ("linformer", dict(heads=1, slots=1), qkv(1, 70) + [Input("t", 300, 1, 0.3)]),
+    ("synthesizer", dict(heads=2, positions=300, window=20), SHARED(2, 20) + [Input("t", 41, 600, 2.0)]),
+    ("synthesizer", dict(heads=2, positions=420, window=130, causal=1), SHARED(2, 16) + [Input("t", 261, 420, 2.0)]),
 ]
 
 

@@ -1,11 +1,12 @@
 /* synthesizer: scores that are made, not matched. Tay et al. 2020, arXiv:2005.00743.
  *
  *   in    q, k (R, heads*D), read by the dot part only; v (R, kv*D); of one row space
- *         random (positions or heads*positions, positions) tensor; with rank: (.., 2*rank), R = R1 R2^T, R1 and R2 side by side
+ *         random (positions or heads*positions, positions) tensor; with rank: (.., 2*rank), R = R1 R2^T, R1 and R2 side by side;
+ *                with a band w = attr window: (.., 2*w+1), the scores of keys i-w to i+w of query i; nobody sees others. It is then the only part
  *         weight (positions or heads*positions, H) tensor, hidden (R, heads*H), bias (1 or heads, positions) tensor: dense, B_ij = hidden_i . weight_j + bias_j
  *         factors (R, heads*(a+b)), a = attr factor, a*b = positions: factorised dense, B_ij = A_i[j mod a] C_i[j div a]
  *         mixture (1, parts) tensor: the parts weighted by its softmax, in the order dot, random, dense, factorised; absent: plain sum
- *   attr  positions, rank, factor; dot: scale q k^T is a part too (the hybrid)
+ *   attr  positions, rank, window, factor; dot: scale q k^T is a part too (the hybrid)
  *   out   y (R, heads*D) = softmax(sum of the parts) v; causal too. More than `positions` tokens are an error
  *
  * Made scores are not scaled. A tile of queries needs one row of scores each: memory is linear. int8: probabilities by row and block of keys,
@@ -27,6 +28,7 @@ static enum xc_status need_heads(const struct xc_infer *c, int i, int64_t rows, 
     XC_TRY(xc_need_tensor(c, i, -1, -1, err));
     const struct xc_tensor *t = xc_infer_tensor(c, i);
 
+    if (t->enc.layout != XC_LAYOUT_ROWS) return xc_fail(err, XC_E_FORMAT, "synthesizer tensor '%s' is not stored by rows", t->name);
     if (t->rank != 2 || t->dim[1] != cols || (t->dim[0] != rows && t->dim[0] != rows * heads))
         return xc_fail(err, XC_E_SHAPE, "synthesizer tensor '%s' must be (%lld or %d times as many, %lld)", t->name, (long long)rows, heads, (long long)cols);
     return XC_OK;
@@ -50,7 +52,9 @@ static enum xc_status synthesizer_infer(const struct xc_infer *c, struct xc_err 
     if (xc_infer_value(c, 0)->space != xc_infer_value(c, 1)->space) return xc_fail(err, XC_E_FORMAT, "synthesizer attention needs queries and keys of one row space");
     if (a->positions < 1) return xc_fail(err, XC_E_RANGE, "synthesizer attention needs its number of positions");
     if (parts == 0) return xc_fail(err, XC_E_FORMAT, "synthesizer attention has no part that makes scores");
-    if (given(c, XC_SYNTH_R)) XC_TRY(need_heads(c, XC_SYNTH_R, a->positions, a->rank ? 2 * (int64_t)a->rank : a->positions, err));
+    if (a->window && (!given(c, XC_SYNTH_R) || parts != 1 || a->rank)) return xc_fail(err, XC_E_FORMAT, "synthesizer attention has a band where a whole random matrix is its only part");
+    if (a->window >= a->positions) return xc_fail(err, XC_E_RANGE, "synthesizer attention: a band of %d is no narrower than its %d positions", a->window, a->positions);
+    if (given(c, XC_SYNTH_R)) XC_TRY(need_heads(c, XC_SYNTH_R, a->positions, a->rank ? 2 * (int64_t)a->rank : a->window ? 2 * (int64_t)a->window + 1 : a->positions, err));
     if (given(c, XC_SYNTH_W) != given(c, XC_SYNTH_HIDDEN)) return xc_fail(err, XC_E_FORMAT, "synthesizer attention takes a weight and its hidden rows, or neither");
     if (given(c, XC_SYNTH_W)) {
         XC_TRY(need_rows(c, XC_SYNTH_HIDDEN, "hidden rows", err));
@@ -72,6 +76,7 @@ static enum xc_status synthesizer_infer(const struct xc_infer *c, struct xc_err 
 
 static double synthesizer_macs(const struct xc_attr_attention *attr, double n_q, double n_k, double D)
 {
+    if (attr->window) return n_q * fmin(n_k, (attr->causal ? 1 : 2) * (double)attr->window + 1) * D * attr->heads;
     return (attr->causal ? 0.5 : 1.0) * n_q * n_k * D * attr->heads * (attr->dot ? 2 : 1);
 }
 
@@ -119,7 +124,7 @@ enum xc_status xc_synth_open(struct xc_synth *s, const struct xc_op_ctx *c, stru
     const struct xc_tensor *r = c->tensor[XC_SYNTH_R], *w = c->tensor[XC_SYNTH_W], *b = c->tensor[XC_SYNTH_B];
 
     *s = (struct xc_synth){ .c = c, .attr = attr, .q = c->in[0], .k = c->in[1], .v = c->in[2], .hidden = c->in[XC_SYNTH_HIDDEN], .factors = c->in[XC_SYNTH_FACTORS],
-                            .heads = attr->heads, .kv = xc_attention_kv_heads(attr), .D = c->in[0]->cols / attr->heads, .L = attr->positions, .rank = attr->rank, .a = attr->factor,
+                            .heads = attr->heads, .kv = xc_attention_kv_heads(attr), .D = c->in[0]->cols / attr->heads, .L = attr->positions, .rank = attr->rank, .band = attr->window, .a = attr->factor,
                             .has = { attr->dot, r != NULL, w != NULL, c->in[XC_SYNTH_FACTORS] != NULL } };
     s->scale = xc_attention_scale(attr, s->D);
     for (int32_t i = 0; i < s->q->rag->n_seq; i++)
@@ -128,8 +133,10 @@ enum xc_status xc_synth_open(struct xc_synth *s, const struct xc_op_ctx *c, stru
     if (r) {
         const int64_t cols = r->dim[1];
 
-        if (r->enc.format == XC_FMT_F32 && r->enc.layout == XC_LAYOUT_ROWS) s->r = (const float *)(const void *)r->part[XC_PART_DATA]->data; /* it may be large */
-        else XC_TRY(xc_attention_tensor(c, r, &s->r, err));
+        s->r_cols = cols;
+        if (xc_synth_plain(r)) s->r = (const float *)(const void *)r->part[XC_PART_DATA]->data; /* it may be large */
+        else if (!xc_synth_is_random(attr, s->has) && c->prepared) s->r = c->prepared;
+        else if (!xc_synth_is_random(attr, s->has)) XC_TRY(xc_attention_tensor(c, r, &s->r, err));
         s->r_head = r->dim[0] > s->L ? s->L * cols : 0;
         if (s->rank) XC_TRY(panels_of(s, &s->r2_panels, &s->r2_panel, &s->r_head, s->r + s->rank, cols, r->dim[0], s->rank, err));
     }
@@ -151,6 +158,22 @@ static void product(const struct xc_synth *s, float *out, const float *x, int64_
     const struct xc_gemm_f32 g = { .x = x, .ldx = ldx, .w = panel, .N = n, .K = K, .ep = { .out = out, .ld_out = n } };
 
     s->c->kern->gemm_f32(&g, 0, T, 0, n);
+}
+
+void xc_synth_keys(const struct xc_synth *s, int64_t row0, int64_t T, int64_t n, int64_t *key0, int64_t *keys)
+{
+    *key0 = s->band ? xc_max_i64(0, row0 - s->band) / 16 * 16 : 0;
+    *keys = (s->band ? xc_min_i64(n, row0 + T + s->band) : n) - *key0;
+}
+
+/* The scores of the band of rows row0 on, for keys key0 on; what lies outside is not written. */
+static void band_part(const struct xc_synth *s, float *part, int64_t head, int64_t row0, int64_t T, int64_t key0, int64_t keys)
+{
+    for (int64_t i = 0; i < T; i++) {
+        const int64_t from = xc_max_i64(key0, row0 + i - s->band), to = xc_min_i64(key0 + keys, row0 + i + s->band + 1);
+
+        memcpy(part + i * keys + from - key0, s->r + head * s->r_head + (row0 + i) * s->r_cols + from - (row0 + i - s->band), (size_t)(to - from) * sizeof *part);
+    }
 }
 
 void xc_synth_part(const struct xc_synth *s, float *part, enum xc_synth_part which, int64_t seq, int64_t head, int64_t row0, int64_t T, int64_t n, const float *k_panel)
@@ -178,10 +201,30 @@ void xc_synth_part(const struct xc_synth *s, float *part, enum xc_synth_part whi
     }
 }
 
+static void band_probabilities(const struct xc_synth *s, float *p, int64_t head, int64_t row0, int64_t T, int64_t n)
+{
+    int64_t key0, keys;
+
+    xc_synth_keys(s, row0, T, n, &key0, &keys);
+    band_part(s, p, head, row0, T, key0, keys);
+    for (int64_t i = 0; i < T; i++) {
+        float *row = p + i * keys;
+        const int64_t from = xc_max_i64(key0, row0 + i - s->band) - key0, to = xc_min_i64(key0 + keys, row0 + i + 1 + (s->attr->causal ? 0 : s->band)) - key0;
+
+        s->c->kern->softmax_rows(row + from, row + from, 1, to - from);
+        memset(row, 0, (size_t)from * sizeof *row);
+        memset(row + to, 0, (size_t)(keys - to) * sizeof *row);
+    }
+}
+
 void xc_synth_probabilities(const struct xc_synth *s, float *p, float *other, int64_t seq, int64_t head, int64_t row0, int64_t T, int64_t n, const float *k_panel)
 {
     bool first = true;
 
+    if (s->band) {
+        band_probabilities(s, p, head, row0, T, n);
+        return;
+    }
     for (int which = 0; which < XC_SYNTH_PARTS; which++) {
         float *to = first ? p : other;
 
@@ -203,7 +246,7 @@ void xc_synth_probabilities(const struct xc_synth *s, float *p, float *other, in
 /* ---- forward ---- */
 struct job {
     struct xc_synth s;
-    int64_t longest, *tile, *key, *block; /* (n_seq + 1): items of attend, keys padded to 16, blocks before it */
+    int64_t longest, *tile, *key, *block; /* keys of a tile at most; (n_seq + 1): items of attend, keys padded to 16, blocks before it */
     float *k_panels, *v_panels;           /* by head of keys; f32 values as panels of D outputs */
     int8_t *v8;
     float *v_scale;
@@ -250,9 +293,16 @@ static void attend(void *arg, int64_t item, int thread)
 
     xc_synth_probabilities(s, p, other, seq, h, row0, T, n, s->has[XC_SYNTH_DOT] ? j->k_panels + (g * j->key[n_seq] + j->key[seq]) * D : NULL);
     if (!s->attr->quantized) {
-        const struct xc_gemm_f32 m = { .x = p, .ldx = n, .w = j->v_panels + (g * j->key[n_seq] + j->key[seq]) * D16, .N = D, .K = n, .ep = { .out = out, .ld_out = s->q->cols } };
+        const float *panel = j->v_panels + (g * j->key[n_seq] + j->key[seq]) * D16;
+        int64_t key0, keys;
 
-        s->c->kern->gemm_f32(&m, 0, T, 0, D);
+        xc_synth_keys(s, row0, T, n, &key0, &keys);
+        for (int64_t d0 = 0; d0 < D; d0 += s->band ? 16 : D) { /* some of a panel's rows: panel by panel */
+            const int64_t N = s->band ? xc_min_i64(16, D - d0) : D;
+            const struct xc_gemm_f32 m = { .x = p, .ldx = keys, .w = panel + d0 * n + key0 * 16, .N = N, .K = keys, .ep = { .out = out + d0, .ld_out = s->q->cols } };
+
+            s->c->kern->gemm_f32(&m, 0, T, 0, N);
+        }
         return;
     }
     for (int64_t j0 = 0; j0 < n; j0 += XC_KEY_BLOCK) {
@@ -287,6 +337,7 @@ static enum xc_status synthesizer_forward(const struct xc_op_ctx *c, struct xc_e
         j.key[s + 1] = j.key[s] + xc_round_up(n, 16);
         j.block[s + 1] = j.block[s] + xc_div_up(n, XC_KEY_BLOCK);
     }
+    if (j.s.band) j.longest = xc_min_i64(j.longest, XC_SYNTH_TILE + 2 * j.s.band + 16); /* of a tile's keys */
     const size_t keys = (size_t)(j.s.kv * j.key[n_seq] + 16), blocks = (size_t)(j.s.kv * j.block[n_seq] + 1);
 
     j.each = (size_t)xc_round_up(2 * XC_SYNTH_TILE * j.longest * (int64_t)sizeof(float) + XC_SYNTH_TILE * (8 + XC_KEY_BLOCK) + 64, XC_ALIGN);

@@ -3,7 +3,7 @@
  *
  * Of each row and whole block of XC_KEY_BLOCK keys: the softmax within the block as int8 with its scale, the largest score, and the sum of the exponentials
  * relative to it. A text's softmax weighs its blocks by largest score and sum, so that any number of tokens is exact; a block that it sees only in part,
- * at its end or with causal, is made anew. The same code makes the blocks ahead (a plan) and on the spot (a run without one): same bits. */
+ * at its end or with causal, is made anew. With a band, rows have the blocks that the band of one of their tile's rows meets, and zeros outside it. The same code makes the blocks ahead (a plan) and on the spot (a run without one): same bits. */
 #include <math.h>
 #include <string.h>
 
@@ -12,11 +12,18 @@
 #define TILE 128 /* queries */
 #define FAR (-1e30f)
 
-struct blocks { /* of one matrix; by [block][row] */
+struct blocks { /* of one matrix; by [block from its tile's first on][row] */
     int8_t *p;  /* (L, ld) */
     float *scale, *top, *sum;
     int32_t *p_sum;
-    int64_t L, ld, n;
+    int64_t L, ld, n, band;
+};
+
+/* The scores of one matrix, as numbers or encoded. */
+struct scores {
+    const float *r;
+    const struct xc_tensor *t;
+    int64_t cols, L, band;
 };
 
 bool xc_synth_is_random(const struct xc_attr_attention *attr, const bool has[XC_SYNTH_PARTS])
@@ -24,18 +31,25 @@ bool xc_synth_is_random(const struct xc_attr_attention *attr, const bool has[XC_
     return attr->quantized && !attr->rank && has[XC_SYNTH_RANDOM] && !has[XC_SYNTH_DOT] && !has[XC_SYNTH_DENSE] && !has[XC_SYNTH_FACTORED];
 }
 
-static size_t bytes_of_one(int64_t L)
+/* TILE rows begin where a block of keys does. */
+_Static_assert(TILE == XC_KEY_BLOCK, "a tile's first block is found by its number");
+static int64_t reach(int64_t band) { return xc_div_up(band, XC_KEY_BLOCK); }
+static int64_t n_blocks(int64_t L, int64_t band) { return band ? xc_min_i64(2 * reach(band) + 1, L / XC_KEY_BLOCK) : L / XC_KEY_BLOCK; }
+static int64_t first_block(int64_t row, int64_t band) { return band ? xc_max_i64(0, row / TILE - reach(band)) : 0; }
+static int64_t end_block(int64_t row, int64_t band, int64_t n) { return band ? xc_min_i64(n, row / TILE + reach(band) + 1) : n; }
+
+static size_t bytes_of_one(int64_t L, int64_t band)
 {
-    const size_t n = (size_t)(L / XC_KEY_BLOCK), each = (size_t)xc_round_up(L * (int64_t)sizeof(float), XC_ALIGN);
+    const size_t n = (size_t)n_blocks(L, band), each = (size_t)xc_round_up(L * (int64_t)sizeof(float), XC_ALIGN);
 
     return (size_t)xc_round_up(L * (int64_t)n * XC_KEY_BLOCK, XC_ALIGN) + n * 4 * each;
 }
 
 /* Matrix m of those in `memory`. */
-static struct blocks blocks_at(const void *memory, int64_t L, int64_t m)
+static struct blocks blocks_at(const void *memory, int64_t L, int64_t band, int64_t m)
 {
-    struct blocks b = { .L = L, .n = L / XC_KEY_BLOCK };
-    uint8_t *at = (uint8_t *)(uintptr_t)memory + (size_t)m * bytes_of_one(L);
+    struct blocks b = { .L = L, .n = n_blocks(L, band), .band = band };
+    uint8_t *at = (uint8_t *)(uintptr_t)memory + (size_t)m * bytes_of_one(L, band);
     const size_t list = (size_t)b.n * (size_t)xc_round_up(L * (int64_t)sizeof(float), XC_ALIGN);
 
     b.ld = b.n * XC_KEY_BLOCK;
@@ -48,14 +62,20 @@ static struct blocks blocks_at(const void *memory, int64_t L, int64_t m)
     return b;
 }
 
-/* Scores x (count) of one row in one block: the softmax p (XC_KEY_BLOCK, zeros beyond count), the largest score, the sum relative to it. */
-static void within(const struct xc_kernels *kern, float *p, float *top, float *sum, const float *x, int64_t count)
+/* Row `row` of matrix m in one block of keys, those before `seen`: the softmax p (XC_KEY_BLOCK, zeros elsewhere), the largest score, the sum relative to it. */
+static void within(const struct xc_kernels *kern, float *p, float *top, float *sum, const struct scores *s, int64_t m, int64_t row, int64_t block, int64_t seen)
 {
-    float most = 0.0f;
+    const int64_t key0 = block * XC_KEY_BLOCK, from = s->band ? xc_max_i64(key0, row - s->band) : key0, to = xc_min_i64(seen, xc_min_i64(key0 + XC_KEY_BLOCK, s->band ? row + s->band + 1 : s->L));
+    const int64_t col = s->band ? from - (row - s->band) : from, count = to - from;
+    float most = 0.0f, decoded[XC_KEY_BLOCK];
+    const float *x = decoded;
 
     memset(p, 0, XC_KEY_BLOCK * sizeof *p);
     *top = FAR, *sum = 0.0f;
     if (count <= 0) return;
+    if (s->r) x = s->r + (m * s->L + row) * s->cols + col;
+    else xc_tensor_part_to_f32(s->t, m * s->L + row, col, count, decoded);
+    p += from - key0;
     kern->softmax_rows(p, x, 1, count);
     for (int64_t j = 0; j < count; j++) {
         *top = x[j] > *top ? x[j] : *top;
@@ -64,13 +84,17 @@ static void within(const struct xc_kernels *kern, float *p, float *top, float *s
     *sum = 1.0f / most;
 }
 
-static void make_row(const struct xc_kernels *kern, const struct blocks *b, int64_t block, int64_t row, const float *x)
+static void make_row(const struct xc_kernels *kern, const struct blocks *b, const struct scores *s, int64_t m, int64_t row, int64_t end)
 {
-    const int64_t at = block * b->L + row;
+    const int64_t first = first_block(row, b->band);
     float p[XC_KEY_BLOCK];
 
-    within(kern, p, &b->top[at], &b->sum[at], x + block * XC_KEY_BLOCK, XC_KEY_BLOCK);
-    kern->quantize_rows_s8(b->p + row * b->ld + block * XC_KEY_BLOCK, b->ld, &b->scale[at], &b->p_sum[at], p, XC_KEY_BLOCK, NULL, 1, XC_KEY_BLOCK, 0.0f);
+    for (int64_t block = first; block < end_block(row, b->band, xc_min_i64(end, b->L / XC_KEY_BLOCK)); block++) {
+        const int64_t at = (block - first) * b->L + row;
+
+        within(kern, p, &b->top[at], &b->sum[at], s, m, row, block, s->L);
+        kern->quantize_rows_s8(b->p + row * b->ld + (block - first) * XC_KEY_BLOCK, b->ld, &b->scale[at], &b->p_sum[at], p, XC_KEY_BLOCK, NULL, 1, XC_KEY_BLOCK, 0.0f);
+    }
 }
 
 /* ---- ahead ---- */
@@ -91,37 +115,52 @@ static const struct xc_tensor *matrix_of(const struct xc_model *m, const struct 
     return t->part[XC_PART_DATA] ? t : NULL;
 }
 
+bool xc_synth_plain(const struct xc_tensor *t) { return t->part[XC_PART_DATA] && t->enc.format == XC_FMT_F32 && t->enc.layout == XC_LAYOUT_ROWS; }
+
+/* The numbers of an encoded matrix that is not for synthesizer_random_forward, so that a run need not decode them again; readable 64 floats beyond. */
+static size_t decoded_bytes(const struct xc_model *m, const struct xc_node *node)
+{
+    const struct xc_tensor *t = node->n_in > XC_SYNTH_R && node->in[XC_SYNTH_R].kind == XC_REF_TENSOR ? m->tensors[node->in[XC_SYNTH_R].id] : NULL;
+
+    return t && t->part[XC_PART_DATA] && !xc_synth_plain(t) ? ((size_t)xc_tensor_count(t) + 64) * sizeof(float) : 0;
+}
+
 size_t xc_synth_random_bytes(const struct xc_model *m, const struct xc_node *node)
 {
     const struct xc_tensor *t = matrix_of(m, node);
-    const int64_t L = ((const struct xc_attr_attention *)node->attr)->positions;
+    const struct xc_attr_attention *attr = node->attr;
 
-    return t ? (size_t)(t->dim[0] / L) * bytes_of_one(L) : 0;
+    return t ? (size_t)(t->dim[0] / attr->positions) * bytes_of_one(attr->positions, attr->window) : decoded_bytes(m, node);
 }
 
 enum xc_status xc_synth_random_prepare(void *to, const struct xc_model *m, const struct xc_node *node, const struct xc_kernels *kern, struct xc_err *err)
 {
     const struct xc_tensor *t = matrix_of(m, node);
-    const int64_t L = ((const struct xc_attr_attention *)node->attr)->positions;
-    const size_t floats = (size_t)t->dim[0] * (size_t)L;
-    float *x = xc_alloc_aligned((floats + 64) * sizeof *x);
-    enum xc_status status = x ? xc_tensor_to_f32(t, x, err) : xc_fail_nomem(err, floats * sizeof *x);
+    const struct xc_attr_attention *attr = node->attr;
+    const int64_t L = attr->positions;
 
-    for (int64_t r = 0; status == XC_OK && r < t->dim[0]; r++) {
-        const struct blocks b = blocks_at(to, L, r / L);
-
-        for (int64_t block = 0; block < b.n; block++) make_row(kern, &b, block, r % L, x + r * L);
+    if (!t) {
+        memset(to, 0, decoded_bytes(m, node));
+        return xc_tensor_to_f32(m->tensors[node->in[XC_SYNTH_R].id], to, err);
     }
-    xc_free(x);
-    return status;
+    const struct scores s = { .r = xc_synth_plain(t) ? (const float *)(const void *)t->part[XC_PART_DATA]->data : NULL, .t = t, .cols = t->dim[1], .L = L, .band = attr->window };
+
+    for (int64_t r = 0; r < t->dim[0]; r++) {
+        const struct blocks b = blocks_at(to, L, attr->window, r / L);
+
+        make_row(kern, &b, &s, r / L, r % L, L / XC_KEY_BLOCK);
+    }
+    return XC_OK;
 }
 
 /* ---- a run ---- */
 struct job {
     const struct xc_synth *s;
+    struct scores scores;
     const void *ready;               /* NULL = blocks are made in `own` first */
     void *own;
-    int64_t *tile, *block, maps, most; /* (n_seq + 1): items of attend, blocks before it; matrices; blocks of the longest sequence */
+    int64_t *tile, *block, maps, most; /* (n_seq + 1): items of attend, blocks before it; matrices; blocks that a tile of the longest sequence sees */
+    int64_t longest;                   /* its blocks */
     int8_t *v8;
     float *v_scale;
     uint8_t *scratch;
@@ -132,10 +171,10 @@ static void make_item(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
     const int64_t L = j->s->L, m = item / L, row = item % L;
-    const struct blocks b = blocks_at(j->own, L, m);
+    const struct blocks b = blocks_at(j->own, L, j->s->band, m);
 
     (void)thread;
-    for (int64_t block = 0; block < xc_min_i64(b.n, j->most); block++) make_row(j->s->c->kern, &b, block, row, j->s->r + m * L * L + row * L);
+    make_row(j->s->c->kern, &b, &j->scores, m, row, j->longest);
 }
 
 /* Item: (sequence, head of values). */
@@ -169,8 +208,10 @@ static void attend(void *arg, int64_t item, int thread)
     const struct xc_kernels *kern = s->c->kern;
     const int64_t n_seq = s->q->rag->n_seq, seq = xc_find_share(j->tile, n_seq, item), n = xc_seq_rows(s->q, seq), tiles = xc_div_up(n, TILE), D = s->D, D16 = xc_round_up(D, 16);
     const int64_t h = (item - j->tile[seq]) / tiles, g = h / (s->heads / s->kv), row0 = (item - j->tile[seq]) % tiles * TILE, T = xc_min_i64(TILE, n - row0), m = j->maps > 1 ? h : 0;
-    const int64_t whole = (s->attr->causal ? row0 + 1 : n) / XC_KEY_BLOCK, used = xc_div_up(s->attr->causal ? row0 + T : n, XC_KEY_BLOCK), v_at = g * j->block[n_seq] + j->block[seq];
-    const struct blocks b = blocks_at(j->ready ? j->ready : j->own, s->L, m);
+    const int64_t first = first_block(row0, s->band), v_at = g * j->block[n_seq] + j->block[seq] + first; /* blocks are counted from the first one here */
+    const int64_t whole = end_block(row0, s->band, (s->attr->causal ? row0 + 1 : n) / XC_KEY_BLOCK) - first;
+    const int64_t used = end_block(row0, s->band, xc_div_up(s->attr->causal ? row0 + T : n, XC_KEY_BLOCK)) - first;
+    const struct blocks b = blocks_at(j->ready ? j->ready : j->own, s->L, s->band, m);
     uint8_t *mem = j->scratch + (size_t)thread * j->each;
     float *p = (float *)(void *)mem, *scale = (float *)(void *)(mem + j->scale_at), *top = (float *)(void *)(mem + j->top_at), *weight = (float *)(void *)(mem + j->weight_at);
     float *sum = weight + TILE * j->most, *out = (float *)s->c->out[0]->data + (s->q->rag->start[seq] + row0) * s->q->cols + h * D;
@@ -181,9 +222,7 @@ static void attend(void *arg, int64_t item, int thread)
         for (int64_t i = 0; i < T; i++) top[i * used + k] = b.top[k * s->L + row0 + i], sum[i * used + k] = b.sum[k * s->L + row0 + i];
     for (int64_t k = whole; k < used; k++) { /* at most one: seen in part */
         for (int64_t i = 0; i < T; i++) {
-            const int64_t seen = xc_min_i64(XC_KEY_BLOCK, (s->attr->causal ? row0 + i + 1 : n) - k * XC_KEY_BLOCK);
-
-            within(kern, p + i * XC_KEY_BLOCK, &top[i * used + k], &sum[i * used + k], s->r + (m * s->L + row0 + i) * s->L + k * XC_KEY_BLOCK, seen);
+            within(kern, p + i * XC_KEY_BLOCK, &top[i * used + k], &sum[i * used + k], &j->scores, m, row0 + i, first + k, s->attr->causal ? row0 + i + 1 : n);
         }
         kern->quantize_rows_s8(p8, XC_KEY_BLOCK, scale, p_sum, p, XC_KEY_BLOCK, NULL, T, XC_KEY_BLOCK, 0.0f);
     }
@@ -212,7 +251,8 @@ static size_t place(size_t *total, size_t bytes)
 
 enum xc_status xc_synth_random_forward(const struct xc_synth *s, struct xc_err *err)
 {
-    struct job j = { .s = s, .ready = s->c->prepared, .maps = s->r_head ? s->heads : 1 };
+    struct job j = { .s = s, .ready = s->c->prepared, .maps = s->r_head ? s->heads : 1,
+                     .scores = { .r = s->r, .t = s->c->tensor[XC_SYNTH_R], .cols = s->r_cols, .L = s->L, .band = s->band } };
     struct xc_run *run = s->c->run;
     const int64_t n_seq = s->q->rag->n_seq, D16 = xc_round_up(s->D, 16);
 
@@ -225,8 +265,9 @@ enum xc_status xc_synth_random_forward(const struct xc_synth *s, struct xc_err *
 
         j.tile[i + 1] = j.tile[i] + s->heads * xc_div_up(n, TILE);
         j.block[i + 1] = j.block[i] + blocks;
-        j.most = xc_max_i64(j.most, blocks);
+        j.longest = xc_max_i64(j.longest, blocks);
     }
+    j.most = s->band ? xc_min_i64(j.longest, 2 * reach(s->band) + 1) : j.longest;
     place(&j.each, TILE * XC_KEY_BLOCK * sizeof(float));
     j.p8_at = place(&j.each, TILE * XC_KEY_BLOCK);
     j.scale_at = place(&j.each, TILE * sizeof(float));
@@ -236,7 +277,7 @@ enum xc_status xc_synth_random_forward(const struct xc_synth *s, struct xc_err *
     j.scratch = xc_run_scratch(run, j.each * (size_t)xc_pool_threads(s->c->pool));
     j.v8 = xc_run_scratch(run, (size_t)(s->kv * j.block[n_seq] * XC_KEY_BLOCK * D16 + 1));
     j.v_scale = xc_run_scratch(run, (size_t)(s->kv * j.block[n_seq] * D16 + 1) * sizeof *j.v_scale);
-    j.own = xc_run_scratch(run, j.ready ? 1 : (size_t)j.maps * bytes_of_one(s->L) + 1);
+    j.own = xc_run_scratch(run, j.ready ? 1 : (size_t)j.maps * bytes_of_one(s->L, s->band) + 1);
     if (!j.scratch || !j.v8 || !j.v_scale || !j.own) return xc_fail_nomem(err, j.each);
     if (!j.ready) xc_pool_run(s->c->pool, make_item, &j, j.maps * s->L);
     xc_pool_run(s->c->pool, pack_item, &j, n_seq * s->kv);
