@@ -72,7 +72,7 @@ static void make_steps(struct steps *s, int64_t N, int64_t K, int percent)
     most = xc_compact_most_steps(index, N, K);
     s->w = memory((size_t)(64 * (N / 16) + 128 * most));
     s->lists = memory((size_t)(4 * (N / 16 + 1) + 2 * most));
-    xc_compact_steps(s->w, s->lists, held, index, N, K);
+    xc_kernels()->compact_steps(s->w, s->lists, held, index, N, K);
     xc_free(q);
     xc_free(held);
     xc_free(index);

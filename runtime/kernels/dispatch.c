@@ -68,7 +68,7 @@ static unsigned detect(const char *level)
     if (zmm && (leaf7_b & 1u << 16) && (leaf7_b & 1u << 17) && (leaf7_b & 1u << 30) && (leaf7_b & 1u << 31)) found |= XC_CPU_AVX512;
     if (strncmp(level, "avx512", 6) == 0 ? (leaf7_c & 1u << 11) != 0 : (leaf71_a & 1u << 4) != 0) found |= XC_CPU_VNNI;
     if (zmm && (leaf71_a & 1u << 5)) found |= XC_CPU_BF16;
-    if (zmm && (leaf7_c & 1u << 1)) found |= XC_CPU_VBMI;
+    if (zmm && (leaf7_c & 1u << 1) && (leaf7_c & 1u << 14)) found |= XC_CPU_VBMI;
 #elif defined(__aarch64__)
     (void)level;
 #if defined(__linux__)

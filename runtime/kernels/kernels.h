@@ -300,6 +300,7 @@ struct xc_kernels {
     /* Compute. Row ranges let callers split work; results do not depend on the split. */
     xc_gemm_s8_fn *gemm_s8, *gemm_nm_s8, *gemm_block_s8;
     xc_gemm_s8_fn *gemm_steps_s8; /* of compact weights, as steps; NULL where the dense kernel is faster: they are unpacked when opened */
+    void (*compact_steps)(int8_t *w, void *lists, const int8_t *data, const void *index, int64_t N, int64_t K); /* lays them out, as xc_compact_steps */
     void (*gemm_s4)(const struct xc_gemm_s4 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_f32)(const struct xc_gemm_f32 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);
     void (*gemm_bf16)(const struct xc_gemm_bf16 *g, int64_t row0, int64_t row1, int64_t col0, int64_t col1);

@@ -11,7 +11,7 @@ enum xc_cpu_feature {
     XC_CPU_AVX512 = 1 << 2, /* F, BW, VL, DQ */
     XC_CPU_DOTPROD = 1 << 3, /* Arm */
     XC_CPU_BF16 = 1 << 4,   /* AVX-512: products of bf16 pairs */
-    XC_CPU_VBMI = 1 << 5    /* AVX-512: any byte of a register */
+    XC_CPU_VBMI = 1 << 5    /* AVX-512 VBMI and VPOPCNTDQ: any byte of a register, and bits counted */
 };
 
 /* What the scratch of xc_attn_scratch_bytes is made of; tile sizes of every ISA stay within these. */

@@ -293,7 +293,7 @@ static void pack_blocks(int8_t *panel, uint32_t *first, const int8_t *w, int64_t
 }
 
 /* The file's form and back, and then steps. */
-static void pack_compact(int8_t *panel, uint32_t *lists, const int8_t *w, const int8_t *dense, int64_t N, int64_t K)
+static void pack_compact(const struct xc_kernels *kern, int8_t *panel, uint32_t *lists, const int8_t *w, const int8_t *dense, int64_t N, int64_t K)
 {
     const size_t bytes = xc_panel_s8_bytes(N, K), index_bytes = xc_compact_index_bytes(N, K);
     int8_t *held = block((size_t)(N * K) + 8), *back = block((size_t)K), *panels = block(bytes);
@@ -315,8 +315,17 @@ static void pack_compact(int8_t *panel, uint32_t *lists, const int8_t *w, const 
     xc_compact_panels(panels, held, index, N, K);
     check(memcmp(panels, dense, bytes) == 0, "pack", "compact weights become dense panels");
     most = xc_compact_most_steps(index, N, K);
+    const int64_t panels_n = xc_div_up(N, 16);
+    const size_t step_bytes = (size_t)(64 * panels_n + 128 * most), list_bytes = (size_t)(4 * (panels_n + 1) + 2 * most);
+    int8_t *again = block(step_bytes + list_bytes), *exact = block((size_t)n);
+
     xc_compact_steps(panel, lists, held, index, N, K);
     check(lists[xc_div_up(N, 16)] <= most, "pack", "no more steps than there is room for");
+    memcpy(exact, held, (size_t)n); /* nothing lies behind the last number */
+    memset(again, 0x55, step_bytes + list_bytes);
+    kern->compact_steps(again, again + step_bytes, exact, index, N, K);
+    check(memcmp(again, panel, (size_t)(64 * panels_n + 128 * (int64_t)lists[panels_n])) == 0, "compact_steps", "steps are those of scalar");
+    check(memcmp(again + step_bytes, lists, (size_t)(4 * (panels_n + 1) + 2 * (int64_t)lists[panels_n])) == 0, "compact_steps", "lists are those of scalar");
     index[index_bytes - 1] ^= 0x40;
     check(!xc_compact_index_ok(index, n, N, K), "pack", "a damaged index is found out");
 }
@@ -346,7 +355,7 @@ static void check_gemm_sparse(const struct xc_kernels *k)
                 xc_pack_panel_s8(dense, w, N, K);
                 if (kind == NM) pack_nm(panel, (uint8_t *)index, w, N, K);
                 else if (kind == BLOCKS) pack_blocks(panel, index, w, N, K);
-                else pack_compact(panel, index, w, dense, N, K);
+                else pack_compact(k, panel, index, w, dense, N, K);
                 if (kind == BLOCKS) check(xc_block_index_ok(index, index[N16 / 16], N, K), "pack", "a list of blocks is found good");
                 for (int64_t n = 0; n < N && kind != COMPACT; n++) {
                     if (kind == NM) xc_unpack_nm_row(back, panel, (const uint8_t *)index, n, K);

@@ -365,6 +365,53 @@ static void test_estimated(void **state)
     xc_recipe_free(&recipe);
 }
 
+static double cost_of(const struct xc_sensitivity *s, const char *encoding)
+{
+    for (int32_t k = 0; k < s->n_choices; k++)
+        if (!strncmp(s->choices[k].encoding, encoding, strlen(encoding))) return s->choices[k].cost;
+    fail_msg("'%s' has no choice %s", s->name, encoding);
+    return 0;
+}
+
+/* Float inputs: the profile measures weights alone, and the file answers as the numbers that its weights stand for do in f32, to the bit. */
+static void test_float_inputs(void **state)
+{
+    struct xc_compress_result rows, floats;
+    struct xc_model *m = NULL;
+    struct xc_err err = { 0 };
+    int checked, cheaper = 0, changed = 0;
+
+    (void)state;
+    ok(run(in_root(models[0]), in_dir("f.xc"), (const char *const[]){ "target_bits", "6", "smooth", "no", NULL }, 1, false, &rows, &err), &err);
+    ok(run(in_root(models[0]), in_dir("f.xc"), (const char *const[]){ "target_bits", "6", "smooth", "no", "activations", "float", NULL }, 2, false, &floats, &err), &err);
+    assert_int_equal(floats.n_sensitivity, rows.n_sensitivity);
+    for (int64_t i = 0; i < rows.n_sensitivity; i++) { /* tables of embeddings cost the same */
+        assert_string_equal(floats.sensitivity[i].name, rows.sensitivity[i].name);
+        cheaper += cost_of(&floats.sensitivity[i], "int8") < 0.8 * cost_of(&rows.sensitivity[i], "int8");
+    }
+    assert_true(cheaper >= 6);
+    assert_true(floats.measured_drop > 0 && floats.measured_drop < rows.measured_drop);
+    xc_compress_result_release(&rows);
+    xc_compress_result_release(&floats);
+    ok(xc_model_open(&m, in_dir("f.xc"), &err), &err);
+    for (int32_t n = 0; n < m->graphs[0]->n_nodes; n++) assert_int_equal(m->graphs[0]->nodes[n].in[0].range.mode, XC_RANGE_NONE);
+    for (int32_t i = 0; i < m->n_tensors; i++) {
+        struct xc_tensor *t = m->tensors[i];
+        float *x;
+
+        if (!xc_format_traits((enum xc_format)t->enc.format)->quantized) continue;
+        x = malloc((size_t)xc_tensor_count(t) * sizeof *x);
+        ok(xc_tensor_to_f32(t, x, &err), &err);
+        ok(xc_tensor_set_f32(t, x, &err), &err);
+        free(x);
+        changed++;
+    }
+    assert_true(changed >= 6);
+    ok(xc_golden_check(m, &(struct xc_golden_setup){ .longest = 130 }, &checked, &err), &err);
+    assert_true(checked > 0);
+    xc_model_free(&m);
+}
+
 static void test_no_memory(void **state)
 {
     bool done = false;
@@ -399,7 +446,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_knapsack), cmocka_unit_test(test_bytes), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_bits_and_drop), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_estimated), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_estimated), cmocka_unit_test(test_float_inputs), cmocka_unit_test(test_no_memory),
     };
     const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
     char command[2048];

@@ -142,7 +142,7 @@ void xc_gemm_compact_lay(void *w, void *lists, const struct xc_kernels *k, const
 {
     const int8_t *data = (const int8_t *)t->part[XC_PART_DATA]->data;
 
-    if (as_steps(k, t)) xc_compact_steps(w, lists, data, t->part[XC_PART_INDEX]->data, xc_tensor_rows(t), xc_tensor_cols(t));
+    if (as_steps(k, t)) k->compact_steps(w, lists, data, t->part[XC_PART_INDEX]->data, xc_tensor_rows(t), xc_tensor_cols(t));
     else xc_compact_panels(w, data, t->part[XC_PART_INDEX]->data, xc_tensor_rows(t), xc_tensor_cols(t));
 }
 

@@ -9,6 +9,7 @@ void xc_kernels_init__scalar(struct xc_kernels *k)
         .gemm_nm_s8 = xc_gemm_nm_s8__scalar,
         .gemm_block_s8 = xc_gemm_block_s8__scalar,
         .gemm_steps_s8 = xc_gemm_steps_s8__scalar,
+        .compact_steps = xc_compact_steps,
         .gemm_s4 = xc_gemm_s4__scalar,
         .gemm_f32 = xc_gemm_f32__scalar,
         .gemm_bf16 = xc_gemm_bf16__scalar,
