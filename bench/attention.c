@@ -120,6 +120,21 @@ static void add_band(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n
     in[(*n_in)++] = xc_ten(tensor(g, "band", n, 2 * BAND + 1, 1, false));
 }
 
+/* Heads of an eighth of the window, two eighths, ... and the whole. */
+static void add_spans(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n)
+{
+    const int64_t dim[] = { HEADS };
+    float z[HEADS];
+    int32_t id;
+
+    (void)n;
+    for (int h = 0; h < HEADS; h++) z[h] = (float)(h + 1) / HEADS;
+    ok(xc_model_add_tensor(g->model, &id, "span", 1, dim, &err));
+    ok(xc_tensor_set_f32(g->model->tensors[id], z, &err));
+    while (*n_in < 7) in[(*n_in)++] = xc_none();
+    in[(*n_in)++] = xc_ten(id);
+}
+
 /* One E for keys, values and heads: the input is mixed once and projected afterwards. */
 static void mix_input(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n)
 {
@@ -259,6 +274,7 @@ static struct bench_case cases[] = {
     { .name = "adaptive_1e-3", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f } },
     { .name = "adaptive_1e-3_subjects", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f }, .subjects = true },
     { .name = "longformer_w512", .kind = "longformer", .scope = "core", .attr = { .window = 256, .global_first = 1 } },
+    { .name = "longformer_w512_spans", .kind = "longformer", .scope = "core", .attr = { .window = 256, .global_first = 1 }, .extra = add_spans },
 };
 
 int main(int argc, char **argv)

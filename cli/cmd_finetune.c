@@ -13,7 +13,7 @@ struct finetune_opts {
     const char *prune;
     int precision, task, optimizer, schedule, pooling, prune_over, export;
     int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, prune_every, threads, seed;
-    double rate, warmup, weight_decay, clip, dropout, attention_dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end;
+    double rate, warmup, weight_decay, clip, dropout, attention_dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end, span_penalty, span_rate;
     uint64_t max_memory;
     bool resume, no_golden, quiet, json;
 };
@@ -65,6 +65,9 @@ static const struct cli_opt table[] = {
     CLI_INT(struct finetune_opts, prune_every, 0, "prune-every", "N", 0, 1000000000, "0", "choose them anew every N updates; 0 for a hundredth of all"),
     CLI_CHOICE(struct finetune_opts, prune_over, 0, "prune-threshold", xc_thresholds, "layer", "the share holds for each layer, or over all of them"),
     CLI_LIST(struct finetune_opts, prune_ignore, 0, "prune-ignore", "WORD", "do not prune tensors whose name begins so, or matches re:PATTERN; may be repeated"),
+    CLI_GROUP("Spans of attention (pass spans)"),
+    CLI_FLOAT(struct finetune_opts, span_penalty, 0, "span-penalty", "L", 0, 1e6, "0", "added to the loss: L times the mean span of all heads, as a share of their window"),
+    CLI_FLOAT(struct finetune_opts, span_rate, 0, "span-rate", "F", 1e-6, 1e9, "100", "learning rate of spans, in those of weights"),
     CLI_SIZE(struct finetune_opts, max_memory, 0, "max-memory", "0", "memory to train in, such as 1GB: what does not fit is computed again in the backward pass, to the same bits; 0 for no limit"),
     CLI_GROUP("Files"),
     CLI_STRING(struct finetune_opts, log, 0, "log", "FILE", NULL, "a JSON line for every update and measurement"),
@@ -88,6 +91,7 @@ static int print_json(const struct xc_finetune_result *r, const struct finetune_
                                                          "best_step", (json_int_t)r->best_step, "last", xc_json_new_number(r->last))) != 0;
     if (!bad) bad |= json_object_set_new(doc, "recomputed", json_boolean(r->recomputed)) != 0 || json_object_set_new(doc, "planned_bytes", xc_json_new_number(r->planned_bytes)) != 0;
     if (!bad && o->prune) bad |= json_object_set_new(doc, "sparsity", xc_json_new_number(r->sparsity)) != 0;
+    if (!bad && r->span_tokens >= 0) bad |= json_object_set_new(doc, "span_tokens", xc_json_new_number(r->span_tokens)) != 0;
     if (bad) xc_json_free(&doc);
     return cli_print_json(doc);
 }
@@ -97,6 +101,7 @@ static void print_text(const struct xc_finetune_result *r, const struct finetune
     printf("%s: %lld rows, %lld updates, %lld tokens in %.1f s (%.0f tokens/s)%s\n", o->out, (long long)r->rows, (long long)r->steps, (long long)r->tokens, r->seconds,
            r->seconds > 0 ? (double)r->tokens / r->seconds : 0, r->stopped_early ? "; stopped early" : "");
     if (o->prune) printf("%.2f %% zeros in the linears inside\n", 100 * r->sparsity);
+    if (r->span_tokens >= 0) printf("spans of attention: %.1f tokens in the mean\n", r->span_tokens);
     printf("trained %lld of %lld parameters%s; loss %.4f\n", (long long)r->trained, (long long)r->parameters, r->new_head ? ", the head is new" : "", r->loss);
     if (r->metric[0]) printf("dev %s: %.4f before, %.4f at the end, %.4f kept (update %lld)\n", r->metric, r->first, r->last, r->best, (long long)r->best_step);
 }
@@ -113,6 +118,7 @@ static int run(void *opts, int argc, char **argv)
         .export = o->export ? exports[o->export] : NULL,
         .sparsify = { .prune = o->prune, .begin = o->prune_begin, .end = o->prune_end, .every = o->prune_every, .global = o->prune_over == 1, .ignore = o->prune_ignore.items,
                       .n_ignore = o->prune_ignore.n },
+        .span_penalty = o->span_penalty, .span_rate = o->span_rate,
         .optimizer = { .kind = (enum xc_optimizer)o->optimizer, .beta1 = o->momentum, .beta2 = 0.999, .eps = 1e-8, .weight_decay = o->weight_decay, .clip = o->clip, .ema = o->ema },
     };
     struct xc_finetune_result result;

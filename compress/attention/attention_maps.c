@@ -28,7 +28,7 @@ struct map {
     struct xc_swap *swap;
     int64_t D, heads;
     int64_t texts;
-    double *mass;    /* (seen): attention at this distance; [0] has that of global tokens too */
+    double *mass;    /* (heads or 1, seen): attention at this distance; [0] has that of global tokens too */
     double rows;     /* queries that were counted, times heads */
     double *gram;    /* (heads or 1, seen, seen) sum of P^T P, upper triangle */
     double *sum;     /* (heads, seen, seen) scores */
@@ -54,10 +54,10 @@ static bool wants_e(const struct xc_swap *s) { return s->kind == XC_SWAP_LINFORM
 static bool wants_r(const struct xc_swap *s) { return s->kind == XC_SWAP_SYNTHESIZER && !s->drawn && !s->dot; }
 
 /* ---- one text and head ---- */
-static void add_mass(struct map *m, const float *p, int64_t n)
+static void add_mass(struct map *m, double *mass, const float *p, int64_t n)
 {
     for (int64_t i = m->swap->global; i < n; i++) {
-        for (int64_t j = 0; j < n; j++) m->mass[j < m->swap->global || i == j ? 0 : j < i ? i - j : j - i] += (double)p[i * n + j];
+        for (int64_t j = 0; j < n; j++) mass[j < m->swap->global || i == j ? 0 : j < i ? i - j : j - i] += (double)p[i * n + j];
         m->rows++;
     }
 }
@@ -108,7 +108,7 @@ static void one_head(const struct maps *s, struct map *m, const struct xc_op_ctx
         m->keys++;
     }
     softmax(s->p, s->scores, n);
-    if (m->mass) add_mass(m, s->p, n);
+    if (m->mass) add_mass(m, m->mass + (m->swap->each_head ? head * s->seen : 0), s->p, n);
     if (m->gram) add_gram(s, m, head, n);
     if (m->sum) add_scores(s, m, head, n);
 }
@@ -130,16 +130,35 @@ static void observe(void *arg, const struct xc_op_ctx *c)
 }
 
 /* ---- what follows ---- */
-static void choose_window(struct map *m, int64_t seen)
+static int32_t narrowest(const double *mass, double wanted, int64_t seen)
 {
     double held = 0;
     int64_t w = 0;
 
     for (; w < seen; w++) {
-        held += m->mass[w];
-        if (held >= m->swap->mass * m->rows) break;
+        held += mass[w];
+        if (held >= wanted) break;
     }
-    m->swap->window = (int32_t)xc_min_i64(w, seen);
+    return (int32_t)xc_min_i64(w, seen);
+}
+
+static enum xc_status choose_window(struct map *m, int64_t seen, struct xc_err *err)
+{
+    struct xc_swap *s = m->swap;
+
+    if (!s->each_head) {
+        s->window = narrowest(m->mass, s->mass * m->rows, seen);
+        return XC_OK;
+    }
+    s->windows = xc_malloc((size_t)m->heads * sizeof *s->windows);
+    if (!s->windows) return xc_fail_nomem(err, (size_t)m->heads * sizeof *s->windows);
+    for (int64_t h = 0; h < m->heads; h++) {
+        const int32_t w = narrowest(m->mass + h * seen, s->mass * m->rows / (double)m->heads, seen);
+
+        s->windows[h] = (float)w;
+        s->window = (int32_t)xc_max_i64(s->window, w);
+    }
+    return XC_OK;
 }
 
 /* a (n,n), row-major, upper triangle: its eigenvectors become rows, by ascending values. */
@@ -285,7 +304,7 @@ static enum xc_status finish(struct map *m, int64_t seen, float dense_scale, str
     struct xc_swap *s = m->swap;
 
     s->seen = seen;
-    if (m->mass) choose_window(m, seen);
+    if (m->mass) XC_TRY(choose_window(m, seen, err));
     if (s->kind == XC_SWAP_REFORMER && m->keys > 0) s->scale = (float)(m->length / m->keys) * dense_scale;
     if (m->gram) XC_TRY(make_e(m, seen, err));
     return m->sum ? make_r(m, seen, err) : XC_OK;
@@ -310,7 +329,7 @@ static enum xc_status begin(struct maps *s, struct xc_swap *swap, int32_t n, str
         m->heads = ((const struct xc_attr_attention *)node->attr)->heads;
         m->D = s->g->values[node->in[0].id].cols / m->heads;
         m->count = xc_calloc((size_t)s->seen, sizeof *m->count);
-        if (wants_window(&swap[i])) m->mass = xc_calloc((size_t)s->seen, sizeof *m->mass);
+        if (wants_window(&swap[i])) m->mass = xc_calloc((size_t)(s->seen * (swap[i].each_head ? m->heads : 1)), sizeof *m->mass);
         if (wants_e(&swap[i])) m->gram = xc_calloc((size_t)((swap[i].each_head ? m->heads : 1) * square), sizeof *m->gram);
         if (wants_r(&swap[i])) m->sum = xc_calloc((size_t)(m->heads * square), sizeof *m->sum);
         if (!m->count || (wants_window(&swap[i]) && !m->mass) || (wants_e(&swap[i]) && !m->gram) || (wants_r(&swap[i]) && !m->sum))
@@ -377,5 +396,6 @@ void xc_swap_release(struct xc_swap *s)
 {
     xc_free(s->e);
     xc_free(s->r);
-    s->e = s->r = NULL;
+    xc_free(s->windows);
+    s->e = s->r = s->windows = NULL;
 }

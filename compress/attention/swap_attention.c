@@ -21,6 +21,7 @@ static const struct xc_pass_option options[] = {
     { .name = "budget", .help = "stop before the answers move by more: half the squared relative distance, for embeddings 1 - cosine; 0 = no limit", .def = "0", .min = 0, .max = 1 },
     { .name = "init", .help = "linformer, synthesizer: projections and scores from the attention maps of calibration texts, or at random", .def = "maps", .choices = "maps|random" },
     { .name = "window", .help = "longformer: tokens to each side; auto = as many as hold the share 'mass' of attention on calibration texts", .def = "auto", .word = "auto", .min = 0, .max = 1048576 },
+    { .name = "window_for", .help = "longformer, window auto: the same for all heads of a layer, or one for each head", .def = "layer", .choices = "layer|head" },
     { .name = "mass", .help = "share of the attention that window auto holds, with the global tokens, in the mean over heads", .def = "0.95", .min = 0.01, .max = 1 },
     { .name = "global", .help = "longformer: tokens at the start of a text that see all and are seen by all", .def = "1", .min = 0, .max = 65536 },
     { .name = "slots", .help = "linformer: rows that keys and values are mixed to", .def = "128", .min = 1, .max = 65536 },
@@ -58,6 +59,7 @@ static struct xc_swap read_swap(const struct xc_recipe_pass *spec)
 
     for (size_t i = 0; i < XC_ARRAY_LEN(kinds); i++)
         if (is(spec, "kind", kinds[i])) s.kind = (enum xc_swap_kind)i;
+    if (s.kind == XC_SWAP_LONGFORMER) s.each_head = is(spec, "window_for", "head") && is(spec, "window", "auto");
     if (!is(spec, "window", "auto")) s.window = whole(spec, "window");
     else if (s.kind != XC_SWAP_LONGFORMER && s.drawn) s.window = LOCAL; /* no maps, and no need of one */
     return s;
@@ -193,7 +195,7 @@ static void describe(char *to, size_t n, const struct job *j, const struct xc_sw
     static const char *const from[] = { "of maps", "at random" };
 
     switch (s->kind) {
-    case XC_SWAP_LONGFORMER: snprintf(to, n, "longformer, window %d, %d global", s->window >= 0 ? s->window : j->positions, s->global); break;
+    case XC_SWAP_LONGFORMER: snprintf(to, n, "longformer, window %d%s, %d global", s->window >= 0 ? s->window : j->positions, s->windows ? " at most" : "", s->global); break;
     case XC_SWAP_LINFORMER: snprintf(to, n, "linformer, %d slots%s %s", s->slots, s->each_head ? " a head" : "", from[s->drawn]); break;
     case XC_SWAP_REFORMER: snprintf(to, n, "reformer, chunk %d, %d rounds, %s", s->chunk, s->rounds, s->again ? "hashes drawn again" : s->query ? "queries" : "mean of queries and keys"); break;
     case XC_SWAP_SYNTHESIZER: snprintf(to, n, "synthesizer, rank %d, %s%s", s->rank, from[s->drawn || s->dot], s->dot ? ", beside queries and keys" : ""); break;

@@ -14,9 +14,9 @@ enum xc_swap_kind { XC_SWAP_LONGFORMER = 0, XC_SWAP_LINFORMER, XC_SWAP_REFORMER,
 struct xc_swap {
     const char *node;           /* its name, which stays what it is */
     enum xc_swap_kind kind;
-    int32_t window, global;     /* longformer; window -1 = by the mass */
+    int32_t window, global;     /* longformer; window -1 = by the mass; the widest where heads have their own */
     int32_t slots;              /* linformer */
-    bool each_head;             /* linformer: slots for each head, else the same for all */
+    bool each_head;             /* linformer: slots, longformer: a window by the mass, for each head, else the same for all */
     int32_t chunk, rounds, buckets;
     bool again;                 /* reformer: the layer is one already, and gets other hashes */
     bool query;                 /* reformer: the queries are the keys too, else the mean of both projections */
@@ -26,6 +26,7 @@ struct xc_swap {
     double mass;
     /* of maps */
     int64_t seen;               /* positions that texts reached: rows and columns of what follows */
+    float *windows;             /* longformer, each head: (heads), in tokens */
     float *e;                   /* linformer: (slots, seen), or (heads * slots, seen) */
     float *r;                   /* synthesizer: (heads * seen, seen); with rank (heads * seen, 2 * rank) */
     float scale;                /* reformer: of scores; 0 = not measured */

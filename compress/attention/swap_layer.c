@@ -12,6 +12,7 @@
 #include "compress/shrink/surgery.h"
 #include "runtime/base/rng.h"
 #include "runtime/graph/attention/attention.h"
+#include "runtime/graph/attention/longformer_span.h"
 
 #define STREAM (uint64_t)0x73776170 /* "swap": of the generator */
 
@@ -212,14 +213,26 @@ static enum xc_status as_reformer(struct xc_graph *g, struct xc_node *node, cons
     return XC_OK;
 }
 
-static void as_longformer(struct xc_node *node, const struct xc_swap *s, int32_t positions)
+static enum xc_status as_longformer(struct xc_graph *g, struct xc_node *node, const struct xc_swap *s, int32_t positions, struct xc_err *err)
 {
     struct xc_attr_attention *a = node->attr;
+    float *z;
+    int32_t id;
+    enum xc_status status;
 
     a->kind = kind_of("longformer");
     a->window = s->window >= 0 ? s->window : positions;
     a->global_first = s->global;
     if (a->window == 0 && a->global_first == 0) node->in[0] = node->in[1] = node->in[2]; /* a token sees itself alone */
+    if (!s->each_head || a->window < 1) return XC_OK;
+    XC_TRY(room(&z, 1, a->heads, !s->windows, err)); /* in a plan they are not known */
+    for (int32_t h = 0; z && h < a->heads; h++) z[h] = s->windows[h] / (float)a->window;
+    status = add_tensor(g->model, &id, s->node, "span", 1, a->heads, z, err);
+    xc_free(z);
+    XC_TRY(status);
+    while (node->n_in <= XC_SPAN_INPUT) node->in[node->n_in++] = xc_none();
+    node->in[XC_SPAN_INPUT] = xc_ten(id);
+    return XC_OK;
 }
 
 enum xc_status xc_swap_layer(struct xc_graph *g, const struct xc_swap *s, int32_t positions, uint64_t seed, bool plan_only, struct xc_err *err)
@@ -230,7 +243,7 @@ enum xc_status xc_swap_layer(struct xc_graph *g, const struct xc_swap *s, int32_
     if (!node) return xc_fail(err, XC_E_NOT_FOUND, "there is no node '%s'", s->node);
     if (positions < 1 && s->kind != XC_SWAP_LONGFORMER) return xc_fail(err, XC_E_ARG, "the model has no table of positions: set 'positions' to the longest text, in tokens");
     switch (s->kind) {
-    case XC_SWAP_LONGFORMER: as_longformer(node, s, positions); return XC_OK;
+    case XC_SWAP_LONGFORMER: return as_longformer(g, node, s, positions, err);
     case XC_SWAP_LINFORMER: return as_linformer(g, node, s, positions, seed, plan_only, err);
     case XC_SWAP_REFORMER: return as_reformer(g, node, s, positions, seed, plan_only, err);
     case XC_SWAP_SYNTHESIZER:

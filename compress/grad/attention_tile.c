@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "compress/grad/attention_tile.h"
+#include "runtime/graph/attention/longformer_span.h"
 
 enum { T_MAX = XC_GRAD_TILE };
 
@@ -79,6 +80,12 @@ void xc_grad_tile_begin(struct xc_grad_tile *t)
     for (int64_t i = 0; i < t->T; i++) t->max[i] = -1e30f, t->sum[i] = t->delta[i] = 0;
 }
 
+/* What a key counts in a softmax of soft spans; 1 elsewhere. */
+static float mask_of(const struct xc_grad_tile *t, const struct xc_grad_keys *keys, int64_t i, int64_t j)
+{
+    return t->ramp > 0 && isfinite(keys->low[j]) ? xc_span_mask(t->span, t->ramp, fabsf(keys->pos[j] - t->q_pos[i])) : 1.0f;
+}
+
 /* Scores s and dO V^T of a list. */
 static void match(const struct xc_grad_tile *t, const struct tile_work *w, const struct xc_grad_keys *keys)
 {
@@ -106,6 +113,7 @@ static void match(const struct xc_grad_tile *t, const struct tile_work *w, const
             *s *= t->scale;
             if (distance < keys->low[j] || keys->high[j] < distance) *s = -INFINITY;
             if (t->own && fabsf(distance) < 0.5f) *s = t->own_score;
+            if (t->ramp > 0) *s += logf(mask_of(t, keys, i, j)); /* -inf where it does not count */
         }
 }
 
@@ -167,6 +175,11 @@ void xc_grad_tile_apply(struct xc_grad_tile *t, const struct xc_grad_keys *keys,
             const double p = exp((double)w.s[i * n + j] - (double)t->max[i]) * inv;
             const bool constant = t->own && fabsf(keys->pos[j] - t->q_pos[i]) < 0.5f;
 
+            if (t->ramp > 0 && p > 0) {
+                const float m = mask_of(t, keys, i, j);
+
+                if (m < 1.0f) t->d_span += p / (double)m * ((double)w.dp[i * n + j] - delta) / (double)t->ramp;
+            }
             w.p[i * n + j] = (float)p;
             w.dp[i * n + j] = constant ? 0.0f : (float)(p * ((double)w.dp[i * n + j] - delta) * (double)t->scale);
         }

@@ -29,6 +29,8 @@ struct xc_grad_tile {
     const struct xc_kernels *kern;
     int64_t D, T, most;        /* most: keys of the longest list */
     float scale;
+    float ramp, span;          /* ramp > 0: keys with a finite `low` fade out behind span (longformer_span.h); d_span is what the tile adds to its gradient */
+    double d_span;
     bool own;                  /* the key at the query's position has the score own_score, a constant */
     float own_score;
     bool unit_keys;            /* keys are divided by sqrt(|k|^2 + D * 1e-6): Reformer's */

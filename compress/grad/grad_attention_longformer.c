@@ -6,7 +6,7 @@
 
 #include "compress/grad/attention_tile.h"
 #include "compress/grad/grad_attention.h"
-#include "runtime/graph/attention/keys.h"
+#include "runtime/graph/attention/longformer_span.h"
 
 enum { T_MAX = XC_GRAD_TILE, MOST_GLOBAL = 1024 }; /* all keys of a global query go in lists of so many */
 
@@ -15,6 +15,9 @@ struct longformer {
     const struct xc_attr_attention *attr;
     const struct xc_view *q, *k;
     int64_t D, heads, kv, dilation, longest, most, each, tile_floats;
+    const int32_t *window; /* (heads) */
+    const float *span;     /* (heads); NULL = windows are whole */
+    double *d_span;        /* (sequences, heads); behind the threads' scratch */
     float scale;
     float *scratch; /* by thread: the tile's, then the lists */
 };
@@ -56,9 +59,9 @@ static void add_key(struct lists *x, struct xc_grad_keys *keys, int64_t row, flo
 }
 
 /* Queries that are not global: tiles of a unit (every d-th token). */
-static void window_queries(const struct longformer *l, struct xc_grad_tile *t, struct lists *x, int64_t n, int64_t n_global)
+static void window_queries(const struct longformer *l, struct xc_grad_tile *t, struct lists *x, int64_t n, int64_t n_global, int64_t window)
 {
-    const int64_t d = l->dilation, w = xc_min_i64(l->attr->window, n);
+    const int64_t d = l->dilation, w = xc_min_i64(window, n);
 
     for (int64_t first = 0; first < xc_min_i64(d, n); first++)
         for (int64_t rows = xc_div_up(n - first, d), row0 = 0; row0 < rows; row0 += T_MAX) {
@@ -126,7 +129,10 @@ static void item(void *arg, int64_t i, int thread)
         struct xc_grad_tile t = { .kern = c->op->kern, .D = D, .most = l->most, .scale = l->scale, .q_row = x.q_row, .q_pos = x.q_pos, .scratch = l->scratch + thread * l->each,
                                   .q = rows_of(l, 0, s, h * D), .k = rows_of(l, 1, s, g * D), .v = rows_of(l, 2, s, g * D), .o = { .x = c->d_out[0] + at, .ld = l->q->cols } };
 
-        window_queries(l, &t, &x, n, n_global);
+        if (l->span) t.ramp = (float)l->attr->ramp, t.span = l->span[h];
+        window_queries(l, &t, &x, n, n_global, l->window[h]);
+        if (l->span) l->d_span[s * l->heads + h] = t.d_span;
+        t.ramp = 0;
         t.q = rows_of(l, own, s, h * D), t.k = rows_of(l, own + 1, s, g * D), t.v = rows_of(l, own + 2, s, g * D);
         global_queries(l, &t, &x, n, n_global);
     }
@@ -153,14 +159,28 @@ static enum xc_status longformer_backward(const struct xc_grad_ctx *c, struct xc
     struct longformer l = { .c = c, .attr = attr, .q = c->op->in[0], .k = c->op->in[1], .heads = attr->heads, .kv = xc_attention_kv_heads(attr),
                             .D = c->op->in[0]->cols / attr->heads, .dilation = attr->dilation > 0 ? attr->dilation : 1 };
 
+    int64_t widest = 0, sums;
+
     l.scale = xc_attention_scale(attr, l.D);
+    XC_TRY(xc_span_windows(c->op, &l.window, &l.span, err));
+    for (int64_t h = 0; h < l.heads; h++) widest = xc_max_i64(widest, l.window[h]);
     for (int32_t s = 0; s < l.q->rag->n_seq; s++) l.longest = xc_max_i64(l.longest, xc_seq_rows(l.q, s));
-    l.most = xc_max_i64(MOST_GLOBAL, most_globals(&l) + T_MAX + 2 * xc_min_i64(attr->window, l.longest));
+    l.most = xc_max_i64(MOST_GLOBAL, most_globals(&l) + T_MAX + 2 * xc_min_i64(widest, l.longest));
     l.most = xc_round_up(xc_min_i64(l.most, l.longest + T_MAX), 16);
     l.tile_floats = xc_grad_tile_floats(l.most, l.D);
     l.each = xc_round_up(l.tile_floats + 4 * l.most + 2 * T_MAX + 2 * (l.longest + 64), 16);
-    XC_TRY(xc_grad_scratch(c, &l.scratch, (size_t)(l.each * xc_pool_threads(c->op->pool)) * sizeof *l.scratch, err));
+    sums = l.span ? l.q->rag->n_seq * l.heads : 0;
+    XC_TRY(xc_grad_scratch(c, &l.scratch, (size_t)(l.each * xc_pool_threads(c->op->pool)) * sizeof *l.scratch + (size_t)sums * sizeof *l.d_span, err));
+    l.d_span = (double *)(void *)(l.scratch + l.each * xc_pool_threads(c->op->pool));
+    memset(l.d_span, 0, (size_t)sums * sizeof *l.d_span); /* a sequence without tokens */
     xc_pool_run(c->op->pool, item, &l, l.q->rag->n_seq * l.kv);
+    for (int64_t h = 0; l.span && c->d_tensor[XC_SPAN_INPUT] && h < l.heads; h++) {
+        double sum = 0;
+
+        for (int64_t s = 0; s < l.q->rag->n_seq; s++) sum += l.d_span[s * l.heads + h];
+        /* of shares of the window, where they are taken as they are */
+        if (l.span[h] > 0 && l.span[h] < (float)attr->window) c->d_tensor[XC_SPAN_INPUT][h] += (float)(sum * attr->window);
+    }
     return XC_OK;
 }
 

@@ -227,12 +227,14 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
     t->state.tokens += all.tokens;
     t->state.rows += all.rows;
     if (t->sparsify) xc_sparsify_gradients(t->sparsify, &t->params, t->opts->pool);
+    xc_spans_gradients(&t->spans, &t->params);
     status = xc_params_norm(&t->params, t->model, &norm, t->opts->pool, err);
     if (status != XC_OK) return xc_fail_at(err, status, "step %lld", (long long)t->state.step + 1);
     rate = stage->rate * xc_schedule_factor(t->opts->schedule, stage->warmup, stage_step, stage->steps);
     xc_params_step(&t->params, &t->opts->optimizer, stage_step + 1, rate, norm, t->opts->pool);
     t->state.step++;
     if (t->sparsify) xc_sparsify_weights(t->sparsify, &t->params, t->state.step, t->opts->pool);
+    xc_spans_weights(&t->spans, &t->params);
     if (t->integers) XC_TRY(xc_integers_refresh(t->integers, t->model, err));
     t->loss = sum;
     t->smooth = t->state.step == t->started_at + 1 ? t->loss : 0.95 * t->smooth + 0.05 * t->loss;
@@ -368,6 +370,7 @@ static void fill_result(struct xc_finetune_result *r, const struct xc_training *
     r->trained = t->params.total;
     for (int32_t i = 0; i < t->graph->model->n_tensors; i++) r->parameters += xc_tensor_count(t->graph->model->tensors[i]);
     r->seconds = now() - t->started;
+    r->span_tokens = xc_spans_mean(t->graph);
     r->loss = t->tail_steps ? t->tail_loss / (double)t->tail_steps : t->smooth;
     snprintf(r->metric, sizeof r->metric, "%s", t->metric);
     r->first = t->first;

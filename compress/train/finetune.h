@@ -13,6 +13,8 @@
 #include "compress/train/sparsify.h"
 #include "xcompress/progress.h"
 
+#define XC_SPAN_RATE 100.0 /* spans are shares of a window, and have far to go */
+
 enum xc_schedule { XC_SCHEDULE_LINEAR = 0, XC_SCHEDULE_COSINE, XC_SCHEDULE_CONSTANT };
 
 /* Names of choices, by their numbers, for command lines, recipes and manifests; NULL-terminated. */
@@ -54,6 +56,8 @@ struct xc_finetune_opts {
     const char *const *freeze; /* "re:PATTERN", or the beginning of tensors' names */
     size_t n_freeze;
     struct xc_sparsify_opts sparsify;
+    double span_penalty;       /* times the mean span of attention, as a share of the window, added to the loss */
+    double span_rate;          /* learning rate of spans, in those of weights; 0 = XC_SPAN_RATE */
     const char *export;        /* NULL = f32; "int8", "int4": what is written, and what dev rows are measured on */
     uint64_t seed;
     uint64_t max_memory;       /* bytes; values are computed again in the backward pass where they would not fit; 0 = no limit */
@@ -66,6 +70,7 @@ struct xc_finetune_opts {
 struct xc_finetune_result {
     int64_t rows, steps, tokens, truncated, parameters, trained, best_step;
     double seconds, loss;      /* loss: mean of the last tenth of the steps */
+    double span_tokens;        /* the mean span of all heads of the model that is written; -1 = it has none to train */
     double sparsity;           /* share of zeros among the weights that opts->sparsify speaks of; 0 without it */
     char metric[32];           /* "" = no dev rows */
     double first, best, last;  /* metric before the first step, of the weights kept, at the end */

@@ -26,6 +26,7 @@ void xc_training_release(struct xc_training *t)
     xc_free(t->numbers);
     xc_integers_free(&t->integers);
     xc_sparsify_free(&t->sparsify);
+    xc_spans_release(&t->spans);
     xc_params_release(&t->params);
     xc_dataset_release(&t->set);
     xc_dataset_release(&t->dev);
@@ -365,6 +366,7 @@ static enum xc_status parameters(struct xc_training *t, struct xc_err *err)
     XC_TRY(sparsify(t, err));
     XC_TRY(xc_params_new(&t->params, t->model, t->trained, &t->opts->optimizer, err));
     layer_rates(t);
+    XC_TRY(xc_spans_init(&t->spans, &t->params, t->graph, t->opts->span_penalty, t->opts->span_rate > 0 ? t->opts->span_rate : XC_SPAN_RATE, err));
     tape.trained = t->trained;
     tape.straight_through = t->integers != NULL;
     XC_TRY(xc_new_array(&t->outs, t->graph->n_outputs, sizeof *t->outs, err));
@@ -466,6 +468,7 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
     if (o->export) bad |= json_object_set_new(root, "export", json_string(o->export)) != 0;
     if (o->sparsify.prune) bad |= json_object_set_new(root, "prune", describe_pruning(&o->sparsify)) != 0;
+    if (t->spans.n) bad |= json_object_set_new(root, "spans", json_pack("{s:o, s:o}", "penalty", xc_json_new_number(o->span_penalty), "rate", xc_json_new_number(o->span_rate > 0 ? o->span_rate : XC_SPAN_RATE))) != 0;
     if (dev) bad |= json_object_set(root, "dev", dev) != 0;
     if (dev && o->metric) bad |= json_object_set_new(root, "metric", json_string(o->metric)) != 0;
     {

@@ -12,6 +12,7 @@
 #include "compress/train/finetune.h"
 #include "compress/train/gradient_sum.h"
 #include "compress/train/integers.h"
+#include "compress/train/span_training.h"
 #include "compress/train/sparsify.h"
 
 enum xc_loss { XC_LOSS_CLASSES = 0, XC_LOSS_SQUARE, XC_LOSS_COSINE, XC_LOSS_CONTRAST };
@@ -60,6 +61,7 @@ struct xc_training {
     double *numbers;              /* of an update: by batch its loss and the objective's parts */
     size_t cap_numbers;
     struct xc_sparsify *sparsify; /* NULL = weights are dense */
+    struct xc_spans spans;        /* of attention, where they are trained */
     bool *trained;                /* per tensor */
     struct xc_view out;           /* of the last forward */
     struct xc_view *outs;         /* of all outputs of the graph */

@@ -118,6 +118,7 @@ struct xc_attr_attention {
     /* of one kind alone; 0 elsewhere */
     int32_t window;        /* longformer: tokens to each side; synthesizer: width of a band to each side, 0 = none */
     int32_t dilation;      /* longformer: of every dilation-th token; 0 = 1 */
+    int32_t ramp;          /* longformer with spans: they are soft, over so many tokens; 0 = whole windows */
     int32_t global_first;  /* longformer: tokens at the start of a sequence that are global */
     int32_t slots;         /* linformer: rows that keys and values are mixed to; 0 = all rows of the projection */
     int32_t chunk, before, after;      /* reformer: tokens of a chunk, chunks seen on each side */

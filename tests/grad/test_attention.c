@@ -329,7 +329,7 @@ static int32_t kind_named(const char *name)
     return kind;
 }
 
-/* Builds one node over values x of `cols` columns in two spaces, inputs chosen by letters: q (tokens), m (memory), w (wider), i (flags), - none. */
+/* Builds one node over values x of `cols` columns in two spaces, inputs chosen by letters: q (tokens), m (memory), w (wider), i (flags), t (a tensor of 2), T (of 3), - none. */
 static void refused(const char *kind, const char *inputs, struct xc_attr_attention attr, const char *words)
 {
     struct xc_model *m;
@@ -348,6 +348,13 @@ static void refused(const char *kind, const char *inputs, struct xc_attr_attenti
         name[2] = (char)('0' + i);
         in[i] = xc_none();
         if (inputs[i] == '-') continue;
+        if (inputs[i] == 't' || inputs[i] == 'T') {
+            const int64_t dim[] = { inputs[i] == 't' ? 2 : 3 };
+
+            OK(xc_model_add_tensor(m, &id, name, 1, dim, &err));
+            in[i] = xc_ten(id);
+            continue;
+        }
         OK(xc_graph_add_input(g, &id, name, inputs[i] == 'm' ? memory : tokens, inputs[i] == 'w' ? 12 : inputs[i] == 'i' ? 1 : 8, inputs[i] == 'i' ? XC_DTYPE_I32 : XC_DTYPE_F32, &err));
         in[i] = xc_val(id);
     }
@@ -365,7 +372,12 @@ static void test_refused(void **state)
     refused("longformer", "qqqq", (struct xc_attr_attention){ 0 }, "all of qg, kg and vg");
     refused("longformer", "qqqqwq", (struct xc_attr_attention){ 0 }, "must be like");
     refused("longformer", "qqq---q", (struct xc_attr_attention){ 0 }, "must be i32");
-    refused("longformer", "qqqqqqiq", (struct xc_attr_attention){ 0 }, "takes q, k, v");
+    refused("longformer", "qqq-----q", (struct xc_attr_attention){ 0 }, "takes q, k, v");
+    refused("longformer", "qqqqqqiq", (struct xc_attr_attention){ 0 }, "must be a tensor");
+    refused("longformer", "qqq", (struct xc_attr_attention){ .window = 8, .ramp = 4 }, "a ramp and no spans");
+    refused("longformer", "qqq----t", (struct xc_attr_attention){ .window = 8, .dilation = 2 }, "spans or a dilation");
+    refused("longformer", "qqq----t", (struct xc_attr_attention){ .window = 0 }, "at least 1");
+    refused("longformer", "qqq----T", (struct xc_attr_attention){ .window = 8 }, "must be 1 x 2");
     refused("linformer", "qqq", (struct xc_attr_attention){ 0 }, "needs a projection");
     refused("linformer", "qqqq", (struct xc_attr_attention){ 0 }, "must be a tensor");
     refused("linformer", "qqq", (struct xc_attr_attention){ .causal = true }, "cannot be causal");

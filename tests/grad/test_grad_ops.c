@@ -469,6 +469,17 @@ static void test_attention_longformer(void **state)
         snprintf(what, sizeof what, "longformer, case %d", (int)i);
         check(&f, node(&f, "attention", "n", in, cases[i].own ? 6 : 3, &attr), what);
     }
+    for (int causal = 0; causal < 2; causal++) { /* soft spans, between whole tokens: masks bend where a span is one */
+        const struct xc_attr_attention attr = { .kind = kind_named("longformer"), .heads = 2, .kv_heads = 1, .window = causal ? 3 : 6, .ramp = 5, .global_first = 1, .causal = causal };
+        struct xc_ref in[8];
+
+        begin(&f);
+        f.step = 0.04;
+        for (int k = 0; k < 3; k++) in[k] = xc_val(input(&f, (const char *const[]){ "q", "k", "v" }[k], f.tokens, k ? 10 : 20));
+        for (int k = 3; k < 7; k++) in[k] = xc_none();
+        in[7] = xc_ten(tensor(&f, "span", 1, DIMS(2), causal ? 0.5 : 0.583, 0.005));
+        check(&f, node(&f, "attention", "n", in, 8, &attr), "longformer, soft spans");
+    }
 }
 
 static void test_attention_linformer(void **state)

@@ -59,7 +59,7 @@ static struct xc_model *tiny(void)
 }
 
 /* ---- maps ---- */
-static struct xc_swap *maps_of(enum xc_swap_kind kind, int32_t rank, int32_t global)
+static struct xc_swap *maps_of(enum xc_swap_kind kind, int32_t rank, int32_t global, bool each_head)
 {
     static struct xc_swap swap[SWAP_LAYERS];
     static char names[SWAP_LAYERS][64];
@@ -71,7 +71,7 @@ static struct xc_swap *maps_of(enum xc_swap_kind kind, int32_t rank, int32_t glo
     for (int i = 0; i < TEXTS; i++) length[i] = strlen(swap_texts[i]);
     for (int i = 0; i < SWAP_LAYERS; i++) {
         snprintf(names[i], sizeof names[i], "encoder.layer.%d.attention", i);
-        swap[i] = (struct xc_swap){ .node = names[i], .kind = kind, .window = -1, .global = global, .slots = SWAP_SLOTS, .rank = rank, .mass = SWAP_MASS };
+        swap[i] = (struct xc_swap){ .node = names[i], .kind = kind, .window = -1, .global = global, .slots = SWAP_SLOTS, .rank = rank, .mass = SWAP_MASS, .each_head = each_head };
     }
     OK(xc_attention_maps(swap, SWAP_LAYERS, m, &texts, &opts, &err));
     xc_model_free(&m);
@@ -83,15 +83,27 @@ static void test_windows(void **state)
 {
     (void)state;
     for (int global = 0; global < 2; global++) {
-        const struct xc_swap *s = maps_of(XC_SWAP_LONGFORMER, 0, global);
+        const struct xc_swap *s = maps_of(XC_SWAP_LONGFORMER, 0, global, false);
 
         for (int i = 0; i < SWAP_LAYERS; i++) assert_int_equal(s[i].window, global ? swap_layers[i].window : swap_layers[i].window_no_global);
+    }
+    struct xc_swap *by_head = maps_of(XC_SWAP_LONGFORMER, 0, 1, true);
+
+    for (int i = 0; i < SWAP_LAYERS; i++) {
+        int widest = 0;
+
+        for (int h = 0; h < SWAP_HEADS; h++) {
+            assert_int_equal(by_head[i].windows[h], swap_layers[i].head_window[h]);
+            widest = swap_layers[i].head_window[h] > widest ? swap_layers[i].head_window[h] : widest;
+        }
+        assert_int_equal(by_head[i].window, widest);
+        xc_swap_release(&by_head[i]);
     }
 }
 
 static void test_slots(void **state)
 {
-    struct xc_swap *s = maps_of(XC_SWAP_LINFORMER, 0, 1);
+    struct xc_swap *s = maps_of(XC_SWAP_LINFORMER, 0, 1, false);
 
     (void)state;
     for (int i = 0; i < SWAP_LAYERS; i++) {
@@ -111,7 +123,7 @@ static void test_scores(void **state)
 
     (void)state;
     for (int rank = 0; rank <= SWAP_RANK; rank += SWAP_RANK) {
-        struct xc_swap *s = maps_of(XC_SWAP_SYNTHESIZER, rank, 1);
+        struct xc_swap *s = maps_of(XC_SWAP_SYNTHESIZER, rank, 1, false);
 
         for (int i = 0; i < SWAP_LAYERS; i++) {
             for (int at = 0; at < SWAP_HEADS * N * N; at++) {
@@ -128,7 +140,7 @@ static void test_scores(void **state)
 
 static void test_scale(void **state)
 {
-    const struct xc_swap *s = maps_of(XC_SWAP_REFORMER, 0, 1);
+    const struct xc_swap *s = maps_of(XC_SWAP_REFORMER, 0, 1, false);
 
     (void)state;
     for (int i = 0; i < SWAP_LAYERS; i++) assert_true(fabs((double)s[i].scale / swap_layers[i].scale - 1) < 1e-6);
@@ -199,6 +211,7 @@ static void test_kinds(void **state)
     static const struct { const char *options; double most, least; } kinds[] = {
         { "kind: longformer, window: 64", 1e-6, 0 },
         { "kind: longformer, window: auto, mass: 1", 1e-6, 0 },
+        { "kind: longformer, window: auto, window_for: head, mass: 1", 1e-6, 0 },
         { "kind: longformer, window: 0, global: 1", 10, 1e-3 },
         { "kind: longformer, window: 0, global: 0", 10, 1e-3 },
         { "kind: linformer, slots: 4", 10, 1e-4 },

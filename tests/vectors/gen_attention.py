@@ -57,6 +57,18 @@ def group_keys(x, heads, kv):
     return heads_of(x, kv).repeat_interleave(heads // kv, 0)
 
 
+def spans(span, ramp, q, k, v, qg, kg, vg, glob, far, a):
+    """longformer with a span (h) for each head: whole windows, or Sukhbaatar's soft mask, which multiplies exponentials; global keys count once"""
+    scale = a.get("scale") or 1 / math.sqrt(q.shape[-1])
+    x = far.abs()[None].double()
+    m = ((ramp + span[:, None, None] - x) / ramp).clamp(0, 1) if ramp else (x <= (span[:, None, None] + 0.5).floor()).double()
+    m = torch.where(glob[None, None, :], torch.ones_like(m), m)
+    past = (far <= 0).double() if a.get("causal") else torch.ones_like(far).double()
+    e = torch.exp(q @ k.transpose(1, 2) * scale) * m * past
+    eg = torch.exp(qg @ kg.transpose(1, 2) * scale) * past
+    return torch.where(glob[None, :, None], eg / eg.sum(-1, keepdim=True) @ vg, e / e.sum(-1, keepdim=True) @ v)
+
+
 # ---- the kinds: one sequence; x: its rows of each input (tensors whole), a: attributes ----
 def longformer(x, a):
     h, kv, n = a["heads"], a.get("kv_heads") or a["heads"], x[0].shape[0]
@@ -67,6 +79,8 @@ def longformer(x, a):
     if len(x) > 6 and x[6] is not None:
         glob = glob | x[6][:, 0]
     far, d = i[None, :] - i[:, None], a.get("dilation") or 1
+    if len(x) > 7 and x[7] is not None:
+        return merge(spans(x[7][0].clamp(0, 1) * a["window"], a.get("ramp"), q, k, v, qg, kg, vg, glob, far, a))
     seen = ((far.abs() <= a["window"] * d) & (far % d == 0)) | glob[None, :]
     past = far <= 0 if a.get("causal") else torch.ones_like(seen)
     scale = a.get("scale") or 1 / math.sqrt(q.shape[-1])
@@ -207,6 +221,11 @@ CASES = [
     ("hedgehog", dict(heads=2, scale=2.0), qkv(2, 26) + [Input("t", 26, 40, 0.5)]),
     ("hedgehog", dict(heads=4, kv_heads=2, slots=24, causal=1), qkv(4, 20, 2) + [Input("t", 20, 24, 0.5)]),
     ("linformer", dict(heads=1, slots=1), qkv(1, 70) + [Input("t", 300, 1, 0.3)]),
+    ("longformer", dict(heads=4, kv_heads=2, window=24, ramp=16), qkv(4, 12, 2) + [None] * 4 + [Input("t", 4, 1)]),
+    ("longformer", dict(heads=4, window=150, ramp=9, global_first=1), qkv(4, 10) * 2 + [Input("i", 1, every=30), Input("t", 4, 1)]),
+    ("longformer", dict(heads=2, window=80, ramp=30, causal=1, global_first=2), qkv(2, 16) + [None] * 4 + [Input("t", 2, 1)]),
+    ("longformer", dict(heads=4, window=70, global_first=1), qkv(4, 16) * 2 + [None, Input("t", 4, 1)]),
+    ("longformer", dict(heads=4, window=150, causal=1), qkv(4, 20) + [None] * 4 + [Input("t", 4, 1)]),
     ("synthesizer", dict(heads=2, positions=300, window=20), SHARED(2, 20) + [Input("t", 41, 600, 2.0)]),
     ("synthesizer", dict(heads=2, positions=420, window=130, causal=1), SHARED(2, 16) + [Input("t", 261, 420, 2.0)]),
 ]

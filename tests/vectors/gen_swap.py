@@ -84,9 +84,9 @@ with open(os.path.join(HERE, "swap_vectors.h"), "w") as f:
     f.write(f"enum {{ SWAP_LAYERS = {layers}, SWAP_HEADS = {heads}, SWAP_SEEN = {seen}, SWAP_SLOTS = {SLOTS}, SWAP_RANK = {RANK} }};\n")
     f.write(f"#define SWAP_MASS {MASS}\n")
     f.write("static const char *const swap_texts[] = { " + ", ".join(f'"{t}"' for t in TEXTS) + " };\n")
-    f.write("static const struct { int window, window_no_global, slot[SWAP_SEEN]; double scale, r[SWAP_HEADS * SWAP_SEEN * SWAP_SEEN], low[SWAP_HEADS * SWAP_SEEN * SWAP_SEEN]; } swap_layers[] = {\n")
+    f.write("static const struct { int window, window_no_global, head_window[SWAP_HEADS], slot[SWAP_SEEN]; double scale, r[SWAP_HEADS * SWAP_SEEN * SWAP_SEEN], low[SWAP_HEADS * SWAP_SEEN * SWAP_SEEN]; } swap_layers[] = {\n")
     for i in range(layers):
         length = np.mean(np.linalg.norm(np.concatenate(keys[i]), axis=2))
         r = scores(maps[i])
-        f.write(f"    {{ {window(maps[i], 1)}, {window(maps[i], 0)}, {{ {', '.join(map(str, slots(maps[i])))} }}, {length / D ** 0.5:.9g},\n      {numbers(r)},\n      {numbers(low(r))} }},\n")
+        f.write(f"    {{ {window(maps[i], 1)}, {window(maps[i], 0)}, {{ {', '.join(str(window([p[h:h + 1] for p in maps[i]], 1)) for h in range(heads))} }}, {{ {', '.join(map(str, slots(maps[i])))} }}, {length / D ** 0.5:.9g},\n      {numbers(r)},\n      {numbers(low(r))} }},\n")
     f.write("};\n")

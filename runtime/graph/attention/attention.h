@@ -15,6 +15,8 @@ struct xc_attention_kind {
     /* Multiply-adds for one sequence of n_q queries and n_k keys. */
     double (*macs)(const struct xc_attr_attention *attr, double n_q, double n_k, double D);
     enum xc_status (*forward)(const struct xc_op_ctx *c, struct xc_err *err);
+    /* May be NULL. The share of macs that the node's tensors leave. */
+    double (*share)(const struct xc_model *m, const struct xc_node *node);
     /* May be NULL. What can be made of the node's tensors once: its bytes (0 = nothing), and it itself, 64-byte aligned. A plan does so and gives it to
      * forward as c->prepared; where that is NULL, forward makes it itself, to the same bits. */
     size_t (*prepared_bytes)(const struct xc_model *m, const struct xc_node *node);

@@ -3,7 +3,9 @@
  *   in    q (R, heads*D), k and v (R, kv*D), of one row space
  *         qg, kg, vg, optional, together: the projections that global queries use; without them q, k, v
  *         global (R, 1) int32, optional: nonzero rows are global
+ *         span (heads) tensor, optional: each head's window as a share z of `window`, without dilation (longformer_span.c)
  *   attr  window      tokens to each side (half of Hugging Face's attention_window); with dilation d, of every d-th token
+ *         ramp        with spans: 0 = a head's window is z * window, rounded; else keys fade out over so many tokens behind it
  *         dilation    0 or 1 = none
  *         global_first  the first so many tokens of every sequence are global too
  *   out   y (R, heads*D)
@@ -17,9 +19,9 @@
 #include <string.h>
 
 #include "runtime/graph/attention/attention.h"
-#include "runtime/graph/attention/keys.h"
+#include "runtime/graph/attention/longformer_span.h"
 
-#define TILE 64 /* queries */
+#define TILE XC_SPAN_TILE /* queries */
 #define LONGEST (1 << 24) /* positions are exact floats */
 
 static enum xc_status longformer_infer(const struct xc_infer *c, struct xc_err *err)
@@ -41,9 +43,9 @@ static enum xc_status longformer_infer(const struct xc_infer *c, struct xc_err *
         if (xc_infer_value(c, 6)->cols != 1 || xc_infer_value(c, 6)->space != q->space)
             return xc_fail(err, XC_E_SHAPE, "longformer attention: the global tokens must be one number a row of q");
     }
-    for (int i = 7; i < c->node->n_in; i++)
-        if (c->node->in[i].kind != XC_REF_NONE) return xc_fail(err, XC_E_FORMAT, "longformer attention takes q, k, v, qg, kg, vg and the global tokens");
-    return XC_OK;
+    for (int i = 8; i < c->node->n_in; i++)
+        if (c->node->in[i].kind != XC_REF_NONE) return xc_fail(err, XC_E_FORMAT, "longformer attention takes q, k, v, qg, kg, vg, the global tokens and spans");
+    return xc_span_infer(c, err);
 }
 
 static double longformer_macs(const struct xc_attr_attention *attr, double n_q, double n_k, double D)
@@ -59,6 +61,9 @@ struct longformer {
     const struct xc_attr_attention *attr;
     const struct xc_view *q, *k, *v, *qg, *kg, *vg;
     int64_t D, heads, group, dilation;
+    const int32_t *window; /* (heads) to each side; with soft spans as far as a key is seen at all */
+    const float *span;     /* (heads) soft spans, in tokens; NULL */
+    bool int8;
     float scale;
     uint8_t *scratch; /* by thread: the kernel's, then a tile of output */
     size_t each, tile_at;
@@ -225,9 +230,9 @@ static enum xc_status pack(struct longformer *l, struct xc_err *err)
 }
 
 /* How the window's keys first to first + n - 1 of a unit are seen. */
-static struct xc_key_run see_window(const struct longformer *l, int64_t u, int64_t first, int64_t n)
+static struct xc_key_run see_window(const struct longformer *l, int64_t h, int64_t u, int64_t first, int64_t n)
 {
-    const double reach = (double)l->attr->window * (double)l->dilation;
+    const double reach = (double)l->window[h] * (double)l->dilation;
 
     return (struct xc_key_run){ .n = n, .pos = l->k_pos + l->unit_pos[u] + first, .low = -(float)reach, .high = l->attr->causal ? 0.0f : (float)reach,
                                 .first = (float)(l->unit_first[u] + first * l->dilation), .step = (float)l->dilation };
@@ -247,18 +252,27 @@ static void attend(void *arg, int64_t item, int thread)
     const struct longformer *l = arg;
     const int64_t u = xc_find_share(l->unit_tile, l->n_units, item), rows = l->unit_rows[u], tiles = xc_div_up(rows, TILE), s = l->unit_seq[u], d = l->dilation, D = l->D;
     const int64_t h = (item - l->unit_tile[u]) / tiles, g = h / l->group, row0 = (item - l->unit_tile[u]) % tiles * TILE, row1 = xc_min_i64(row0 + TILE, rows);
-    const int64_t w = xc_min_i64(l->attr->window, rows), first = xc_max_i64(0, row0 - w) / XC_KEY_BLOCK * XC_KEY_BLOCK;
+    const int64_t w = xc_min_i64(l->window[h], rows), first = xc_max_i64(0, row0 - w) / XC_KEY_BLOCK * XC_KEY_BLOCK;
     const int64_t n = xc_min_i64(rows, row1 + (l->attr->causal ? 0 : w)) - first, at = l->q->rag->start[s] + l->unit_first[u];
     const int skip = n_globals(l, s) == 0; /* runs: global keys if any, window */
     const struct xc_attn_runs a = { .q_pos = l->q_pos + l->unit_start[u], .n_runs = 2 - skip, .D = D, .scale = l->scale,
                                     .out = (float *)l->c->out[0]->data + at * l->q->cols + h * D, .ld_out = l->q->cols * d, .scratch = l->scratch + (size_t)thread * l->each };
 
-    if (l->attr->quantized) {
+    if (l->span) {
+        const struct xc_span_tile t = { .kern = l->c->kern, .q = xc_seq_data(l->q, s, h * D), .k = xc_seq_data(l->k, s, g * D), .v = xc_seq_data(l->v, s, g * D), .ldq = l->q->cols,
+                                        .ldk = l->k->cols, .gk = l->glob_k + l->glob_start[s] * l->k->cols + g * D, .gv = l->glob_v + l->glob_start[s] * l->v->cols + g * D,
+                                        .glob = l->glob + l->glob_start[s], .n_glob = n_globals(l, s), .pos = l->k_pos + l->unit_pos[u], .n = rows, .D = D, .scale = l->scale,
+                                        .window = w, .span = l->span[h], .ramp = (float)l->attr->ramp, .causal = l->attr->causal, .out = a.out, .scratch = (float *)(void *)a.scratch };
+
+        xc_span_attend(&t, row0, row1);
+        return;
+    }
+    if (l->int8) {
         struct xc_key_run_s8 run[2] = { xc_keys_run(&l->glob_keys, g, s, 0, 0), xc_keys_run(&l->keys, g, u, first, n) };
         const int64_t q_at = h * l->queries.rows + l->unit_start[u];
 
         run[0].see = see_globals(l, s);
-        run[1].see = see_window(l, u, first, n);
+        run[1].see = see_window(l, h, u, first, n);
         l->c->kern->attn_runs_s8(&(struct xc_attn_runs_s8){ .a = a, .run = run + skip, .q = l->queries.q + q_at * l->queries.ld, .ldq = l->queries.ld,
                                                             .q_scale = l->queries.scale + q_at }, row0, row1);
         return;
@@ -267,7 +281,7 @@ static void attend(void *arg, int64_t item, int thread)
     const struct xc_key_run_f32 run[2] = {
         { .see = see_globals(l, s), .k = l->glob_k + l->glob_start[s] * l->k->cols + g * D, .v = l->glob_v + l->glob_start[s] * l->v->cols + g * D, .ldk = l->k->cols,
           .ldv = l->v->cols },
-        { .see = see_window(l, u, first, n), .k = xc_seq_data(l->k, s, g * D) + key * l->k->cols, .v = xc_seq_data(l->v, s, g * D) + key * l->v->cols, .ldk = l->k->cols * d,
+        { .see = see_window(l, h, u, first, n), .k = xc_seq_data(l->k, s, g * D) + key * l->k->cols, .v = xc_seq_data(l->v, s, g * D) + key * l->v->cols, .ldk = l->k->cols * d,
           .ldv = l->v->cols * d } };
 
     l->c->kern->attn_runs_f32(&(struct xc_attn_runs_f32){ .a = a, .run = run + skip, .q = (const float *)l->q->data + at * l->q->cols + h * D, .ldq = l->q->cols * d }, row0, row1);
@@ -285,7 +299,7 @@ static void attend_globals(void *arg, int64_t item, int thread)
     const struct xc_attn_runs a = { .q_pos = l->glob_pos + l->glob_start[s] + 16 * s + row0, .n_runs = 1, .D = D, .scale = l->scale, .out = out, .ld_out = D, .scratch = scratch };
 
     if (l->attr->causal) see.pos = l->count, see.low = -INFINITY, see.high = 0.0f, see.step = 1.0f;
-    if (l->attr->quantized) {
+    if (l->int8) {
         struct xc_key_run_s8 run = xc_keys_run(&l->all_keys, g, s, 0, rows);
         const int64_t at = h * l->glob_queries.rows + l->glob_start[s] + row0;
 
@@ -301,6 +315,16 @@ static void attend_globals(void *arg, int64_t item, int thread)
         memcpy((float *)l->c->out[0]->data + (l->q->rag->start[s] + l->glob[l->glob_start[s] + i]) * l->q->cols + h * D, out + (i - row0) * D, (size_t)D * sizeof *out);
 }
 
+/* What a tile of soft spans needs, which lies where the kernel's scratch does and beyond. */
+static size_t soft_bytes(const struct longformer *l)
+{
+    int64_t keys = 0;
+
+    for (int64_t s = 0; l->span && s < l->q->rag->n_seq; s++)
+        for (int64_t h = 0; h < l->heads; h++) keys = xc_max_i64(keys, n_globals(l, s) + xc_min_i64(xc_seq_rows(l->q, s), TILE + 2 * (int64_t)l->window[h]));
+    return l->span ? xc_span_scratch_bytes(keys, l->D) : 0;
+}
+
 static enum xc_status longformer_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     const struct xc_attr_attention *attr = c->attr;
@@ -309,14 +333,16 @@ static enum xc_status longformer_forward(const struct xc_op_ctx *c, struct xc_er
 
     l.group = l.heads / xc_attention_kv_heads(attr);
     l.scale = xc_attention_scale(attr, l.D);
-    l.tile_at = (xc_attn_scratch_bytes(l.D) + XC_ALIGN - 1) / XC_ALIGN * XC_ALIGN;
-    XC_TRY(xc_attention_scratch(c, l.D, (size_t)(TILE * l.D) * sizeof(float), &l.scratch, &l.each, err));
+    l.int8 = attr->quantized && !attr->ramp;
+    XC_TRY(xc_span_windows(c, &l.window, &l.span, err));
     XC_TRY(find_globals(&l, err));
     XC_TRY(cut_units(&l, err));
-    if (attr->quantized) XC_TRY(pack(&l, err));
+    l.tile_at = (xc_attn_scratch_bytes(l.D) + XC_ALIGN - 1) / XC_ALIGN * XC_ALIGN;
+    XC_TRY(xc_attention_scratch(c, l.D, soft_bytes(&l) + (size_t)(TILE * l.D) * sizeof(float), &l.scratch, &l.each, err));
+    if (l.int8) XC_TRY(pack(&l, err));
     xc_pool_run(c->pool, attend, &l, l.unit_tile[l.n_units]);
     xc_pool_run(c->pool, attend_globals, &l, l.glob_tile[l.q->rag->n_seq]);
     return XC_OK;
 }
 
-const struct xc_attention_kind xc_attention_longformer = { .name = "longformer", .infer = longformer_infer, .macs = longformer_macs, .forward = longformer_forward };
+const struct xc_attention_kind xc_attention_longformer = { .name = "longformer", .infer = longformer_infer, .macs = longformer_macs, .forward = longformer_forward, .share = xc_span_share };

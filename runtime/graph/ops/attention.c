@@ -48,8 +48,10 @@ static void attention_cost(const struct xc_graph *g, const struct xc_node *node,
     const struct xc_attr_attention *attr = node->attr;
     const struct xc_value *q = &g->values[node->in[0].id], *k = &g->values[node->in[1].id];
     const double n = n_seq > 0 ? (double)n_seq : 1.0;
+    const struct xc_attention_kind *kind = xc_attention_kinds[attr->kind];
+    const double share = kind->share ? kind->share(g->model, node) : 1.0;
 
-    cost->macs += n * xc_attention_kinds[attr->kind]->macs(attr, (double)rows[q->space] / n, (double)rows[k->space] / n, (double)q->cols / attr->heads);
+    cost->macs += n * share * kind->macs(attr, (double)rows[q->space] / n, (double)rows[k->space] / n, (double)q->cols / attr->heads);
 }
 
 static enum xc_status attention_forward(const struct xc_op_ctx *c, struct xc_err *err)
@@ -67,6 +69,7 @@ static const struct xc_attr_def attrs[] = {
     { "window", XC_ATTR_INT, offsetof(struct xc_attr_attention, window), 0, NULL, 0, 1 << 24, true },
     { "dilation", XC_ATTR_INT, offsetof(struct xc_attr_attention, dilation), 0, NULL, 0, 1 << 16, true },
     { "global_first", XC_ATTR_INT, offsetof(struct xc_attr_attention, global_first), 0, NULL, 0, 1 << 24, true },
+    { "ramp", XC_ATTR_INT, offsetof(struct xc_attr_attention, ramp), 0, NULL, 0, 1 << 16, true },
     { "slots", XC_ATTR_INT, offsetof(struct xc_attr_attention, slots), 0, NULL, 0, 1 << 24, true },
     { "chunk", XC_ATTR_INT, offsetof(struct xc_attr_attention, chunk), 0, NULL, 0, 1 << 16, true },
     { "before", XC_ATTR_INT, offsetof(struct xc_attr_attention, before), 0, NULL, 0, 64, true },
