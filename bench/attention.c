@@ -135,6 +135,26 @@ static void add_spans(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t 
     in[(*n_in)++] = xc_ten(id);
 }
 
+/* Projections of their own for global tokens, of all tokens or folded (attention/longformer_fold.h). Scope block. */
+static void add_globals(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n)
+{
+    static const char *const names[] = { "wqg", "wkg", "wvg" };
+
+    (void)n;
+    for (int i = 0; i < 3; i++) in[(*n_in)++] = linear(g, names[i], xc_val(g->inputs[0]));
+}
+
+static void fold_globals(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n)
+{
+    (void)n;
+    in[3] = xc_val(g->inputs[0]);
+    in[4] = xc_ten(tensor(g, "wkg", W, W, 1 / sqrtf(W), true));
+    in[5] = xc_ten(tensor(g, "wvg", W, W, 1 / sqrtf(W), true));
+    in[6] = in[7] = xc_none();
+    in[8] = xc_ten(tensor(g, "wqg", W, W, 1 / sqrtf(W), true));
+    *n_in = 9;
+}
+
 /* One E for keys, values and heads: the input is mixed once and projected afterwards. */
 static void mix_input(struct xc_graph *g, struct xc_ref *in, int *n_in, int64_t n)
 {
@@ -275,6 +295,8 @@ static struct bench_case cases[] = {
     { .name = "adaptive_1e-3_subjects", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f }, .subjects = true },
     { .name = "longformer_w512", .kind = "longformer", .scope = "core", .attr = { .window = 256, .global_first = 1 } },
     { .name = "longformer_w512_spans", .kind = "longformer", .scope = "core", .attr = { .window = 256, .global_first = 1 }, .extra = add_spans },
+    { .name = "longformer_w512_global", .kind = "longformer", .scope = "block", .attr = { .window = 256, .global_first = 1 }, .extra = add_globals },
+    { .name = "longformer_w512_folded", .kind = "longformer", .scope = "block", .attr = { .window = 256, .global_first = 1 }, .extra = fold_globals },
 };
 
 int main(int argc, char **argv)

@@ -6,6 +6,7 @@
 
 #include "compress/grad/attention_tile.h"
 #include "compress/grad/grad_attention.h"
+#include "runtime/graph/attention/longformer_fold.h"
 #include "runtime/graph/attention/longformer_span.h"
 
 enum { T_MAX = XC_GRAD_TILE, MOST_GLOBAL = 1024 }; /* all keys of a global query go in lists of so many */
@@ -161,6 +162,8 @@ static enum xc_status longformer_backward(const struct xc_grad_ctx *c, struct xc
 
     int64_t widest = 0, sums;
 
+    if (xc_is_folded(c->op->node))
+        return xc_fail(err, XC_E_UNSUPPORTED, "node '%s': global projections that are folded have no derivative: train first, then fold", c->op->node->name);
     l.scale = xc_attention_scale(attr, l.D);
     XC_TRY(xc_span_windows(c->op, &l.window, &l.span, err));
     for (int64_t h = 0; h < l.heads; h++) widest = xc_max_i64(widest, l.window[h]);

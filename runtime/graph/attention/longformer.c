@@ -2,6 +2,7 @@
  *
  *   in    q (R, heads*D), k and v (R, kv*D), of one row space
  *         qg, kg, vg, optional, together: the projections that global queries use; without them q, k, v
+ *         or in their place what they are made of: x (R, C) and tensors, for few global tokens (longformer_fold.h)
  *         global (R, 1) int32, optional: nonzero rows are global
  *         span (heads) tensor, optional: each head's window as a share z of `window`, without dilation (longformer_span.c)
  *   attr  window      tokens to each side (half of Hugging Face's attention_window); with dilation d, of every d-th token
@@ -19,6 +20,7 @@
 #include <string.h>
 
 #include "runtime/graph/attention/attention.h"
+#include "runtime/graph/attention/longformer_fold.h"
 #include "runtime/graph/attention/longformer_span.h"
 
 #define TILE XC_SPAN_TILE /* queries */
@@ -28,10 +30,10 @@ static enum xc_status longformer_infer(const struct xc_infer *c, struct xc_err *
 {
     static const int like[] = { 0, 1, 2 };
     const struct xc_value *q = xc_infer_value(c, 0), *k = xc_infer_value(c, 1);
-    const bool own = c->node->n_in > 3 && c->node->in[3].kind != XC_REF_NONE;
+    const bool folded = xc_is_folded(c->node), own = !folded && c->node->n_in > 3 && c->node->in[3].kind != XC_REF_NONE;
 
     if (q->space != k->space) return xc_fail(err, XC_E_FORMAT, "longformer attention needs queries and keys of one row space");
-    for (int i = 3; i < 6; i++) {
+    for (int i = 3; i < 6 && !folded; i++) {
         if (own != (c->node->n_in > i && c->node->in[i].kind != XC_REF_NONE)) return xc_fail(err, XC_E_FORMAT, "longformer attention takes all of qg, kg and vg, or none");
         if (!own) continue;
         XC_TRY(xc_need_value(c, i, XC_DTYPE_F32, err));
@@ -43,8 +45,9 @@ static enum xc_status longformer_infer(const struct xc_infer *c, struct xc_err *
         if (xc_infer_value(c, 6)->cols != 1 || xc_infer_value(c, 6)->space != q->space)
             return xc_fail(err, XC_E_SHAPE, "longformer attention: the global tokens must be one number a row of q");
     }
-    for (int i = 8; i < c->node->n_in; i++)
+    for (int i = 8; i < c->node->n_in && !folded; i++)
         if (c->node->in[i].kind != XC_REF_NONE) return xc_fail(err, XC_E_FORMAT, "longformer attention takes q, k, v, qg, kg, vg, the global tokens and spans");
+    if (folded) XC_TRY(xc_fold_infer(c, err));
     return xc_span_infer(c, err);
 }
 
@@ -63,7 +66,7 @@ struct longformer {
     int64_t D, heads, group, dilation;
     const int32_t *window; /* (heads) to each side; with soft spans as far as a key is seen at all */
     const float *span;     /* (heads) soft spans, in tokens; NULL */
-    bool int8;
+    bool int8, folded;
     float scale;
     uint8_t *scratch; /* by thread: the kernel's, then a tile of output */
     size_t each, tile_at;
@@ -132,7 +135,7 @@ static enum xc_status find_globals(struct longformer *l, struct xc_err *err)
         for (int64_t i = 0; i < xc_round_up(n_globals(l, s), 16); i++)
             l->glob_pos[l->glob_start[s] + 16 * s + i] = i < n_globals(l, s) ? (float)l->glob[l->glob_start[s] + i] : XC_POS_NEVER;
         for (int64_t i = l->glob_start[s]; i < l->glob_start[s + 1]; i++) {
-            memcpy(l->glob_q + i * l->q->cols, xc_seq_data(l->qg, s, 0) + l->glob[i] * l->q->cols, (size_t)l->q->cols * sizeof(float));
+            if (!l->folded) memcpy(l->glob_q + i * l->q->cols, xc_seq_data(l->qg, s, 0) + l->glob[i] * l->q->cols, (size_t)l->q->cols * sizeof(float));
             memcpy(l->glob_k + i * l->k->cols, xc_seq_data(l->k, s, 0) + l->glob[i] * l->k->cols, (size_t)l->k->cols * sizeof(float));
             memcpy(l->glob_v + i * l->v->cols, xc_seq_data(l->v, s, 0) + l->glob[i] * l->v->cols, (size_t)l->v->cols * sizeof(float));
         }
@@ -201,10 +204,10 @@ static void pack_item(void *arg, int64_t item, int thread)
     const int64_t s = item / l->heads - l->n_units, at = l->glob_start[s];
 
     if (n_globals(l, s) == 0) return;
-    xc_queries_pack(&l->glob_queries, kern, h, at, n_globals(l, s), l->glob_q + at * l->q->cols + h * l->D, l->q->cols);
+    if (!l->folded) xc_queries_pack(&l->glob_queries, kern, h, at, n_globals(l, s), l->glob_q + at * l->q->cols + h * l->D, l->q->cols);
     if (h % l->group) return;
     xc_keys_pack(&l->glob_keys, kern, g, s, l->glob_k + at * l->k->cols + g * l->D, l->k->cols, l->glob_v + at * l->v->cols + g * l->D, l->v->cols);
-    xc_keys_pack(&l->all_keys, kern, g, s, xc_seq_data(l->kg, s, g * l->D), l->k->cols, xc_seq_data(l->vg, s, g * l->D), l->v->cols);
+    if (!l->folded) xc_keys_pack(&l->all_keys, kern, g, s, xc_seq_data(l->kg, s, g * l->D), l->k->cols, xc_seq_data(l->vg, s, g * l->D), l->v->cols);
 }
 
 static enum xc_status pack(struct longformer *l, struct xc_err *err)
@@ -221,7 +224,7 @@ static enum xc_status pack(struct longformer *l, struct xc_err *err)
     XC_TRY(xc_keys_sets(&l->all_keys, run, n_seq, err));
     for (int64_t s = 0; s < n_seq; s++) {
         l->glob_keys.set[s].rows = n_globals(l, s);
-        l->all_keys.set[s].rows = n_globals(l, s) ? xc_seq_rows(l->q, s) : 0;
+        l->all_keys.set[s].rows = n_globals(l, s) && !l->folded ? xc_seq_rows(l->q, s) : 0;
     }
     XC_TRY(xc_keys_room(&l->glob_keys, run, kv, l->D, err));
     XC_TRY(xc_keys_room(&l->all_keys, run, kv, l->D, err));
@@ -328,8 +331,8 @@ static size_t soft_bytes(const struct longformer *l)
 static enum xc_status longformer_forward(const struct xc_op_ctx *c, struct xc_err *err)
 {
     const struct xc_attr_attention *attr = c->attr;
-    struct longformer l = { .c = c, .attr = attr, .q = c->in[0], .k = c->in[1], .v = c->in[2], .qg = c->in[3] ? c->in[3] : c->in[0], .kg = c->in[4] ? c->in[4] : c->in[1],
-                            .vg = c->in[5] ? c->in[5] : c->in[2], .heads = attr->heads, .D = c->in[0]->cols / attr->heads, .dilation = attr->dilation > 0 ? attr->dilation : 1 };
+    struct longformer l = { .c = c, .attr = attr, .q = c->in[0], .k = c->in[1], .v = c->in[2], .qg = c->in[4] ? c->in[3] : c->in[0], .kg = c->in[4] ? c->in[4] : c->in[1],
+                            .vg = c->in[5] ? c->in[5] : c->in[2], .folded = xc_is_folded(c->node), .heads = attr->heads, .D = c->in[0]->cols / attr->heads, .dilation = attr->dilation > 0 ? attr->dilation : 1 };
 
     l.group = l.heads / xc_attention_kv_heads(attr);
     l.scale = xc_attention_scale(attr, l.D);
@@ -341,8 +344,9 @@ static enum xc_status longformer_forward(const struct xc_op_ctx *c, struct xc_er
     XC_TRY(xc_attention_scratch(c, l.D, soft_bytes(&l) + (size_t)(TILE * l.D) * sizeof(float), &l.scratch, &l.each, err));
     if (l.int8) XC_TRY(pack(&l, err));
     xc_pool_run(c->pool, attend, &l, l.unit_tile[l.n_units]);
+    if (l.folded) return xc_fold_forward(c, l.glob, l.glob_start, err);
     xc_pool_run(c->pool, attend_globals, &l, l.glob_tile[l.q->rag->n_seq]);
     return XC_OK;
 }
 
-const struct xc_attention_kind xc_attention_longformer = { .name = "longformer", .infer = longformer_infer, .macs = longformer_macs, .forward = longformer_forward, .share = xc_span_share };
+const struct xc_attention_kind xc_attention_longformer = { .name = "longformer", .infer = longformer_infer, .macs = longformer_macs, .forward = longformer_forward, .share = xc_span_share, .prepared_bytes = xc_fold_bytes, .prepare = xc_fold_prepare };

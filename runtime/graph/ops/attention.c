@@ -84,6 +84,6 @@ static const struct xc_attr_def attrs[] = {
     { "eps", XC_ATTR_FLOAT, offsetof(struct xc_attr_attention, eps), 0, NULL, 0, 0.5, true },
     { NULL, XC_ATTR_INT, 0, 0, NULL, 0, 0 },
 };
-static const char *const in_names[] = { "q", "k", "v", "extra1", "extra2", "extra3", "extra4", "extra5", "extra6" };
-const struct xc_op xc_op_attention = { .name = "attention", .version = 1, .min_in = 3, .max_in = 9, .n_out = 1, .attrs = attrs, .attr_size = sizeof(struct xc_attr_attention),
+static const char *const in_names[] = { "q", "k", "v", "extra1", "extra2", "extra3", "extra4", "extra5", "extra6", "extra7", "extra8" };
+const struct xc_op xc_op_attention = { .name = "attention", .version = 1, .min_in = 3, .max_in = 11, .n_out = 1, .attrs = attrs, .attr_size = sizeof(struct xc_attr_attention),
                                        .in_names = in_names, .infer = attention_infer, .cost = attention_cost, .forward = attention_forward };
