@@ -7,10 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/calibrate/replay.h"
 #include "compress/ranks.h"
 #include "runtime/graph/op.h"
 
-#define TILE 192 /* columns of H a work item */
+#define TILE 192 /* columns of H a work item, or that stay in the cache */
 
 void xc_blas_init(void) { openblas_set_num_threads(1); }
 
@@ -47,17 +48,6 @@ static void add_tile(void *arg, int64_t item, int thread)
                 t->x + j, (int)t->K, 1.0f, t->h + i * t->K + j, (int)t->K);
 }
 
-static enum xc_status new_square(float **out, int64_t K, struct xc_err *err)
-{
-    size_t bytes;
-
-    if (!xc_mul_ok(&bytes, (size_t)K, (size_t)K) || !xc_mul_ok(&bytes, bytes, sizeof **out)) return xc_fail(err, XC_E_RANGE, "a Hessian of %lld inputs is too large", (long long)K);
-    *out = xc_alloc_aligned(bytes);
-    if (!*out) return xc_fail_nomem(err, bytes);
-    memset(*out, 0, bytes);
-    return XC_OK;
-}
-
 /* A batch's rows of value v, in the order of the batches. */
 static enum xc_status add_rows(const struct collect *w, int32_t value, const float *x, int64_t rows, struct xc_err *err)
 {
@@ -70,7 +60,7 @@ static enum xc_status add_rows(const struct collect *w, int32_t value, const flo
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = 0; k < K; k++) w->out->norm2[value][k] += x[r * K + k] * x[r * K + k];
     if (w->want[value] != XC_HESSIAN_FULL) return XC_OK;
-    if (!w->out->h[value]) XC_TRY(new_square(&w->out->h[value], K, err));
+    if (!w->out->h[value]) XC_TRY(xc_spill_matrix((void **)&w->out->h[value], w->out->spill, K, K, sizeof **w->out->h, true, err));
     struct tiles t = { .x = x, .h = w->out->h[value], .rows = rows, .K = K, .across = xc_div_up(K, TILE), .first = xc_ranks_me(w->ranks), .step = xc_ranks_n(w->ranks) };
 
     if (rows > 0) xc_pool_run(w->pool, add_tile, &t, t.across * t.across);
@@ -113,12 +103,6 @@ static enum xc_status add_round(void *arg, int n, struct xc_err *err)
     return XC_OK;
 }
 
-static void mirror(float *h, int64_t K)
-{
-    for (int64_t i = 0; i < K; i++)
-        for (int64_t j = 0; j < i; j++) h[i * K + j] = h[j * K + i];
-}
-
 static enum xc_status collect(struct collect *w, struct xc_model *model, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
 {
     const struct xc_graph *g = w->graph;
@@ -141,17 +125,18 @@ static enum xc_status collect(struct collect *w, struct xc_model *model, const s
     for (int32_t v = 0; v < g->n_values; v++) {
         if (!w->out->h[v]) continue;
         XC_TRY(xc_ranks_merge(w->ranks, w->out->h[v], g->values[v].cols * g->values[v].cols, err));
-        mirror(w->out->h[v], g->values[v].cols);
+        xc_moments_mirror(w->out->h[v], g->values[v].cols);
     }
     return XC_OK;
 }
 
-enum xc_status xc_hessians_make(struct xc_hessians *out, struct xc_model *model, const uint8_t *want, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_err *err)
+enum xc_status xc_hessians_make(struct xc_hessians *out, struct xc_model *model, const uint8_t *want, const struct xc_texts *texts, const struct xc_compress_opts *opts, struct xc_spill *spill,
+                                struct xc_err *err)
 {
     struct collect w = { .out = out, .want = want, .pool = opts->pool, .ranks = opts->ranks, .graph = xc_model_find_graph(model, "encode") };
     enum xc_status status;
 
-    *out = (struct xc_hessians){ 0 };
+    *out = (struct xc_hessians){ .spill = spill };
     if (!w.graph) return xc_fail(err, XC_E_UNSUPPORTED, "the model has no graph 'encode', which calibration texts run through");
     out->n_values = w.graph->n_values;
     xc_blas_init();
@@ -165,10 +150,17 @@ enum xc_status xc_hessians_make(struct xc_hessians *out, struct xc_model *model,
     return status;
 }
 
+void xc_hessians_drop(struct xc_hessians *h, int32_t value)
+{
+    if (!h->h) return;
+    xc_spill_drop(h->spill, h->h[value]);
+    h->h[value] = NULL;
+}
+
 void xc_hessians_release(struct xc_hessians *h)
 {
     for (int32_t v = 0; v < h->n_values; v++) {
-        if (h->h) xc_free(h->h[v]);
+        xc_hessians_drop(h, v);
         if (h->norm2) xc_free(h->norm2[v]);
     }
     xc_free(h->h);
@@ -194,6 +186,15 @@ static lapack_int invert(double *a, int64_t K)
     return info;
 }
 
+/* The triangle that was factored from the other one, which is as it was. */
+static void restore(double *a, int64_t K)
+{
+    for (int64_t i0 = 0; i0 < K; i0 += TILE)
+        for (int64_t j0 = i0; j0 < K; j0 += TILE)
+            for (int64_t i = i0; i < xc_min_i64(i0 + TILE, K); i++)
+                for (int64_t j = xc_max_i64(j0, i + 1); j < xc_min_i64(j0 + TILE, K); j++) a[i * K + j] = a[j * K + i];
+}
+
 enum xc_status xc_hessian_factor(double *a, int64_t K, double *damp, struct xc_err *err)
 {
     double mean = 0, *diagonal = xc_malloc((size_t)K * sizeof *diagonal);
@@ -213,35 +214,28 @@ enum xc_status xc_hessian_factor(double *a, int64_t K, double *damp, struct xc_e
         for (int64_t i = 0; i < K; i++) a[i * K + i] = diagonal[i] > 0 ? diagonal[i] + *damp * mean : 1.0;
         bad = invert(a, K);
         if (!bad || *damp * 10 > MOST_DAMP) break;
-        for (int64_t i = 0; i < K; i++) /* the other triangle is as it was */
-            for (int64_t j = i + 1; j < K; j++) a[i * K + j] = a[j * K + i];
+        restore(a, K);
     }
     xc_free(diagonal);
     return bad ? xc_fail(err, XC_E_RANGE, "the Hessian of %lld inputs is not positive definite (at input %lld), with any damping: other calibration texts are needed", (long long)K, (long long)bad - 1) : XC_OK;
 }
 
-enum xc_status xc_hessian_square(double **out, int64_t K, struct xc_err *err)
+enum xc_status xc_hessian_square(double **out, int64_t K, struct xc_spill *spill, struct xc_err *err)
 {
-    size_t bytes;
-
-    *out = NULL;
-    if (K > INT32_MAX || !xc_mul_ok(&bytes, (size_t)K, (size_t)K) || !xc_mul_ok(&bytes, bytes, sizeof **out))
-        return xc_fail(err, XC_E_RANGE, "a Hessian of %lld inputs is too large", (long long)K);
-    *out = xc_alloc_aligned(bytes);
-    return *out ? XC_OK : xc_fail_nomem(err, bytes);
+    return xc_spill_matrix((void **)out, spill, K, K, sizeof **out, false, err);
 }
 
-enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, double *damp, struct xc_err *err)
+enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, double *damp, struct xc_spill *spill, struct xc_err *err)
 {
     double *a;
     enum xc_status status;
 
-    XC_TRY(xc_hessian_square(&a, K, err));
+    XC_TRY(xc_hessian_square(&a, K, spill, err));
     for (int64_t i = 0; i < K * K; i++) a[i] = (double)h[i];
     status = xc_hessian_factor(a, K, damp, err);
     for (int64_t i = 0; i < K && status == XC_OK; i++)
         for (int64_t j = 0; j < K; j++) u[i * K + j] = j >= i ? (float)a[i * K + j] : 0.0f;
-    xc_free(a);
+    xc_spill_drop(spill, a);
     return status;
 }
 

@@ -3,9 +3,6 @@
 
 #include <cblas.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -117,18 +114,11 @@ void xc_frontier_release(struct xc_frontier *f, const struct xc_replay *r)
     *f = (struct xc_frontier){ .fd = -1 };
 }
 
-/* A file that is gone when it is closed. */
 static enum xc_status open_nameless(int *fd, const char *folder, struct xc_err *err)
 {
-    char path[4096];
+    const int e = xc_open_nameless(fd, folder);
 
-    *fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (*fd >= 0) return XC_OK;
-    if ((size_t)snprintf(path, sizeof path, "%s/.xcompress-XXXXXX", folder) >= sizeof path) return xc_fail(err, XC_E_ARG, "the path is too long");
-    *fd = mkostemp(path, O_CLOEXEC); /* a file system that knows no other kind */
-    if (*fd < 0) return xc_fail_errno(err, errno, "cannot keep what the calibration texts give in folder '%s'", folder);
-    unlink(path);
-    return XC_OK;
+    return e ? xc_fail_errno(err, e, "cannot keep what the calibration texts give in folder '%s'", folder) : XC_OK;
 }
 
 static enum xc_status put_rows(int fd, const void *from, size_t n, int64_t at, const char *folder, struct xc_err *err)
@@ -256,4 +246,12 @@ void xc_moments_add_some(float *out, const float *a, const float *b, int64_t row
     struct tiles t = { .out = out, .a = a, .b = b, .rows = rows, .n = n, .m = m, .across = xc_div_up(m, TILE), .first = first, .step = step, .upper = upper };
 
     if (rows > 0) xc_pool_run(pool, add_tile, &t, xc_div_up(n, TILE) * t.across);
+}
+
+void xc_moments_mirror(float *h, int64_t n)
+{
+    for (int64_t i0 = 0; i0 < n; i0 += TILE)
+        for (int64_t j0 = 0; j0 <= i0; j0 += TILE)
+            for (int64_t i = i0; i < xc_min_i64(i0 + TILE, n); i++)
+                for (int64_t j = j0; j < xc_min_i64(j0 + TILE, i); j++) h[i * n + j] = h[j * n + i];
 }

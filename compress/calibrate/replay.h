@@ -51,5 +51,7 @@ enum xc_status xc_frontier_move(struct xc_frontier *f, const struct xc_replay *r
 void xc_moments_add(float *out, const float *a, const float *b, int64_t rows, int64_t n, int64_t m, bool upper, struct xc_pool *pool);
 /* The same of every step-th tile, from tile `first` on. */
 void xc_moments_add_some(float *out, const float *a, const float *b, int64_t rows, int64_t n, int64_t m, bool upper, int first, int step, struct xc_pool *pool);
+/* h (n,n): the upper triangle goes to the lower one, too. */
+void xc_moments_mirror(float *h, int64_t n);
 
 #endif

@@ -2,6 +2,9 @@
 #include "compress/file/whole_io.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 int xc_read_whole(int fd, void *to, size_t n, uint64_t at)
@@ -25,5 +28,18 @@ int xc_write_whole(int fd, const void *from, size_t n, uint64_t at)
         if (put < 0) return errno;
         done += (size_t)put;
     }
+    return 0;
+}
+
+int xc_open_nameless(int *fd, const char *folder)
+{
+    char path[4096];
+
+    *fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (*fd >= 0) return 0;
+    if ((size_t)snprintf(path, sizeof path, "%s/.xcompress-XXXXXX", folder) >= sizeof path) return ENAMETOOLONG;
+    *fd = mkostemp(path, O_CLOEXEC); /* a file system that knows no other kind */
+    if (*fd < 0) return errno;
+    unlink(path);
     return 0;
 }

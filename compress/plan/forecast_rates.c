@@ -263,7 +263,7 @@ static enum xc_status time_gptq(struct rates *r, const float *x, const float *h,
     enum xc_status status = scratch ? XC_OK : xc_fail_nomem(err, xc_gptq_scratch(SIDE) * sizeof *scratch);
 
     for (int i = 0; i < SIDE; i++) weight[i] = h[i * SIDE + i];
-    if (status == XC_OK) status = xc_gptq_init(&g, &(struct xc_gptq_moments){ .h = h, .ld = SIDE }, weight, SIDE, 64, &damp, true, err);
+    if (status == XC_OK) status = xc_gptq_init(&g, &(struct xc_gptq_moments){ .h = h, .ld = SIDE }, weight, SIDE, 64, &damp, true, NULL, err);
     for (int pass = 0; pass < 1 + PASSES && status == XC_OK; pass++) { /* the first warms up */
         const double from = xc_seconds();
 
@@ -310,7 +310,7 @@ static enum xc_status time_rounding(struct rates *r, float *x, const float *h, f
 
     for (int pass = 0; pass < 2; pass++) {
         from = xc_seconds();
-        XC_TRY(xc_hessian_inverse_factor(u, h, SIDE, &damp, err));
+        XC_TRY(xc_hessian_inverse_factor(u, h, SIDE, &damp, NULL, err));
         r->rate[XC_TOIL_FACTOR] = (xc_seconds() - from) / pow(SIDE, 3);
     }
     if (wanted(r, XC_TOIL_OBS)) {

@@ -12,6 +12,9 @@
 
 #include "compress/attention/random_matrix.h"
 #include "compress/calibrate/hessian.h"
+#include "compress/file/side.h"
+#include "compress/file/spill.h"
+#include "compress/limits.h"
 #include "compress/pass.h"
 #include "compress/plan/forecast.h"
 #include "runtime/base/half.h"
@@ -176,26 +179,27 @@ static enum xc_status prune_plan(struct xc_work *w, struct xc_err *err)
 /* ---- one weight ---- */
 struct weight {
     int64_t R, C;
-    float *w, *score;
+    float *w, *score; /* score: not for second order */
     double norm2;
+    struct xc_spill *spill; /* where w lies; NULL = in memory */
 };
 
 static void weight_release(struct weight *x)
 {
-    xc_free(x->w);
+    xc_spill_drop(x->spill, x->w);
     xc_free(x->score);
     *x = (struct weight){ 0 };
 }
 
-static enum xc_status weight_load(struct weight *x, const struct xc_prune *p, const struct xc_tensor *t, struct xc_err *err)
+static enum xc_status weight_load(struct weight *x, const struct xc_prune *p, const struct xc_tensor *t, struct xc_spill *spill, struct xc_err *err)
 {
-    const size_t bytes = (size_t)xc_tensor_count(t) * sizeof *x->w;
+    const size_t bytes = p->saliency == XC_PRUNE_OBS ? 0 : (size_t)xc_prune_units(p, xc_tensor_rows(t), xc_tensor_cols(t)) * sizeof *x->score;
     enum xc_status status;
 
-    *x = (struct weight){ .R = xc_tensor_rows(t), .C = xc_tensor_cols(t) };
-    x->w = xc_alloc_aligned(bytes);
-    x->score = xc_malloc((size_t)xc_prune_units(p, x->R, x->C) * sizeof *x->score);
-    status = x->w && x->score ? xc_tensor_to_f32(t, x->w, err) : xc_fail_nomem(err, bytes);
+    *x = (struct weight){ .R = xc_tensor_rows(t), .C = xc_tensor_cols(t), .spill = spill };
+    x->score = xc_malloc(bytes);
+    status = x->score ? xc_spill_matrix((void **)&x->w, spill, x->R, x->C, sizeof *x->w, false, err) : xc_fail_nomem(err, bytes);
+    if (status == XC_OK) status = xc_tensor_to_f32(t, x->w, err);
     for (int64_t i = 0; i < x->R * x->C && status == XC_OK; i++) {
         x->norm2 += (double)x->w[i] * (double)x->w[i];
         if (!isfinite(x->w[i]))
@@ -247,7 +251,7 @@ static enum xc_status prune_alone(struct xc_work *w, const struct xc_prune *p, c
 
         if (!mark[t] || xc_work_resume(w, t)) continue;
         if (xc_random_owner(w->model, t)) XC_TRY(xc_random_centre(w->model, t, err));
-        XC_TRY(weight_load(&x, p, w->model->tensors[t], err));
+        XC_TRY(weight_load(&x, p, w->model->tensors[t], NULL, err));
         xc_prune_layer(x.w, p, NULL, x.score, x.R, x.C);
         status = weight_store(w, t, &x, err);
         weight_release(&x);
@@ -271,7 +275,7 @@ static enum xc_status count_scores(struct xc_work *w, const struct xc_prune *p, 
         struct weight x;
 
         if (!mark[t]) continue;
-        XC_TRY(weight_load(&x, p, w->model->tensors[t], err));
+        XC_TRY(weight_load(&x, p, w->model->tensors[t], NULL, err));
         xc_prune_scores(x.score, p, x.w, NULL, x.R, x.C);
         for (int64_t i = 0; i < xc_prune_units(p, x.R, x.C); i++) {
             const uint32_t bits = xc_f32_bits(x.score[i]);
@@ -316,7 +320,7 @@ static enum xc_status prune_global(struct xc_work *w, const struct xc_prune *p, 
         struct weight x;
 
         if (!mark[t]) continue;
-        status = weight_load(&x, p, w->model->tensors[t], err);
+        status = weight_load(&x, p, w->model->tensors[t], NULL, err);
         if (status != XC_OK) break;
         const int64_t units = xc_prune_units(p, x.R, x.C);
         int64_t same = 0;
@@ -379,22 +383,20 @@ static enum xc_status front_make(struct front *f, const struct xc_work *w, const
 static enum xc_status prune_informed(struct xc_work *w, int32_t t, const struct xc_prune *p, struct weight *x, const float *h, const float *norm2, struct xc_err *err)
 {
     float *side = NULL; /* norms, or the factor */
-    const size_t n = p->saliency == XC_PRUNE_OBS ? (size_t)x->C * (size_t)x->C : (size_t)x->C;
     enum xc_status status = XC_OK;
 
-    side = xc_alloc_aligned(n * sizeof *side);
-    if (!side) return xc_fail_nomem(err, n * sizeof *side);
+    XC_TRY(xc_spill_matrix((void **)&side, x->spill, p->saliency == XC_PRUNE_OBS ? x->C : 1, x->C, sizeof *side, false, err));
     if (p->saliency == XC_PRUNE_OBS) {
         double damp = p->damp;
 
-        status = xc_hessian_inverse_factor(side, h, x->C, &damp, err);
+        status = xc_hessian_inverse_factor(side, h, x->C, &damp, x->spill, err);
         xc_hessian_note(w->layers[t].why, sizeof w->layers[t].why, p->damp, damp);
         if (status == XC_OK) status = xc_prune_obs(x->w, p, side, x->R, x->C, w->opts->pool, err);
     } else {
         for (int64_t c = 0; c < x->C; c++) side[c] = sqrtf(norm2[c]);
         xc_prune_layer(x->w, p, side, x->score, x->R, x->C);
     }
-    xc_free(side);
+    xc_spill_drop(x->spill, side);
     return status;
 }
 
@@ -415,15 +417,15 @@ static enum xc_status prune_one(struct xc_work *w, const struct xc_prune *p, con
     enum xc_status status;
 
     if (!h->norm2[v]) return xc_fail(err, XC_E_UNSUPPORTED, "the calibration texts never reach weight '%s'", w->model->tensors[t]->name);
-    XC_TRY(weight_load(&x, p, w->model->tensors[t], err));
-    status = prune_informed(w, t, p, &x, h->h[v], h->norm2[v], err);
+    XC_TRY(weight_load(&x, p, w->model->tensors[t], h->spill, err));
+    status = prune_informed(w, t, p, &x, h->h ? h->h[v] : NULL, h->norm2[v], err);
     if (status != XC_OK) status = xc_fail_at(err, status, "weight '%s'", w->model->tensors[t]->name);
     else status = weight_store(w, t, &x, err);
     weight_release(&x);
     return status == XC_OK ? xc_work_keep(w, t, err) : status; /* and no longer in memory, where that is short */
 }
 
-static enum xc_status prune_group(struct xc_work *w, const struct xc_prune *p, const struct front *f, int32_t first, int32_t end, uint8_t *want, struct xc_err *err)
+static enum xc_status prune_group(struct xc_work *w, const struct xc_prune *p, const struct front *f, int32_t first, int32_t end, uint8_t *want, struct xc_spill *spill, struct xc_err *err)
 {
     struct xc_hessians h;
     enum xc_status status = XC_OK;
@@ -433,26 +435,40 @@ static enum xc_status prune_group(struct xc_work *w, const struct xc_prune *p, c
     if (taken) return XC_OK;
     memset(want, XC_HESSIAN_NONE, (size_t)f->graph->n_values);
     for (int32_t i = first; i < end; i++) want[f->value[i]] = p->saliency == XC_PRUNE_OBS ? XC_HESSIAN_FULL : XC_HESSIAN_DIAGONAL;
-    XC_TRY(xc_hessians_make(&h, w->model, want, w->texts, w->opts, err));
+    XC_TRY(xc_hessians_make(&h, w->model, want, w->texts, w->opts, spill, err));
     for (int32_t i = first; i < end && status == XC_OK; i++) {
         bool later = false;
 
         status = prune_one(w, p, f, i, &h, err);
         for (int32_t k = i + 1; k < end; k++) later |= f->value[k] == f->value[i];
-        if (!later && h.h[f->value[i]]) {
-            xc_free(h.h[f->value[i]]);
-            h.h[f->value[i]] = NULL;
-        }
+        if (!later) xc_hessians_drop(&h, f->value[i]);
     }
     xc_hessians_release(&h);
     return status;
 }
 
+/* Matrices go to files where those of the widest layer, its moments, two factors and the weight, are more than memory has room for. *limit: bytes of moments of a
+ * group, which are held beside them. */
+static enum xc_status find_spill(struct xc_spill **spill, double *limit, const struct xc_work *w, const struct xc_prune *p, const struct front *f, char folder[4096], struct xc_err *err)
+{
+    const uint64_t max_memory = w->opts->max_memory ? w->opts->max_memory : xc_memory_default();
+    double most = 0;
+
+    *limit = fmin(fmax(f->bytes / GROUPS, GROUP_LEAST), GROUP_MOST);
+    *spill = NULL;
+    for (int32_t i = 0; i < f->n && p->saliency == XC_PRUNE_OBS; i++)
+        most = fmax(most, 12.0 * pow((double)xc_tensor_cols(w->model->tensors[f->tensor[i]]), 2) + 4.0 * (double)xc_tensor_count(w->model->tensors[f->tensor[i]]));
+    if (p->saliency != XC_PRUNE_OBS || !xc_spill_pays(most + fmin(*limit, f->bytes), max_memory) || !xc_side_folder(w->side, folder, 4096)) return XC_OK;
+    return xc_spill_new(spill, folder, max_memory / 4, err);
+}
+
 static enum xc_status prune_by_texts(struct xc_work *w, const struct xc_prune *p, const struct front *f, struct xc_err *err)
 {
-    const double limit = fmin(fmax(f->bytes / GROUPS, GROUP_LEAST), GROUP_MOST);
     uint8_t *want = xc_malloc((size_t)f->graph->n_values + 1);
-    enum xc_status status = want ? XC_OK : xc_fail_nomem(err, (size_t)f->graph->n_values);
+    struct xc_spill *spill = NULL;
+    char folder[4096];
+    double limit = 0;
+    enum xc_status status = want ? find_spill(&spill, &limit, w, p, f, folder, err) : xc_fail_nomem(err, (size_t)f->graph->n_values);
 
     for (int32_t first = 0, end; first < f->n && status == XC_OK; first = end) {
         double bytes = 0;
@@ -463,8 +479,9 @@ static enum xc_status prune_by_texts(struct xc_work *w, const struct xc_prune *p
             if (end > first && bytes + more > limit) break;
             bytes += more;
         }
-        status = prune_group(w, p, f, first, end, want, err);
+        status = prune_group(w, p, f, first, end, want, spill, err);
     }
+    xc_spill_free(&spill);
     xc_free(want);
     return status;
 }

@@ -9,6 +9,7 @@
 #include "runtime/kernels/kernels.h"
 
 #define R16 XC_GPTQ_ROWS
+#define TILE 128
 #define BLOCK 64 /* inputs whose errors reach the inputs after the block together */
 
 /* Stable, largest first; by insertion: this runs once a layer. */
@@ -28,15 +29,25 @@ static double moment(const struct xc_gptq_moments *m, int64_t K, int64_t i, int6
     return (double)(m->mean ? (float)((double)m->h[i * m->ld + j] - m->mean[i] * (double)m->h[j * m->ld + K]) : m->h[i * m->ld + j]);
 }
 
+/* ut = the upper triangle of a, transposed; tile by tile. */
+static void turn_over(float *ut, const double *a, int64_t K)
+{
+    for (int64_t j0 = 0; j0 < K; j0 += TILE)
+        for (int64_t i0 = 0; i0 < K; i0 += TILE)
+            for (int64_t j = j0; j < xc_min_i64(j0 + TILE, K); j++)
+                for (int64_t i = i0; i < xc_min_i64(i0 + TILE, K); i++) ut[j * K + i] = i <= j ? (float)a[i * K + j] : 0.0f;
+}
+
 /* One square of doubles, and then one of floats beside it: of a wide layer these decide how much memory the whole run takes. */
-enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, const float *weight, int64_t K, int64_t group, double *damp, bool act_order, struct xc_err *err)
+enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, const float *weight, int64_t K, int64_t group, double *damp, bool act_order, struct xc_spill *spill,
+                            struct xc_err *err)
 {
     double *a = NULL;
     enum xc_status status;
 
-    *g = (struct xc_gptq){ .K = K, .group = group, .act_order = act_order, .weight = weight };
+    *g = (struct xc_gptq){ .K = K, .group = group, .act_order = act_order, .weight = weight, .spill = spill };
     g->order = xc_malloc((size_t)K * sizeof *g->order);
-    status = g->order ? xc_hessian_square(&a, K, err) : xc_fail_nomem(err, (size_t)K * sizeof *g->order);
+    status = g->order ? xc_hessian_square(&a, K, spill, err) : xc_fail_nomem(err, (size_t)K * sizeof *g->order);
     if (status == XC_OK) {
         for (int64_t i = 0; i < K; i++) g->order[i] = (int32_t)i;
         if (act_order) order_by(g->order, weight, K);
@@ -44,13 +55,9 @@ enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, 
             for (int64_t j = 0; j < K; j++) a[i * K + j] = moment(m, K, g->order[i], g->order[j]);
         status = xc_hessian_factor(a, K, damp, err);
     }
-    if (status == XC_OK) {
-        g->ut = xc_malloc((size_t)(K * K) * sizeof *g->ut);
-        if (!g->ut) status = xc_fail_nomem(err, (size_t)(K * K) * sizeof *g->ut);
-    }
-    for (int64_t j = 0; status == XC_OK && j < K; j++)
-        for (int64_t i = 0; i < K; i++) g->ut[j * K + i] = i <= j ? (float)a[i * K + j] : 0.0f;
-    xc_free(a);
+    if (status == XC_OK) status = xc_spill_matrix((void **)&g->ut, spill, K, K, sizeof *g->ut, false, err);
+    if (status == XC_OK) turn_over(g->ut, a, K);
+    xc_spill_drop(spill, a);
     if (status != XC_OK) xc_gptq_release(g);
     return status;
 }
@@ -58,7 +65,7 @@ enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, 
 void xc_gptq_release(struct xc_gptq *g)
 {
     xc_free(g->order);
-    xc_free(g->ut);
+    xc_spill_drop(g->spill, g->ut);
     *g = (struct xc_gptq){ 0 };
 }
 

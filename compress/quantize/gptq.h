@@ -4,6 +4,7 @@
 #ifndef XC_COMPRESS_QUANTIZE_GPTQ_H
 #define XC_COMPRESS_QUANTIZE_GPTQ_H
 
+#include "compress/file/spill.h"
 #include "compress/quantize/lowbit.h"
 
 #define XC_GPTQ_ROWS 16 /* treated together */
@@ -15,6 +16,7 @@ struct xc_gptq {
     /* owned: */
     int32_t *order;      /* (K) inputs in the order they are rounded */
     float *ut;           /* (K,K) ut[j*K+i] = U[i][j], i before j in that order; U^T U = inv(H) */
+    struct xc_spill *spill; /* the caller's: where it lies; or NULL */
 };
 
 /* H: h[i * ld + j], less mean[i] * h[j * ld + K] where the mean of the inputs is given: their sums stand in column K. */
@@ -25,7 +27,8 @@ struct xc_gptq_moments {
 };
 
 /* *damp: as xc_hessian_inverse_factor has it; share of the mean of H's diagonal that is added to it. */
-enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, const float *weight, int64_t K, int64_t group, double *damp, bool act_order, struct xc_err *err);
+enum xc_status xc_gptq_init(struct xc_gptq *g, const struct xc_gptq_moments *m, const float *weight, int64_t K, int64_t group, double *damp, bool act_order, struct xc_spill *spill,
+                            struct xc_err *err);
 void xc_gptq_release(struct xc_gptq *g);
 size_t xc_gptq_scratch(int64_t K); /* floats, one lot a thread */
 

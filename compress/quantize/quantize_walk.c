@@ -8,7 +8,8 @@
  * So texts run once through either model, and one batch's values are held beside those that are still to be read.
  *
  * Where memory is short (xc_memory_is_short), values that are still to be read lie in a file, and weights are in memory from the walk's last place to
- * its next: those of one layer's linears, or of about as many numbers as the largest tensor has. What remains is the moments: K x K a stop, a few times. */
+ * its next: those of one layer's linears, or of about as many numbers as the largest tensor has. What remains is the moments: K x K a stop, a few times; where those are more than half of what is
+ * allowed, they lie in files (spill.h), and the numbers are the same. */
 #include "compress/quantize/quantize_walk.h"
 
 #include <math.h>
@@ -18,6 +19,7 @@
 #include "compress/calibrate/hessian.h"
 #include "compress/calibrate/replay.h"
 #include "compress/file/side.h"
+#include "compress/file/spill.h"
 #include "compress/limits.h"
 #include "compress/quantize/quantize_grouped.h"
 #include "compress/quantize/quantize_table.h"
@@ -43,6 +45,7 @@ static bool is_due(const struct xc_work *w, int32_t t)
 struct inputs {
     const struct xc_gptq_moments *moments; /* without the mean where a bias takes it; NULL = GPTQ is not wanted */
     const float *norm2; /* (K) mean squares */
+    struct xc_spill *spill; /* where matrices lie; NULL = in memory */
 };
 
 /* How much each input counts: its squared norm, and a little for those that the texts do not reach. */
@@ -74,7 +77,7 @@ static enum xc_status round_weight(struct xc_work *w, int32_t t, const struct in
     double damp = asked;
 
     if (status == XC_OK && weight && in->moments) {
-        status = xc_gptq_init(&gptq, in->moments, weight, K, e->group, &damp, option(w, "act_order", "yes"), err);
+        status = xc_gptq_init(&gptq, in->moments, weight, K, e->group, &damp, option(w, "act_order", "yes"), in->spill, err);
         how.gptq = &gptq;
     }
     if (status == XC_OK) status = xc_quantize_grouped(w, t, &how, err);
@@ -112,6 +115,7 @@ struct stop {
     int64_t K, k;        /* inputs; with the column of ones */
     float *gram;         /* (k,k), upper triangle, then both */
     int64_t rows;
+    struct xc_spill *spill; /* where its matrices lie, when memory is short for them; else NULL */
 };
 
 struct walk {
@@ -125,7 +129,9 @@ struct walk {
     int64_t cap_seen, cap_given;
     bool fit, correct;
     bool lean;               /* memory is short */
-    char folder[4096];       /* for what is kept then */
+    const char *folder;      /* for what does not fit then; NULL = there is none */
+    char folder_room[4096];
+    struct xc_spill *spill;  /* once a stop asked for it */
 };
 
 /* The sum that alone reads value v, and its other side, made before node `before`. */
@@ -328,47 +334,57 @@ static enum xc_status replace(struct xc_tensor *t, const float *x, struct xc_err
 /* w (N,k): the weight of reader r, its bias (or zeros) as the last column. */
 static enum xc_status take_weight(float *w, const struct xc_model *m, const struct stop *s, const struct reader *r, struct xc_err *err)
 {
-    float *weight = NULL, *bias = NULL;
-    enum xc_status status = xc_surgery_numbers(&weight, m->tensors[r->weight], err);
+    float *bias = NULL;
+    enum xc_status status = r->bias >= 0 ? xc_surgery_numbers(&bias, m->tensors[r->bias], err) : XC_OK;
 
-    if (status == XC_OK && r->bias >= 0) status = xc_surgery_numbers(&bias, m->tensors[r->bias], err);
     for (int64_t n = 0; n < r->N && status == XC_OK; n++) {
-        memcpy(w + n * s->k, weight + n * s->K, (size_t)s->K * sizeof *w);
+        status = xc_tensor_rows_to_f32(m->tensors[r->weight], n, 1, w + n * s->k, err);
         w[n * s->k + s->K] = bias ? bias[n] : 0;
     }
-    xc_free(weight);
     xc_free(bias);
     return status;
 }
 
-static enum xc_status put_weight(struct xc_model *m, const struct stop *s, const struct reader *r, const float *w, bool weight_too, struct xc_err *err)
+static enum xc_status put_bias(struct xc_model *m, const struct stop *s, const struct reader *r, const float *w, struct xc_err *err)
 {
-    float *copy = xc_malloc((size_t)(r->N * s->K) * sizeof *copy + 4);
-    enum xc_status status = copy ? XC_OK : xc_fail_nomem(err, (size_t)(r->N * s->K) * sizeof *copy);
+    float *copy = xc_malloc((size_t)r->N * sizeof *copy + 4);
+    enum xc_status status = copy ? XC_OK : xc_fail_nomem(err, (size_t)r->N * sizeof *copy);
 
-    for (int64_t n = 0; copy && n < r->N; n++) memcpy(copy + n * s->K, w + n * s->k, (size_t)s->K * sizeof *w);
-    if (status == XC_OK && weight_too) status = replace(m->tensors[r->weight], copy, err);
     for (int64_t n = 0; copy && n < r->N; n++) copy[n] = w[n * s->k + s->K];
     if (status == XC_OK && r->bias >= 0) status = replace(m->tensors[r->bias], copy, err);
     xc_free(copy);
     return status;
 }
 
+static enum xc_status put_weight(struct xc_model *m, const struct stop *s, const struct reader *r, const float *w, struct xc_err *err)
+{
+    const struct xc_encoding f32 = { .format = XC_FMT_F32 };
+    struct xc_buf *buf = NULL;
+
+    XC_TRY(xc_buf_new(&buf, (size_t)(r->N * s->K) * sizeof *w, err));
+    for (int64_t n = 0; n < r->N; n++) memcpy((float *)(void *)buf->data + n * s->K, w + n * s->k, (size_t)s->K * sizeof *w);
+    const enum xc_status status = xc_tensor_set_encoded(m->tensors[r->weight], &f32, (struct xc_buf *[XC_PART_COUNT]){ [XC_PART_DATA] = buf }, err);
+
+    xc_buf_unref(&buf);
+    return status == XC_OK ? put_bias(m, s, r, w, err) : status;
+}
+
 /* The bias takes the mean of what rounding changed; w is what was rounded. */
 static enum xc_status correct_bias(struct xc_model *m, const struct stop *s, const struct reader *r, float *w, struct xc_err *err)
 {
     const double rows = (double)s->gram[s->k * s->k - 1];
-    float *now = NULL;
+    float *now = xc_malloc((size_t)s->K * sizeof *now);
+    enum xc_status status = now ? XC_OK : xc_fail_nomem(err, (size_t)s->K * sizeof *now);
 
-    XC_TRY(xc_surgery_numbers(&now, m->tensors[r->weight], err));
-    for (int64_t n = 0; n < r->N; n++) {
+    for (int64_t n = 0; n < r->N && status == XC_OK; n++) {
         double sum = 0;
 
-        for (int64_t c = 0; c < s->K; c++) sum += ((double)w[n * s->k + c] - (double)now[n * s->K + c]) * (double)s->gram[c * s->k + s->K] / rows;
+        status = xc_tensor_rows_to_f32(m->tensors[r->weight], n, 1, now, err);
+        for (int64_t c = 0; c < s->K && status == XC_OK; c++) sum += ((double)w[n * s->k + c] - (double)now[c]) * (double)s->gram[s->K * s->k + c] / rows;
         w[n * s->k + s->K] += (float)sum;
     }
     xc_free(now);
-    return put_weight(m, s, r, w, false, err);
+    return status == XC_OK ? put_bias(m, s, r, w, err) : status;
 }
 
 /* Of the inputs: their means when `centred`, and norm2, squares with the mean. */
@@ -377,7 +393,7 @@ static void moments(double *mean, float *norm2, const struct stop *s, bool centr
     const double rows = (double)s->gram[s->k * s->k - 1];
 
     for (int64_t i = 0; i < s->K; i++) {
-        mean[i] = centred ? (double)s->gram[i * s->k + s->K] / rows : 0;
+        mean[i] = centred ? (double)s->gram[s->K * s->k + i] / rows : 0; /* both triangles are there; a line is on fewer pages */
         norm2[i] = s->gram[i * s->k + i];
     }
 }
@@ -385,48 +401,68 @@ static void moments(double *mean, float *norm2, const struct stop *s, bool centr
 static enum xc_status treat_reader(struct walk *k, struct stop *s, struct reader *r, double *mean, float *norm2, struct xc_err *err)
 {
     struct xc_model *m = k->w->model;
-    float *w = xc_alloc_aligned((size_t)(r->N * s->k) * sizeof *w);
-    enum xc_status status = w ? take_weight(w, m, s, r, err) : xc_fail_nomem(err, (size_t)(r->N * s->k) * sizeof *w);
+    float *w = NULL;
+    enum xc_status status = xc_spill_matrix((void **)&w, s->spill, r->N, s->k, sizeof *w, false, err);
+
+    if (status == XC_OK) status = take_weight(w, m, s, r, err);
 
     if (status == XC_OK && k->fit) {
-        status = xc_refit(w, s->gram, r->cross, s->rows, s->k, r->N, xc_recipe_number(k->w->spec, "fit_damp"), err);
-        if (status == XC_OK) status = put_weight(m, s, r, w, true, err);
+        status = xc_refit(w, s->gram, r->cross, s->rows, s->k, r->N, xc_recipe_number(k->w->spec, "fit_damp"), s->spill, err);
+        if (status == XC_OK) status = put_weight(m, s, r, w, err);
     }
     if (status == XC_OK) {
         const bool centred = k->correct && r->bias >= 0;
         const struct xc_gptq_moments of = { .h = s->gram, .ld = s->k, .mean = centred ? mean : NULL };
 
         moments(mean, norm2, s, centred);
-        status = round_weight(k->w, r->weight, &(struct inputs){ .moments = option(k->w, "method", "gptq") ? &of : NULL, .norm2 = norm2 }, err);
+        status = round_weight(k->w, r->weight, &(struct inputs){ .moments = option(k->w, "method", "gptq") ? &of : NULL, .norm2 = norm2, .spill = s->spill }, err);
     }
     if (status == XC_OK && k->correct && r->bias >= 0) status = correct_bias(m, s, r, w, err);
-    xc_free(w);
+    xc_spill_drop(s->spill, w);
     return status;
+}
+
+/* Matrices of a stop at a time: moments and targets, and beside them what a fit or GPTQ of its largest reader takes. */
+static enum xc_status find_spill(struct walk *k, struct stop *s, struct xc_err *err)
+{
+    const uint64_t max_memory = k->w->opts->max_memory;
+    const double square = (double)s->k * (double)s->k;
+    double bytes = 4 * square, most = option(k->w, "method", "gptq") ? 12 * square : 0;
+
+    for (int i = 0; i < s->n; i++) {
+        const double pairs = (double)s->k * (double)s->reader[i].N;
+
+        if (k->fit) bytes += 4 * pairs;
+        if (k->fit) most = fmax(most, 8 * square + 20 * pairs);
+    }
+    if (!k->folder || !xc_spill_pays(bytes + most, max_memory)) return XC_OK;
+    if (!k->spill) XC_TRY(xc_spill_new(&k->spill, k->folder, (max_memory ? max_memory : xc_memory_default()) / 4, err));
+    s->spill = k->spill;
+    return XC_OK;
 }
 
 static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *err)
 {
-    const size_t square = (size_t)(s->k * s->k) * sizeof(float);
     double *mean = xc_malloc((size_t)s->k * sizeof *mean);
     float *norm2 = xc_malloc((size_t)s->k * sizeof *norm2);
-    enum xc_status status = XC_OK;
+    enum xc_status status = mean && norm2 ? find_spill(k, s, err) : xc_fail_nomem(err, (size_t)s->k * sizeof *mean);
 
-    s->gram = xc_calloc(1, square);
-    if (!mean || !norm2 || !s->gram) status = xc_fail_nomem(err, square);
-    for (int i = 0; i < s->n && k->fit && status == XC_OK; i++) {
-        s->reader[i].cross = xc_calloc((size_t)(s->k * s->reader[i].N), sizeof(float));
-        if (!s->reader[i].cross) status = xc_fail_nomem(err, (size_t)(s->k * s->reader[i].N) * sizeof(float));
-    }
+    if (status == XC_OK) status = xc_spill_matrix((void **)&s->gram, s->spill, s->k, s->k, sizeof *s->gram, true, err);
+    for (int i = 0; i < s->n && k->fit && status == XC_OK; i++)
+        status = xc_spill_matrix((void **)&s->reader[i].cross, s->spill, s->k, s->reader[i].N, sizeof *s->reader[i].cross, true, err);
     if (status == XC_OK && k->fit) status = move_on(k, &k->was, k->run_was, k->g0, s->first, err);
     if (status == XC_OK) status = move_on(k, &k->now, k->run_now, k->g, s->first, err);
     if (status == XC_OK && k->lean && k->fit) status = hold(k, k->g0, s->first, s->last + 1, err);
     if (status == XC_OK) status = add_batches(k, s, err);
     if (k->lean && k->fit) let_go(k->g0, s->first, s->last + 1);
-    for (int64_t i = 0; i < s->k && status == XC_OK; i++)
-        for (int64_t j = 0; j < i; j++) s->gram[i * s->k + j] = s->gram[j * s->k + i];
-    for (int i = 0; i < s->n && status == XC_OK; i++) status = treat_reader(k, s, &s->reader[i], mean, norm2, err);
-    for (int i = 0; i < s->n; i++) xc_free(s->reader[i].cross);
-    xc_free(s->gram);
+    if (status == XC_OK) xc_moments_mirror(s->gram, s->k);
+    for (int i = 0; i < s->n && status == XC_OK; i++) {
+        status = treat_reader(k, s, &s->reader[i], mean, norm2, err);
+        xc_spill_drop(s->spill, s->reader[i].cross);
+        s->reader[i].cross = NULL;
+    }
+    for (int i = 0; i < s->n; i++) xc_spill_drop(s->spill, s->reader[i].cross);
+    xc_spill_drop(s->spill, s->gram);
     xc_free(mean);
     xc_free(norm2);
     return status;
@@ -549,7 +585,8 @@ static enum xc_status load(struct walk *k, struct xc_err *err)
     XC_TRY(xc_frontier_init(&k->was, &k->replay, 1, err));
     k->now.first = k->was.first = xc_ranks_me(k->w->opts->ranks);
     k->now.step = k->was.step = xc_ranks_n(k->w->opts->ranks);
-    if (k->lean) k->was.folder = k->now.folder = xc_side_folder(k->w->side, k->folder, sizeof k->folder);
+    k->folder = xc_side_folder(k->w->side, k->folder_room, sizeof k->folder_room);
+    if (k->lean) k->was.folder = k->now.folder = k->folder;
     XC_TRY(xc_run_new(&k->run_now, m, NULL, k->w->opts->pool, err));
     XC_TRY(xc_run_new(&k->run_was, before, NULL, k->w->opts->pool, err));
     k->run_now->lazy = k->run_was->lazy = k->lean;
@@ -578,6 +615,7 @@ enum xc_status xc_quantize_walk(struct xc_work *w, enum xc_status (*settle)(stru
     xc_replay_release(&k.replay);
     xc_run_free(&k.run_now);
     xc_run_free(&k.run_was);
+    xc_spill_free(&k.spill);
     xc_free(k.seen);
     xc_free(k.given);
     xc_uses_release(&uses);

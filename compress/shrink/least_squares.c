@@ -8,16 +8,9 @@
 
 #include "compress/calibrate/hessian.h"
 
-static enum xc_status new_matrix(double **out, int64_t rows, int64_t cols, struct xc_err *err)
-{
-    size_t bytes;
+#define TILE 128 /* rows and columns that stay in the cache while a matrix is turned over */
 
-    *out = NULL;
-    if (rows > INT32_MAX || cols > INT32_MAX || !xc_mul_ok(&bytes, (size_t)rows, (size_t)cols) || !xc_mul_ok(&bytes, bytes, sizeof **out))
-        return xc_fail(err, XC_E_RANGE, "a matrix of %lld x %lld is too large", (long long)rows, (long long)cols);
-    *out = xc_alloc_aligned(bytes);
-    return *out ? XC_OK : xc_fail_nomem(err, bytes);
-}
+static enum xc_status new_matrix(double **out, int64_t rows, int64_t cols, struct xc_err *err) { return xc_spill_matrix((void **)out, NULL, rows, cols, sizeof **out, false, err); }
 
 /* a (n,n) = L L^T, in place, lower. */
 static enum xc_status factor(double *a, int64_t n, int64_t ld, struct xc_err *err)
@@ -35,11 +28,13 @@ static enum xc_status damped(double *g, const float *gram, int64_t rows, int64_t
 {
     double mean = 0, add;
 
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = i; j < n; j++) {
-            g[i * n + j] = g[j * n + i] = (double)gram[i * n + j] / (double)rows;
-            if (!isfinite(g[i * n + j])) return xc_fail(err, XC_E_RANGE, "the calibration texts make activations that are not finite");
-        }
+    for (int64_t i0 = 0; i0 < n; i0 += TILE)
+        for (int64_t j0 = i0; j0 < n; j0 += TILE)
+            for (int64_t i = i0; i < xc_min_i64(i0 + TILE, n); i++)
+                for (int64_t j = xc_max_i64(j0, i); j < xc_min_i64(j0 + TILE, n); j++) {
+                    g[i * n + j] = g[j * n + i] = (double)gram[i * n + j] / (double)rows;
+                    if (!isfinite(g[i * n + j])) return xc_fail(err, XC_E_RANGE, "the calibration texts make activations that are not finite");
+                }
     for (int64_t i = 0; i < n; i++) mean += g[i * n + i] / (double)n;
     add = mean > 0 ? damp * mean : 1.0;
     for (int64_t i = 0; i < n; i++) g[i * n + i] += add;
@@ -261,31 +256,46 @@ double xc_cut_loss(const struct xc_cut *c, int64_t keep)
 }
 
 /* ---- refit ---- */
-enum xc_status xc_refit(float *w, const float *gram, const float *cross, int64_t rows, int64_t k, int64_t m, double damp, struct xc_err *err)
+/* x = cross / rows; wt = w^T. */
+static void turn_over(double *x, double *wt, const float *w, const float *cross, int64_t rows, int64_t k, int64_t m)
+{
+    for (int64_t i0 = 0; i0 < k; i0 += TILE)
+        for (int64_t r0 = 0; r0 < m; r0 += TILE)
+            for (int64_t i = i0; i < xc_min_i64(i0 + TILE, k); i++)
+                for (int64_t r = r0; r < xc_min_i64(r0 + TILE, m); r++) {
+                    x[i * m + r] = (double)cross[i * m + r] / (double)rows;
+                    wt[i * m + r] = (double)w[r * k + i];
+                }
+}
+
+static void turn_back(float *w, const double *wt, const double *x, int64_t k, int64_t m)
+{
+    for (int64_t i0 = 0; i0 < k; i0 += TILE)
+        for (int64_t r0 = 0; r0 < m; r0 += TILE)
+            for (int64_t r = r0; r < xc_min_i64(r0 + TILE, m); r++)
+                for (int64_t i = i0; i < xc_min_i64(i0 + TILE, k); i++) w[r * k + i] = (float)(wt[i * m + r] + x[i * m + r]);
+}
+
+enum xc_status xc_refit(float *w, const float *gram, const float *cross, int64_t rows, int64_t k, int64_t m, double damp, struct xc_spill *spill, struct xc_err *err)
 {
     double *g = NULL, *x = NULL, *wt = NULL;
     enum xc_status status;
 
     xc_blas_init();
-    XC_TRY_GOTO(new_matrix(&g, k, k, err), out);
-    XC_TRY_GOTO(new_matrix(&x, k, m, err), out);
-    XC_TRY_GOTO(new_matrix(&wt, k, m, err), out);
+    XC_TRY_GOTO(xc_spill_matrix((void **)&g, spill, k, k, sizeof *g, false, err), out);
+    XC_TRY_GOTO(xc_spill_matrix((void **)&x, spill, k, m, sizeof *x, false, err), out);
+    XC_TRY_GOTO(xc_spill_matrix((void **)&wt, spill, k, m, sizeof *wt, false, err), out);
     XC_TRY_GOTO(damped(g, gram, rows, k, 0, err), out);
-    for (int64_t i = 0; i < k; i++)
-        for (int64_t r = 0; r < m; r++) {
-            x[i * m + r] = (double)cross[i * m + r] / (double)rows;
-            wt[i * m + r] = (double)w[r * k + i];
-        }
+    turn_over(x, wt, w, cross, rows, k, m);
     cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)m, (int)k, -1.0, g, (int)k, wt, (int)m, 1.0, x, (int)m); /* what is still wrong */
     XC_TRY_GOTO(damped(g, gram, rows, k, damp, err), out);
     XC_TRY_GOTO(factor(g, k, k, err), out);
     cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)k, (int)m, 1.0, g, (int)k, x, (int)m);
     cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, (int)k, (int)m, 1.0, g, (int)k, x, (int)m);
-    for (int64_t i = 0; i < k; i++)
-        for (int64_t r = 0; r < m; r++) w[r * k + i] = (float)(wt[i * m + r] + x[i * m + r]);
+    turn_back(w, wt, x, k, m);
 out:
-    xc_free(g);
-    xc_free(x);
-    xc_free(wt);
+    xc_spill_drop(spill, g);
+    xc_spill_drop(spill, x);
+    xc_spill_drop(spill, wt);
     return status;
 }

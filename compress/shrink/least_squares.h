@@ -8,7 +8,7 @@
 #ifndef XC_COMPRESS_SHRINK_LEAST_SQUARES_H
 #define XC_COMPRESS_SHRINK_LEAST_SQUARES_H
 
-#include "runtime/base/base.h"
+#include "compress/file/spill.h"
 
 struct xc_cut {
     int64_t n, m, width, units; /* inputs, outputs, inputs of a unit, units */
@@ -27,7 +27,7 @@ enum xc_status xc_cut_weights(const struct xc_cut *c, int64_t keep, float *w, st
 double xc_cut_loss(const struct xc_cut *c, int64_t keep);
 
 /* Moves w (m,k) towards the least squares of |target - X W^T|: gram (k,k) = X^T X, upper triangle, cross (k,m) = X^T target, both sums over `rows`
- * rows; damp, in units of the mean diagonal, holds the weights where they are. */
-enum xc_status xc_refit(float *w, const float *gram, const float *cross, int64_t rows, int64_t k, int64_t m, double damp, struct xc_err *err);
+ * rows; damp, in units of the mean diagonal, holds the weights where they are. Its matrices lie in spill (NULL = in memory): 8 k (k + 2 m) bytes. */
+enum xc_status xc_refit(float *w, const float *gram, const float *cross, int64_t rows, int64_t k, int64_t m, double damp, struct xc_spill *spill, struct xc_err *err);
 
 #endif

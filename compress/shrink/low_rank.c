@@ -259,7 +259,7 @@ static enum xc_status run(struct low_rank *s, const struct xc_scope *scope, uint
         if (is_op(node, "linear")) want[node->in[0].id] = XC_HESSIAN_FULL;
     }
     if (!any) return xc_fail(err, XC_E_UNSUPPORTED, "pass 'low_rank' finds nothing that would be smaller as two: it treats float weights of two axes, used once, before quantization");
-    if (s->p->texts && !s->p->plan_only) XC_TRY(xc_hessians_make(&s->h, s->p->model, want, s->p->texts, s->p->opts, err));
+    if (s->p->texts && !s->p->plan_only) XC_TRY(xc_hessians_make(&s->h, s->p->model, want, s->p->texts, s->p->opts, NULL, err));
     if (s->p->texts && s->p->forecast) {
         double moments = 0;
 

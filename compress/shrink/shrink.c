@@ -108,7 +108,7 @@ static enum xc_status orders_by_error(struct shrink *s, struct xc_err *err)
     enum xc_status status = want ? XC_OK : xc_fail_nomem(err, (size_t)s->g0->n_values);
 
     for (int64_t k = 0; want && k < s->n; k++) want[s->g0->nodes[s->place[k].site->out].in[0].id] = XC_HESSIAN_FULL;
-    if (status == XC_OK) status = xc_hessians_make(&h, s->dense, want, s->p->texts, s->p->opts, err);
+    if (status == XC_OK) status = xc_hessians_make(&h, s->dense, want, s->p->texts, s->p->opts, NULL, err);
     j.status = xc_calloc((size_t)s->n, sizeof *j.status);
     j.err = xc_calloc((size_t)s->n, sizeof *j.err);
     if (status == XC_OK && (!j.status || !j.err)) status = xc_fail_nomem(err, (size_t)s->n * sizeof *j.err);
@@ -376,7 +376,7 @@ static enum xc_status fit_place(struct shrink *s, const struct place *p, struct 
     for (int64_t b = 0; b < s->replay.n_batches && status == XC_OK; b++) status = fit_batch(s, p, &f, q, b, err);
     if (status == XC_OK) {
         move_weights(s, p, &f, false);
-        status = xc_refit(f.w, f.gram, f.cross, f.rows, f.k, f.m, s->damp, err);
+        status = xc_refit(f.w, f.gram, f.cross, f.rows, f.k, f.m, s->damp, NULL, err);
         if (status != XC_OK) xc_fail_at(err, status, "node '%s'", s->g->nodes[site->out].name);
     }
     if (status == XC_OK) {

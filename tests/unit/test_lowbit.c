@@ -277,7 +277,7 @@ static void test_gptq(void **state)
         int64_t bad;
         int same = 0;
 
-        assert_int_equal(xc_gptq_init(&g, &(struct xc_gptq_moments){ .h = gptq_h, .ld = GPTQ_K }, weight, GPTQ_K, GPTQ_GROUP, &damp, act_order, &err), XC_OK);
+        assert_int_equal(xc_gptq_init(&g, &(struct xc_gptq_moments){ .h = gptq_h, .ld = GPTQ_K }, weight, GPTQ_K, GPTQ_GROUP, &damp, act_order, NULL, &err), XC_OK);
         for (int r = 0; r < GPTQ_N; r += XC_GPTQ_ROWS) {
             const int n = GPTQ_N - r < XC_GPTQ_ROWS ? GPTQ_N - r : XC_GPTQ_ROWS;
 

@@ -137,7 +137,7 @@ static void check_obs_as(struct xc_prune p, int R, int C, const float *want, con
     p.saliency = XC_PRUNE_OBS;
     for (int i = 0; i < C * C; i++) h[i] = hessian[i / C * PV_C + i % C];
     ok(xc_pool_new(&pool, 3, &err), &err);
-    ok(xc_hessian_inverse_factor(u, h, C, &damp, &err), &err);
+    ok(xc_hessian_inverse_factor(u, h, C, &damp, NULL, &err), &err);
     for (int i = 0; i < 2; i++) {
         memcpy(w[i], w0, sizeof w[i]);
         ok(xc_prune_obs(w[i], &p, u, R, C, i ? pool : NULL, &err), &err);
@@ -173,19 +173,19 @@ static void test_not_definite(void **state)
     struct xc_err err = { 0 };
 
     (void)state;
-    ok(xc_hessian_inverse_factor(u, h, 3, &damp, &err), &err);
+    ok(xc_hessian_inverse_factor(u, h, 3, &damp, NULL, &err), &err);
     assert_true(damp > 2.5 && damp < 11); /* an eigenvalue of -1, a mean of 2/3 */
     same = damp;
-    ok(xc_hessian_inverse_factor(again, h, 3, &same, &err), &err);
+    ok(xc_hessian_inverse_factor(again, h, 3, &same, NULL, &err), &err);
     assert_true(same == damp);
     assert_memory_equal(u, again, sizeof u);
     assert_true(u[8] == 1); /* the input that is always zero */
     xc_hessian_note(why, sizeof why, 1e-3, damp);
     assert_non_null(strstr(why, "damping of"));
     damp = 0.01;
-    assert_int_equal(xc_hessian_inverse_factor(u, huge, 2, &damp, &err), XC_E_RANGE);
+    assert_int_equal(xc_hessian_inverse_factor(u, huge, 2, &damp, NULL, &err), XC_E_RANGE);
     assert_non_null(strstr(err.msg, "positive definite"));
-    assert_int_not_equal(xc_hessian_inverse_factor(u, none, 2, &damp, &err), XC_OK);
+    assert_int_not_equal(xc_hessian_inverse_factor(u, none, 2, &damp, NULL, &err), XC_OK);
 }
 
 /* Selection by digits against sorting; ties go from the first. */

@@ -75,11 +75,11 @@ static void test_least_squares(void **state)
         assert_true(xc_cut_loss(&c, units) < 1e-12 && fabs(xc_cut_loss(&c, 0) - 1) < 1e-12);
         xc_cut_release(&c);
         memcpy(w, ls_cases[k].w, sizeof w);
-        ok(xc_refit(w, gram, cross, LS_ROWS, n, LS_M, LS_DAMP, &err), &err);
+        ok(xc_refit(w, gram, cross, LS_ROWS, n, LS_M, LS_DAMP, NULL, &err), &err);
         close_to(w, ls_cases[k].fit, LS_M * n, 1e-5);
     }
     gram[0] = NAN;
-    assert_int_equal(xc_refit(w, gram, cross, LS_ROWS, 4, LS_M, LS_DAMP, &err), XC_E_RANGE);
+    assert_int_equal(xc_refit(w, gram, cross, LS_ROWS, 4, LS_M, LS_DAMP, NULL, &err), XC_E_RANGE);
 }
 
 /* ---- models ---- */
