@@ -459,7 +459,7 @@ static enum xc_status find_spill(struct xc_spill **spill, double *limit, const s
     for (int32_t i = 0; i < f->n && p->saliency == XC_PRUNE_OBS; i++)
         most = fmax(most, 12.0 * pow((double)xc_tensor_cols(w->model->tensors[f->tensor[i]]), 2) + 4.0 * (double)xc_tensor_count(w->model->tensors[f->tensor[i]]));
     if (p->saliency != XC_PRUNE_OBS || !xc_spill_pays(most + fmin(*limit, f->bytes), max_memory) || !xc_side_folder(w->side, folder, 4096)) return XC_OK;
-    return xc_spill_new(spill, folder, max_memory / 4, err);
+    return xc_spill_new(spill, folder, max_memory / 8, err);
 }
 
 static enum xc_status prune_by_texts(struct xc_work *w, const struct xc_prune *p, const struct front *f, struct xc_err *err)

@@ -30,37 +30,43 @@ static struct levels levels_of(const struct xc_lowbit *f, int zero)
 }
 
 /* Steps from 0.85 (of many levels: 0.96) of the largest magnitude's to where the extremes are clamped, the further the fewer the levels. */
-static float step_of(const struct xc_lowbit *f, int i)
+static void steps_of(float step[STEPS], const struct xc_lowbit *f)
 {
     static const float most_of[] = { 0, 0, 2.0f, 1.5f, 1.35f, 1.2f, 1.12f, 1.06f, 1.03f };
     const float most = f->ternary ? 3.0f : most_of[f->bits], least = f->bits > 6 ? 0.96f : 0.85f;
 
-    return least + (most - least) * (float)i / (STEPS - 1);
+    for (int i = 0; i < STEPS; i++) step[i] = least + (most - least) * (float)i / (STEPS - 1);
 }
 
 /* Of the scales that are best for x rounded in steps of 1 / inverse: the one that lowers the error most, beyond *gain. */
 static void best_step(double *scale, double *gain, const float *x, const float *weight, int64_t n, const float inverse[STEPS], struct levels l)
 {
     float xq[STEPS], qq[STEPS];
+    double by[STEPS];
+    int best = -1;
 
     xc_kernels()->step_sums(xq, qq, x, weight, n, inverse, l.lo, l.hi);
+    for (int i = 0; i < STEPS; i++) by[i] = (double)xq[i] * (double)xq[i] / (double)qq[i]; /* not a number where qq is 0 */
     for (int i = 0; i < STEPS; i++) {
-        const double by = qq[i] > 0 ? (double)xq[i] * (double)xq[i] / (double)qq[i] : 0;
+        const double gained = qq[i] > 0 ? by[i] : 0;
 
-        if (by <= *gain) continue;
-        *gain = by;
-        *scale = qq[i] > 0 ? (double)xq[i] / (double)qq[i] : 0;
+        if (gained <= *gain) continue;
+        *gain = gained;
+        best = i;
     }
+    if (best >= 0) *scale = qq[best] > 0 ? (double)xq[best] / (double)qq[best] : 0;
 }
 
 static double symmetric(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n, float extreme, int zero)
 {
     const struct levels l = levels_of(f, zero);
     double gain = -1, scale = (double)extreme / (double)l.lo; /* the extreme itself takes the longer side */
-    float inverse[STEPS];
+    float inverse[STEPS], step[STEPS];
 
-    for (int side = 0; f->search && side < (f->bits < 4 ? 2 : 1); side++) { /* few levels: either sign, since one side is longer */
-        for (int i = 0; i < STEPS; i++) inverse[i] = step_of(f, i) * (side ? -l.lo : l.lo) / extreme;
+    if (!f->search) return scale;
+    steps_of(step, f);
+    for (int side = 0; side < (f->bits < 4 ? 2 : 1); side++) { /* few levels: either sign, since one side is longer */
+        for (int i = 0; i < STEPS; i++) inverse[i] = step[i] * (side ? -l.lo : l.lo) / extreme;
         best_step(&scale, &gain, x, weight, n, inverse, l);
     }
     return scale;
@@ -70,33 +76,52 @@ static double affine(const struct xc_lowbit *f, const float *x, const float *wei
 {
     const float top = (float)((1 << f->bits) - 1), width = max - min;
     double gain = -1, scale = (double)(width / top);
-    float inverse[STEPS];
+    float inverse[STEPS], step[STEPS];
 
     *zero = (uint8_t)clamped(nearest(clamped(-min / width, 0.0f, 1.0f) * top), 0.0f, top);
     if (!f->search) return scale;
-    for (int i = 0; i < STEPS; i++) inverse[i] = 1.0f / (width * (1.05f / step_of(f, i)) / top); /* 1.05: wider than the range, too */
+    steps_of(step, f);
+    for (int i = 0; i < STEPS; i++) inverse[i] = 1.0f / (width * (1.05f / step[i]) / top); /* 1.05: wider than the range, too */
     best_step(&scale, &gain, x, weight, n, inverse, levels_of(f, *zero));
     return scale;
 }
 
-/* The least and the greatest number; false when one is not finite. Magnitudes are ordered as their bits are. */
+/* Four numbers, in the order of operations that is written: a compiler by itself may not reorder what floats do. */
+typedef float v4f __attribute__((vector_size(16)));
+typedef int32_t v4i __attribute__((vector_size(16)));
+
+static v4f pick(v4i which, v4f a, v4f b) { return (v4f)(((v4i)a & which) | ((v4i)b & ~which)); }
+
+/* The least and the greatest number; false when one is not finite: 0 times it is not 0. */
 static bool range_of(const float *x, int64_t n, float *min, float *max)
 {
-    float lo = 0, hi = 0;
-    int32_t most = 0;
+    v4f lo[2] = { { 0 } }, hi[2] = { { 0 } }, none[2] = { { 0 } };
+    float least[8], most[8], rest = 0;
+    int64_t i = 0;
 
-    for (int64_t i = 0; i < n; i++) {
-        int32_t bits;
+    for (; i + 8 <= n; i += 8)
+        for (int k = 0; k < 2; k++) {
+            v4f v;
 
-        memcpy(&bits, x + i, sizeof bits);
-        bits &= 0x7fffffff;
-        most = bits > most ? bits : most;
-        lo = x[i] < lo ? x[i] : lo;
-        hi = x[i] > hi ? x[i] : hi;
+            memcpy(&v, x + i + 4 * k, sizeof v);
+            lo[k] = pick(v < lo[k], v, lo[k]);
+            hi[k] = pick(v > hi[k], v, hi[k]);
+            none[k] += 0.0f * v;
+        }
+    memcpy(least, lo, sizeof least);
+    memcpy(most, hi, sizeof most);
+    *min = *max = 0;
+    for (int k = 0; k < 8; k++) {
+        *min = least[k] < *min ? least[k] : *min;
+        *max = most[k] > *max ? most[k] : *max;
     }
-    *min = lo;
-    *max = hi;
-    return most < 0x7f800000;
+    for (; i < n; i++) {
+        *min = x[i] < *min ? x[i] : *min;
+        *max = x[i] > *max ? x[i] : *max;
+        rest += 0.0f * x[i];
+    }
+    none[0] += none[1];
+    return none[0][0] + none[0][1] + none[0][2] + none[0][3] + rest == 0.0f;
 }
 
 /* ---- two levels ---- */
@@ -134,7 +159,7 @@ static void follow(struct fits *f, float W, float X)
 static void fit_both(const struct xc_lowbit *f, const float *x, const float *weight, int64_t n, float min, float max, float *scale, float *zero)
 {
     const float top = (float)((1 << f->bits) - 1);
-    float best = INFINITY, W = 0, X = 0;
+    float best = INFINITY, W = 0, X = 0, step[STEPS];
     struct fits fits;
 
     for (int64_t k = 0; k < n; k++) {
@@ -143,8 +168,9 @@ static void fit_both(const struct xc_lowbit *f, const float *x, const float *wei
         W += w;
         X += w * x[k];
     }
+    steps_of(step, f);
     for (int i = 0; i < FITS; i++) {
-        const float share = 1.02f - (1.02f - 1.0f / step_of(f, STEPS - 1)) * (float)i / (FITS - 1), s = (max - min) * share / top;
+        const float share = 1.02f - (1.02f - 1.0f / step[STEPS - 1]) * (float)i / (FITS - 1), s = (max - min) * share / top;
 
         set_fit(&fits, i, s, 0.5f * top - 0.5f * (max + min) / s);
     }
@@ -239,7 +265,7 @@ bool xc_lowbit_scale(const struct xc_lowbit *f, const float *x, const float *wei
 
 float xc_lowbit_zero(const struct xc_lowbit *f, uint8_t zero) { return f->affine && f->two_level ? (float)zero * xc_grouped_zero_part(f->bits) : (float)zero; }
 
-void xc_lowbit_round(const struct xc_lowbit *f, uint8_t *u, const float *x, int64_t n, uint16_t scale, uint8_t zero)
+void xc_lowbit_round(const struct xc_lowbit *f, uint8_t *restrict u, const float *restrict x, int64_t n, uint16_t scale, uint8_t zero)
 {
     const struct levels l = levels_of(f, zero);
     const float s = xc_f16_to_f32(scale), inverse = s != 0.0f ? 1.0f / s : 0.0f;
@@ -250,5 +276,17 @@ void xc_lowbit_round(const struct xc_lowbit *f, uint8_t *u, const float *x, int6
         for (int64_t i = 0; i < n; i++) u[i] = (uint8_t)nearest(clamped(x[i] * inverse + z, 0.0f, (float)((1 << f->bits) - 1)));
         return;
     }
-    for (int64_t i = 0; i < n; i++) u[i] = (uint8_t)((int)nearest(clamped(x[i] * inverse, l.lo, l.hi)) + zero);
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        int32_t q[16];
+
+        for (int k = 0; k < 16; k++) {
+            const float v = x[i + k] * inverse, up = v < l.lo ? l.lo : v, in = up > l.hi ? l.hi : up;
+
+            q[k] = (int32_t)nearest(in) + zero;
+        }
+        for (int k = 0; k < 16; k++) u[i + k] = (uint8_t)q[k];
+    }
+    for (; i < n; i++) u[i] = (uint8_t)((int)nearest(clamped(x[i] * inverse, l.lo, l.hi)) + zero);
 }

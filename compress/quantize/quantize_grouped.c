@@ -28,31 +28,43 @@ struct job {
     struct sums *sums;   /* per item of the tensor */
 };
 
+typedef float v4f __attribute__((vector_size(16)));
+typedef double v4d __attribute__((vector_size(32)));
+typedef int32_t v4i __attribute__((vector_size(16)));
+typedef uint8_t v4u __attribute__((vector_size(4)));
+
 /* Four running sums, added in a fixed order: the same bits with any compiler. */
 static void add_sums(struct sums *s, const struct job *j, const float *x, const uint8_t *u, const uint16_t *scale, const uint8_t *zero)
 {
-    double error2[4] = { 0 }, norm2[4] = { 0 };
+    v4d error2 = { 0 }, norm2 = { 0 };
 
     for (int64_t g = 0, k = 0; k < j->cols; g++) {
         const float step = xc_f16_to_f32(scale[g]), at = xc_lowbit_zero(&j->how->lowbit, zero[g]);
-        const int64_t end = xc_min_i64(k + j->group, j->cols);
+        const int64_t first = k, end = xc_min_i64(k + j->group, j->cols);
+        v4i same = { 0 };
         int32_t zeros = 0;
 
-        for (int64_t i = k; i < end; i++) zeros += (float)u[i] == at;
-        s->zeros += step == 0.0f ? end - k : zeros;
-        for (; k + 4 <= end; k += 4)
-            for (int l = 0; l < 4; l++) {
-                const double d = (double)x[k + l] - (double)(step * ((float)u[k + l] - at));
+        for (; k + 4 <= end; k += 4) {
+            v4u levels;
+            v4f was;
 
-                error2[l] += d * d;
-                norm2[l] += (double)x[k + l] * (double)x[k + l];
-            }
+            memcpy(&levels, u + k, sizeof levels);
+            memcpy(&was, x + k, sizeof was);
+            const v4f q = __builtin_convertvector(__builtin_convertvector(levels, v4i), v4f);
+            const v4d v = __builtin_convertvector(was, v4d), d = v - __builtin_convertvector(step * (q - at), v4d);
+
+            same -= q == at;
+            error2 += d * d;
+            norm2 += v * v;
+        }
         for (; k < end; k++) {
             const double d = (double)x[k] - (double)(step * ((float)u[k] - at));
 
+            zeros += (float)u[k] == at;
             error2[0] += d * d;
             norm2[0] += (double)x[k] * (double)x[k];
         }
+        s->zeros += step == 0.0f ? end - first : zeros + same[0] + same[1] + same[2] + same[3];
     }
     s->error2 += (error2[0] + error2[1]) + (error2[2] + error2[3]);
     s->norm2 += (norm2[0] + norm2[1]) + (norm2[2] + norm2[3]);

@@ -436,9 +436,23 @@ static enum xc_status find_spill(struct walk *k, struct stop *s, struct xc_err *
         if (k->fit) most = fmax(most, 8 * square + 20 * pairs);
     }
     if (!k->folder || !xc_spill_pays(bytes + most, max_memory)) return XC_OK;
-    if (!k->spill) XC_TRY(xc_spill_new(&k->spill, k->folder, (max_memory ? max_memory : xc_memory_default()) / 4, err));
+    if (!k->spill) XC_TRY(xc_spill_new(&k->spill, k->folder, (max_memory ? max_memory : xc_memory_default()) / 8, err));
     s->spill = k->spill;
     return XC_OK;
+}
+
+/* What runs keep for the next batch: weights in panels, values, and what a batch gave. */
+static void let_rooms_go(struct walk *k)
+{
+    struct xc_run *const run[] = { k->run_now, k->run_was };
+
+    for (size_t i = 0; i < XC_ARRAY_LEN(run); i++) {
+        xc_scratch_release(&run[i]->node);
+        xc_scratch_release(&run[i]->values);
+    }
+    xc_free(k->seen);
+    k->seen = NULL;
+    k->cap_seen = 0;
 }
 
 static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *err)
@@ -455,6 +469,7 @@ static enum xc_status treat_stop(struct walk *k, struct stop *s, struct xc_err *
     if (status == XC_OK && k->lean && k->fit) status = hold(k, k->g0, s->first, s->last + 1, err);
     if (status == XC_OK) status = add_batches(k, s, err);
     if (k->lean && k->fit) let_go(k->g0, s->first, s->last + 1);
+    if (s->spill) let_rooms_go(k);
     if (status == XC_OK) xc_moments_mirror(s->gram, s->k);
     for (int i = 0; i < s->n && status == XC_OK; i++) {
         status = treat_reader(k, s, &s->reader[i], mean, norm2, err);

@@ -162,7 +162,19 @@ void xc_grouped_put_row(const struct xc_encoding *enc, int64_t rows, int64_t col
         put_bits((uint8_t *)(half + rows) + row * bytes, g, XC_GROUPED_CODE_BITS, enc->zero_point ? code : code + XC_GROUPED_CODE_MAX + 1);
         if (enc->zero_point) put_bits(part[XC_PART_ZERO]->data + row * bytes, g, XC_GROUPED_CODE_BITS, zero[g]);
     }
-    for (int64_t k = 0; k < cols; k++) {
+    int64_t k = 0;
+
+    uint8_t *to = enc->layout == XC_LAYOUT_PANEL16 ? data + panel_at(cols, row, 0) : data;
+
+    for (; enc->layout == XC_LAYOUT_PANEL16 && k + 8 <= cols; k += 8, to += 64) { /* eight numbers in four bytes, together */
+        uint32_t low, high;
+
+        memcpy(&low, u + k, sizeof low);
+        memcpy(&high, u + k + 4, sizeof high);
+        low |= high << 4;
+        memcpy(to, &low, sizeof low);
+    }
+    for (; k < cols; k++) {
         if (enc->layout == XC_LAYOUT_PANEL16) data[panel_at(cols, row, k)] |= (uint8_t)(u[k] << (k & 4));
         else put_bits(data + row * row_bytes, k, bits, u[k]);
     }
