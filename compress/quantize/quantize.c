@@ -132,7 +132,7 @@ static enum xc_status check_targets(const struct xc_work *w, const struct xc_sco
             bool linear, gather;
 
             if (scope->pick[at] != XC_PICK_TARGET) continue;
-            if (is_op(node, "attention") && xc_recipe_is(w->spec, "attention", "int8")) continue; /* every kind has an int8 form */
+            if (is_op(node, "attention") && (xc_recipe_is(w->spec, "attention", "int8") || xc_random_matrix(node) < 0)) continue; /* every kind has an int8 form, and may stay f32 */
             if (xc_random_matrix(node) >= 0) {
                 objection(why, sizeof why, w, scope, uses, xc_random_matrix(node), &linear, &gather);
             } else if ((is_op(node, "linear") || is_op(node, "gather")) && node->in[1].kind == XC_REF_TENSOR) {

@@ -357,8 +357,8 @@ static void test_refused(void **state)
     snprintf(how, sizeof how, "prune pattern=nm @%s", name);
     refused(m, how, "by magnitude, unstructured");
     refused(dense, how, "no weight to prune");
-    snprintf(how, sizeof how, "quantize smooth=no attention=f32 @%s", name);
-    refused(dense, how, "no weight that can be int8");
+    snprintf(how, sizeof how, "quantize smooth=no quantize smooth=no attention=f32 @%s", name);
+    refused(m, how, "quantized already");
     float *x = numbers(m, 1);
 
     x[5 * L + 3] = NAN;
