@@ -11,6 +11,7 @@
 #include "compress/grad/grad.h"
 #include "compress/grad/loops.h"
 #include "runtime/graph/ops/gemm.h"
+#include "runtime/kernels/transpose4.h"
 
 #define BLOCK 1024      /* rows summed by one product: three panels of it (192 KB) stay in the second-level cache */
 #define BLOCK_BF16 2048 /* as many bytes */
@@ -42,55 +43,60 @@ void xc_grad_panel_rows(float *panel, const float *m, int64_t ldm, int64_t N, in
     }
 }
 
-typedef float four __attribute__((vector_size(16)));
-typedef float four_at __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* t (4,4) = x (4,4)^T */
-static inline void transpose4(float *t, int64_t ldt, const float *x, int64_t ldx)
-{
-    const four a = *(const four_at *)x, b = *(const four_at *)(x + ldx), c = *(const four_at *)(x + 2 * ldx), d = *(const four_at *)(x + 3 * ldx);
-    const four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    const four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-
-    *(four_at *)t = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
-    *(four_at *)(t + ldt) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-    *(four_at *)(t + 2 * ldt) = __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5);
-    *(four_at *)(t + 3 * ldt) = __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7);
-}
-
 void xc_grad_transpose(float *t, int64_t ldt, const float *x, int64_t ldx, int64_t R, int64_t C)
 {
     const int64_t whole_r = R / 4 * 4, whole_c = C / 4 * 4;
 
     for (int64_t c = 0; c < whole_c; c += 4)
-        for (int64_t r = 0; r < whole_r; r += 4) transpose4(t + c * ldt + r, ldt, x + r * ldx + c, ldx);
+        for (int64_t r = 0; r < whole_r; r += 4) xc_transpose4(t + c * ldt + r, ldt, x + r * ldx + c, ldx);
     for (int64_t r = 0; r < R; r++)
         for (int64_t c = r < whole_r ? whole_c : 0; c < C; c++) t[c * ldt + r] = x[r * ldx + c];
 }
 
+#define BAND 64 /* rows of an item; xc_loops' sums of columns are over as many */
+
 struct copy {
     float *to;
     const float *from;
+    float *sums; /* (bands, C) or NULL */
     int64_t ld_from, R, C;
 };
 
-/* Item: 64 columns to panels, side by side: rows are read in longer pieces. */
+/* Item: a band of rows, eight at a time, which are read from one end to the other: as many streams as the machine can foresee. */
 static void panel_item(void *arg, int64_t item, int thread)
 {
     const struct copy *p = arg;
-    const int64_t c0 = item * 64, c1 = xc_min_i64(c0 + 64, p->C), whole = c0 + (c1 - c0) / 16 * 16;
+    const int64_t first = item * BAND, end = xc_min_i64(first + BAND, p->R), whole = p->C / 16 * 16;
+    const float *from = p->from + first * p->ld_from;
 
     (void)thread;
-    for (int64_t r = 0; r < p->R; r++)
-        for (int64_t c = c0; c < whole; c += 16) memcpy(p->to + c * p->R + r * 16, p->from + r * p->ld_from + c, 16 * sizeof *p->to);
-    if (whole < c1) panel_col(p->to + whole * p->R, p->from + whole, p->ld_from, p->R, c1 - whole);
+    for (int64_t r0 = first; r0 < end; r0 += 8)
+        for (int64_t c = 0; c < whole; c += 16)
+            for (int64_t r = r0; r < xc_min_i64(r0 + 8, end); r++) memcpy(p->to + c * p->R + r * 16, p->from + r * p->ld_from + c, 16 * sizeof *p->to);
+    if (whole < p->C) panel_col(p->to + whole * p->R + first * 16, from + whole, p->ld_from, end - first, p->C - whole);
+    if (!p->sums) return;
+    memset(p->sums + item * p->C, 0, (size_t)p->C * sizeof *p->sums);
+    for (int64_t c = 0; c < p->C; c += XC_LOOPS_COLS)
+        xc_loops()->col_sums(p->sums + item * p->C + c, NULL, from + c, p->ld_from, NULL, 0, end - first, xc_min_i64(XC_LOOPS_COLS, p->C - c));
 }
 
-static void panels_of(const struct xc_grad_ctx *c, float *to, const float *from, int64_t ld_from, int64_t R, int64_t C)
+/* sums (bands of 64 rows, C): NULL, or what the columns add up to, band by band. */
+static void panels_of(const struct xc_grad_ctx *c, float *to, float *sums, const float *from, int64_t ld_from, int64_t R, int64_t C)
 {
-    struct copy p = { .to = to, .from = from, .ld_from = ld_from, .R = R, .C = C };
+    struct copy p = { .to = to, .sums = sums, .from = from, .ld_from = ld_from, .R = R, .C = C };
 
-    xc_pool_run(c->op->pool, panel_item, &p, xc_div_up(C, 64));
+    xc_pool_run(c->op->pool, panel_item, &p, xc_div_up(R, BAND));
+}
+
+/* db (N) += the sums of all bands, in their order */
+static void add_bands(float *db, const float *sums, int64_t bands, int64_t N)
+{
+    for (int64_t n = 0; n < N; n++) {
+        double sum = 0;
+
+        for (int64_t i = 0; i < bands; i++) sum += (double)sums[i * N + n];
+        db[n] += (float)sum;
+    }
 }
 
 /* ---- in bf16 ---- */
@@ -128,8 +134,6 @@ static enum xc_status bf16_dw(const struct xc_grad_ctx *c, float *dw, int64_t ld
 }
 
 /* ---- a linear's derivative in bf16: what is needed of dy is made in one pass over it ---- */
-#define ROWS 64 /* of an item */
-
 struct of_dy {
     const struct xc_grad_ctx *c;
     const float *dy;
@@ -142,7 +146,7 @@ static void of_dy_item(void *arg, int64_t item, int thread)
 {
     const struct of_dy *o = arg;
     const struct xc_kernels *kern = o->c->op->kern;
-    const int64_t r0 = item * ROWS, n = xc_min_i64(ROWS, o->R - r0), b0 = r0 / BLOCK_BF16 * BLOCK_BF16, K2 = xc_round_up(xc_min_i64(BLOCK_BF16, o->R - b0), 2);
+    const int64_t r0 = item * BAND, n = xc_min_i64(BAND, o->R - r0), b0 = r0 / BLOCK_BF16 * BLOCK_BF16, K2 = xc_round_up(xc_min_i64(BLOCK_BF16, o->R - b0), 2);
     const float *dy = o->dy + r0 * o->N;
     uint16_t *panels = o->panels + b0 * o->N16 + (r0 - b0) * 16;
 
@@ -157,7 +161,7 @@ static void of_dy_item(void *arg, int64_t item, int thread)
 static enum xc_status bf16_linear(const struct xc_grad_ctx *c, float *dx, bool fresh, float *dw, float *db, const float *dy, const float *x, const float *w, int64_t R, int64_t N, int64_t K,
                                   struct xc_err *err)
 {
-    const int64_t items = xc_div_up(R, ROWS);
+    const int64_t items = xc_div_up(R, BAND);
     struct of_dy o = { .c = c, .dy = dy, .ld_rows = xc_round_up(N, 2), .R = R, .N = N, .N16 = xc_round_up(N, 16) };
     struct xc_gemm_bf16 g = { .ldx = o.ld_rows, .N = K, .K = N, .ep = { .residual = fresh ? NULL : dx, .ld_residual = K, .out = dx, .ld_out = K } };
     uint16_t *panels;
@@ -166,12 +170,7 @@ static enum xc_status bf16_linear(const struct xc_grad_ctx *c, float *dx, bool f
     XC_TRY(xc_grad_scratch(c, &o.panels, (size_t)(xc_round_up(R, 2) * o.N16) * sizeof *o.panels, err));
     if (db) XC_TRY(xc_grad_scratch(c, &o.sums, (size_t)(items * N) * sizeof *o.sums, err));
     xc_pool_run(c->op->pool, of_dy_item, &o, items);
-    for (int64_t n = 0; n < N && db; n++) {
-        double sum = 0;
-
-        for (int64_t i = 0; i < items; i++) sum += (double)o.sums[i * N + n];
-        db[n] += (float)sum;
-    }
+    if (db) add_bands(db, o.sums, items, N);
     XC_TRY(xc_bf16_panels(c->op, &panels, w, K, K, N, true, err));
     g.x = o.rows;
     g.w = panels;
@@ -197,30 +196,39 @@ enum xc_status xc_grad_product_dx(const struct xc_grad_ctx *c, float *dx, int64_
 
     if (c->op->run->bf16) return bf16_dx(c, dx, ldx, dy, ldy, w, ldw, R, N, K, fresh, err);
     XC_TRY(xc_grad_scratch(c, &panels, (size_t)xc_grad_panel_floats(K, N) * sizeof *panels, err));
-    panels_of(c, panels, w, ldw, N, K);
+    panels_of(c, panels, NULL, w, ldw, N, K);
     g.w = panels;
     xc_gemm_tiles_f32(c->op, &g, R);
+    return XC_OK;
+}
+
+/* dw, and db (N) += the sums of dy's columns, NULL = not wanted. */
+static enum xc_status dw_and_db(const struct xc_grad_ctx *c, float *dw, int64_t ldw, float *db, const float *dy, int64_t ldy, const float *x, int64_t ldx, int64_t R, int64_t N, int64_t K,
+                                struct xc_err *err)
+{
+    const int64_t most = xc_min_i64(R, BLOCK);
+    float *of_dy, *of_x, *sums = NULL;
+
+    XC_TRY(xc_grad_scratch(c, &of_dy, (size_t)xc_grad_panel_floats(N, most) * sizeof *of_dy, err));
+    XC_TRY(xc_grad_scratch(c, &of_x, (size_t)xc_grad_panel_floats(K, most) * sizeof *of_x, err));
+    if (db) XC_TRY(xc_grad_scratch(c, &sums, (size_t)(xc_div_up(R, BAND) * N) * sizeof *sums, err));
+    for (int64_t r0 = 0; r0 < R; r0 += BLOCK) {
+        const int64_t n = xc_min_i64(BLOCK, R - r0);
+        const struct xc_gemm_f32 g = { .x = of_dy, .ldx = 16 * n, .x_step = 16, .w = of_x, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
+
+        panels_of(c, of_dy, sums ? sums + r0 / BAND * N : NULL, dy + r0 * ldy, ldy, n, N);
+        panels_of(c, of_x, NULL, x + r0 * ldx, ldx, n, K);
+        xc_gemm_tiles_f32(c->op, &g, N);
+    }
+    if (db) add_bands(db, sums, xc_div_up(R, BAND), N);
     return XC_OK;
 }
 
 enum xc_status xc_grad_product_dw(const struct xc_grad_ctx *c, float *dw, int64_t ldw, const float *dy, int64_t ldy, const float *x, int64_t ldx,
                                   int64_t R, int64_t N, int64_t K, struct xc_err *err)
 {
-    const int64_t most = xc_min_i64(R, BLOCK);
-    float *of_dy, *of_x;
-
     if (c->op->run->bf16) return bf16_dw(c, dw, ldw, dy, ldy, x, ldx, R, N, K, err);
-    XC_TRY(xc_grad_scratch(c, &of_dy, (size_t)xc_grad_panel_floats(N, most) * sizeof *of_dy, err));
-    XC_TRY(xc_grad_scratch(c, &of_x, (size_t)xc_grad_panel_floats(K, most) * sizeof *of_x, err));
-    for (int64_t r0 = 0; r0 < R; r0 += BLOCK) {
-        const int64_t n = xc_min_i64(BLOCK, R - r0);
-        const struct xc_gemm_f32 g = { .x = of_dy, .ldx = 16 * n, .x_step = 16, .w = of_x, .N = K, .K = n, .ep = { .residual = dw, .ld_residual = ldw, .out = dw, .ld_out = ldw } };
-
-        panels_of(c, of_dy, dy + r0 * ldy, ldy, n, N);
-        panels_of(c, of_x, x + r0 * ldx, ldx, n, K);
-        xc_gemm_tiles_f32(c->op, &g, N);
-    }
-    return XC_OK;
+    return dw_and_db(c, dw, ldw, NULL, dy, ldy, x, ldx, R, N, K, err);
 }
 
 enum xc_status xc_grad_linear_products(const struct xc_grad_ctx *c, float *dx, bool fresh, float *dw, float *db, const float *dy, const float *x, const float *w, int64_t R, int64_t N, int64_t K,
@@ -228,6 +236,7 @@ enum xc_status xc_grad_linear_products(const struct xc_grad_ctx *c, float *dx, b
 {
     if (c->op->run->bf16 && dx && dw) return bf16_linear(c, dx, fresh, dw, db, dy, x, w, R, N, K, err);
     if (dx) XC_TRY(xc_grad_product_dx(c, dx, K, dy, N, w, K, R, N, K, fresh, err));
+    if (dw && !c->op->run->bf16) return dw_and_db(c, dw, K, db, dy, N, x, K, R, N, K, err);
     if (dw) XC_TRY(xc_grad_product_dw(c, dw, K, dy, N, x, K, R, N, K, err));
     xc_grad_col_sums(c, db, NULL, dy, N, NULL, 0, R, N);
     return XC_OK;

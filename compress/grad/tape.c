@@ -280,6 +280,7 @@ static enum xc_status fill(struct xc_tape *t, const struct xc_tape_opts *opts, s
     XC_TRY(plan(t, err));
     XC_TRY(xc_run_new(&t->run, t->g->model, opts->kern, opts->pool, err));
     t->run->bf16 = opts->bf16;
+    t->run->values.large = t->run->node.large = t->memory.large = t->inner.large = true;
     plan_segments(t, opts->segment);
     if (opts->rows > 0) {
         const struct need need = needs(t, opts->rows, opts->sequences);

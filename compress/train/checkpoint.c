@@ -101,6 +101,7 @@ static enum xc_status take(const struct xc_buf *buf, uint64_t fingerprint, struc
         memcpy(arrays[i], at, one);
         at += one;
     }
+    xc_params_moved(p);
     if (p->extra) memcpy(p->extra, at, p->extra_bytes);
     *state = head.state;
     return XC_OK;

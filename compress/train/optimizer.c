@@ -7,6 +7,7 @@
 #include "compress/grad/loops.h"
 
 #define BLOCK 16384 /* numbers of an item */
+#define PIECES (BLOCK / XC_PARAM_PIECE)
 
 void xc_params_release(struct xc_params *p)
 {
@@ -15,6 +16,7 @@ void xc_params_release(struct xc_params *p)
     xc_free(p->ema);
     xc_free(p->block);
     xc_free(p->norm);
+    xc_free(p->piece);
     *p = (struct xc_params){ 0 };
 }
 
@@ -39,6 +41,10 @@ static enum xc_status own(struct xc_tensor *t, struct xc_err *err)
     return status;
 }
 
+static void still(struct xc_params *p, bool zero) { memset(p->piece, zero ? XC_PIECE_STILL : 0, (size_t)p->n_blocks * PIECES); }
+
+void xc_params_moved(struct xc_params *p) { still(p, false); }
+
 static enum xc_status fill(struct xc_params *p, struct xc_model *m, const bool *trained, const struct xc_optimizer_opts *opts, struct xc_err *err)
 {
     const size_t copies = opts->kind == XC_OPT_ADAMW ? 3 : 2;
@@ -60,10 +66,14 @@ static enum xc_status fill(struct xc_params *p, struct xc_model *m, const bool *
     p->block = xc_calloc((size_t)p->n_blocks, sizeof *p->block);
     p->norm = xc_calloc((size_t)p->n_blocks, sizeof *p->norm);
     if (opts->ema > 0) p->ema = xc_alloc_aligned((size_t)p->total * sizeof *p->ema);
-    if (!p->grad || !p->block || !p->norm || (opts->ema > 0 && !p->ema)) return xc_fail_nomem(err, bytes);
+    p->piece = xc_calloc((size_t)p->n_blocks * PIECES, sizeof *p->piece);
+    if (!p->grad || !p->block || !p->norm || !p->piece || (opts->ema > 0 && !p->ema)) return xc_fail_nomem(err, bytes);
+    xc_alloc_expect(p->grad, bytes);
+    if (p->ema) xc_alloc_expect(p->ema, (size_t)p->total * sizeof *p->ema);
     memset(p->grad, 0, bytes);
     p->m = p->grad + p->total;
     if (copies == 3) p->v = p->m + p->total;
+    still(p, true);
     if (p->ema) xc_params_copy(p, p->ema, true);
     for (int32_t i = 0, b = 0; i < p->n; i++)
         for (int64_t first = 0; first < p->param[i].n; first += BLOCK)
@@ -93,6 +103,7 @@ void xc_params_forget(struct xc_params *p)
 {
     memset(p->m, 0, (size_t)p->total * sizeof *p->m);
     if (p->v) memset(p->v, 0, (size_t)p->total * sizeof *p->v);
+    still(p, true);
 }
 
 void xc_params_swap_ema(struct xc_params *p)
@@ -120,8 +131,18 @@ static void norm_block(void *arg, int64_t item, int thread)
     const struct job *j = arg;
     const struct xc_param_block *b = &j->p->block[item];
 
+    const float *g = of_block(j, j->p->grad, b);
+    uint8_t *piece = j->p->piece + item * PIECES;
+    double sum = 0;
+
     (void)thread;
-    j->p->norm[item] = xc_loops()->sum_squares(of_block(j, j->p->grad, b), b->n);
+    for (int64_t i = 0; i < b->n; i += XC_PARAM_PIECE, piece++) {
+        const double squares = xc_loops()->sum_squares(g + i, xc_min_i64(XC_PARAM_PIECE, b->n - i));
+
+        *piece = (uint8_t)((*piece & XC_PIECE_STILL) | (squares == 0 ? XC_PIECE_NONE : 0)); /* in double no square of a float vanishes */
+        sum += squares;
+    }
+    j->p->norm[item] = sum;
 }
 
 enum xc_status xc_params_norm(struct xc_params *p, const struct xc_model *m, double *norm, struct xc_pool *pool, struct xc_err *err)
@@ -139,13 +160,38 @@ enum xc_status xc_params_norm(struct xc_params *p, const struct xc_model *m, dou
     return XC_OK;
 }
 
+/* Pieces of which the same is known go together. The bits are those of the whole: without moments and gradient, the kernel multiplies by keep. */
+static void adamw_block(const struct job *j, const struct xc_adamw *a, int64_t item)
+{
+    const struct xc_param_block *b = &j->p->block[item];
+    float *p = j->p->param[b->param].p + b->first, *g = of_block(j, j->p->grad, b), *m = of_block(j, j->p->m, b), *v = of_block(j, j->p->v, b);
+    uint8_t *piece = j->p->piece + item * PIECES;
+
+    for (int64_t i = 0, n; i < b->n; i += n) {
+        const uint8_t known = piece[i / XC_PARAM_PIECE];
+
+        n = 0;
+        while (i + n < b->n && piece[(i + n) / XC_PARAM_PIECE] == known) {
+            if (!(known & XC_PIECE_NONE)) piece[(i + n) / XC_PARAM_PIECE] = 0;
+            n += XC_PARAM_PIECE;
+        }
+        n = xc_min_i64(n, b->n - i);
+        if (known == (XC_PIECE_STILL | XC_PIECE_NONE) && a->eps > 0) {
+            for (int64_t k = i; k < i + n && a->keep != 1; k++) p[k] *= a->keep;
+            continue;
+        }
+        xc_kernels()->adamw_f32(p + i, m + i, v + i, g + i, n, a);
+        if (!(known & XC_PIECE_NONE)) memset(g + i, 0, (size_t)n * sizeof *g); /* for the next step, while it is in the cache */
+    }
+}
+
 static void step_block(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
     const struct xc_param_block *b = &j->p->block[item];
     const struct xc_param *param = &j->p->param[b->param];
     const double rate = j->rate * param->rate, decay = param->decay ? j->opts->weight_decay : 0;
-    float *p = param->p + b->first, *g = of_block(j, j->p->grad, b), *m = of_block(j, j->p->m, b);
+    float *p = param->p + b->first;
 
     (void)thread;
     if (j->opts->kind == XC_OPT_ADAMW) {
@@ -153,16 +199,17 @@ static void step_block(void *arg, int64_t item, int thread)
 
         a.keep = (float)(1 - rate * decay);
         a.step = (float)(rate / j->correct1);
-        xc_kernels()->adamw_f32(p, m, of_block(j, j->p->v, b), g, b->n, &a);
+        adamw_block(j, &a, item);
     } else { /* torch.optim.SGD: decay joins the gradient */
         const float scale = (float)j->g_scale, mu = (float)j->opts->beta1, wd = (float)decay, step = (float)rate;
+        float *g = of_block(j, j->p->grad, b), *m = of_block(j, j->p->m, b);
 
         for (int64_t i = 0; i < b->n; i++) {
             m[i] = mu * m[i] + (g[i] * scale + wd * p[i]);
             p[i] -= step * m[i];
         }
+        memset(g, 0, (size_t)b->n * sizeof *g); /* for the next step, while it is in the cache */
     }
-    memset(g, 0, (size_t)b->n * sizeof *g); /* for the next step, while it is in the cache */
     if (j->p->ema) {
         const float keep = (float)j->opts->ema, take = (float)(1 - j->opts->ema);
         float *e = of_block(j, j->p->ema, b);

@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "runtime/base/base.h"
 
@@ -65,6 +67,19 @@ void *xc_alloc_aligned(size_t bytes)
 
     if (refused(bytes) || !xc_round_up_ok(&padded, bytes > 0 ? bytes : 1, XC_ALIGN)) return NULL;
     return aligned_alloc(XC_ALIGN, padded);
+}
+
+#define LARGE ((size_t)8 << 20) /* bytes that large pages are worth asking for */
+
+void xc_alloc_expect(const void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)p + page - 1) & ~(page - 1), end = ((uintptr_t)p + bytes) & ~(page - 1);
+
+    if (bytes >= LARGE && begin < end) (void)!madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+    (void)p, (void)bytes;
+#endif
 }
 
 char *xc_strdup(const char *s)

@@ -65,6 +65,8 @@ void *xc_malloc(size_t bytes);
 void *xc_calloc(size_t n, size_t bytes);
 void *xc_realloc(void *p, size_t bytes);
 void *xc_alloc_aligned(size_t bytes);
+/* All of a block will be written soon: the system may give it in large pages, if it is large. Not for one that is written here and there. */
+void xc_alloc_expect(const void *p, size_t bytes);
 char *xc_strdup(const char *s);
 char *xc_strndup(const char *s, size_t n); /* n bytes and a terminator; s must have n bytes */
 void xc_free(void *p);

@@ -12,7 +12,6 @@
 #include "runtime/base/buf.h"
 
 #define MAP_UNIT 4096
-#define LARGE ((size_t)8 << 20) /* bytes that large pages are worth asking for */
 
 /* What an empty buffer points at, so that data is never NULL and data + 0 is defined. Never written. */
 static _Alignas(XC_ALIGN) uint8_t empty_bytes[XC_ALIGN];
@@ -121,13 +120,7 @@ void xc_buf_forget(const struct xc_buf *buf)
 
 void xc_buf_expect(const struct xc_buf *buf)
 {
-#ifdef MADV_HUGEPAGE
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)buf->data + page - 1) & ~(page - 1), end = ((uintptr_t)buf->data + buf->size) & ~(page - 1);
-
-    if (!buf->mapped && !buf->parent && buf->size >= LARGE && begin < end) (void)!madvise((void *)begin, end - begin, MADV_HUGEPAGE);
-#else
-    (void)buf;
-#endif
+    if (!buf->mapped && !buf->parent) xc_alloc_expect(buf->data, buf->size);
 }
 
 enum xc_status xc_buf_view(struct xc_buf **out, struct xc_buf *parent, size_t offset, size_t size, struct xc_err *err)

@@ -6,6 +6,7 @@
 #include "runtime/base/half.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/kernels/levels.h"
+#include "runtime/kernels/transpose4.h"
 
 static size_t panel_bytes(int64_t N, int64_t K, size_t k_multiple, size_t element)
 {
@@ -96,9 +97,15 @@ void xc_panel_s4_sums(float *sum, const struct xc_gemm_s4 *g)
 void xc_pack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)
 {
     for (int64_t n0 = 0; n0 < N; n0 += 16, dst += 16 * K, src += 16 * K)
-        for (int64_t k0 = 0; k0 < K; k0 += 16) /* sixteen by sixteen: both sides stay in the first-level cache */
+        for (int64_t k0 = 0; k0 < K; k0 += 16) { /* sixteen by sixteen: both sides stay in the first-level cache */
+            if (n0 + 16 <= N && k0 + 16 <= K) {
+                for (int64_t n = 0; n < 16; n += 4)
+                    for (int64_t k = k0; k < k0 + 16; k += 4) xc_transpose4(dst + k * 16 + n, 16, src + n * K + k, K);
+                continue;
+            }
             for (int64_t n = 0; n < 16; n++)
                 for (int64_t k = k0; k < xc_min_i64(k0 + 16, K); k++) dst[k * 16 + n] = n0 + n < N ? src[n * K + k] : 0.0f;
+        }
 }
 
 void xc_unpack_panel_f32(float *dst, const float *src, int64_t N, int64_t K)
