@@ -68,7 +68,7 @@ static const struct cli_opt table[] = {
     CLI_GROUP("Spans of attention (pass spans)"),
     CLI_FLOAT(struct finetune_opts, span_penalty, 0, "span-penalty", "L", 0, 1e6, "0", "added to the loss: L times the mean span of all heads, as a share of their window"),
     CLI_FLOAT(struct finetune_opts, span_rate, 0, "span-rate", "F", 1e-6, 1e9, "100", "learning rate of spans, in those of weights"),
-    CLI_SIZE(struct finetune_opts, max_memory, 0, "max-memory", "0", "memory to train in, such as 1GB: what does not fit is computed again in the backward pass, to the same bits; 0 for no limit"),
+    CLI_SIZE(struct finetune_opts, max_memory, 0, "max-memory", "0", "memory to train in, such as 1GB: what does not fit is computed again in the backward pass, to the same bits; where that is not enough, blocks that are reversible (Reformer) give their inputs back, which rounds; 0 for no limit"),
     CLI_GROUP("Files"),
     CLI_STRING(struct finetune_opts, log, 0, "log", "FILE", NULL, "a JSON line for every update and measurement"),
     CLI_STRING(struct finetune_opts, checkpoint, 0, "checkpoint", "FILE", NULL, "state to go on from; the output's name and .train when not given, removed at the end"),
@@ -89,7 +89,8 @@ static int print_json(const struct xc_finetune_result *r, const struct finetune_
     if (!bad && r->metric[0])
         bad |= json_object_set_new(doc, "dev", json_pack("{s:s, s:o, s:o, s:I, s:o}", "metric", r->metric, "first", xc_json_new_number(r->first), "best", xc_json_new_number(r->best),
                                                          "best_step", (json_int_t)r->best_step, "last", xc_json_new_number(r->last))) != 0;
-    if (!bad) bad |= json_object_set_new(doc, "recomputed", json_boolean(r->recomputed)) != 0 || json_object_set_new(doc, "planned_bytes", xc_json_new_number(r->planned_bytes)) != 0;
+    if (!bad) bad |= json_object_set_new(doc, "recomputed", json_boolean(r->recomputed)) != 0 || json_object_set_new(doc, "reversible_blocks", json_integer(r->reversible)) != 0;
+    if (!bad) bad |= json_object_set_new(doc, "planned_bytes", xc_json_new_number(r->planned_bytes)) != 0;
     if (!bad && o->prune) bad |= json_object_set_new(doc, "sparsity", xc_json_new_number(r->sparsity)) != 0;
     if (!bad && r->span_tokens >= 0) bad |= json_object_set_new(doc, "span_tokens", xc_json_new_number(r->span_tokens)) != 0;
     if (bad) xc_json_free(&doc);

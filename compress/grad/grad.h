@@ -24,6 +24,9 @@ struct xc_grad {
     enum xc_status (*backward)(const struct xc_grad_ctx *c, struct xc_err *err); /* NULL = no gradient passes (whole numbers) */
     /* Forward with some of the probabilities inside dropped; NULL = the op has none. */
     enum xc_status (*forward_dropped)(const struct xc_op_ctx *c, const struct xc_dropout_probs *drop, struct xc_err *err);
+    /* Numbers of 16 bits a row that a node decides by comparing its inputs, such as buckets: xc_run.decided. On inputs that are a rounding apart
+     * it must not decide otherwise. NULL or 0 = none; -1 = it does decide, and cannot tell what. */
+    int64_t (*decisions)(const struct xc_node *node);
 };
 
 const struct xc_grad *xc_grad_find(const char *op); /* NULL */

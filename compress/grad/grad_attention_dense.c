@@ -224,6 +224,12 @@ static enum xc_status dense_dropped(const struct xc_op_ctx *op, const struct xc_
     return XC_OK;
 }
 
+static int64_t what_to_leave_out(const struct xc_node *node)
+{
+    (void)node;
+    return -1;
+}
+
 /* What adaptive leaves out is little: its derivative is that of the whole attention. */
-const struct xc_grad_attention xc_grad_attention_adaptive = { .kind = "adaptive", .backward = dense_backward, .forward_dropped = dense_dropped };
+const struct xc_grad_attention xc_grad_attention_adaptive = { .kind = "adaptive", .backward = dense_backward, .forward_dropped = dense_dropped, .decisions = what_to_leave_out };
 const struct xc_grad_attention xc_grad_attention_dense = { .kind = "dense", .backward = dense_backward, .forward_dropped = dense_dropped };

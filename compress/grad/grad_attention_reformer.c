@@ -101,4 +101,13 @@ static enum xc_status reformer_backward(const struct xc_grad_ctx *c, struct xc_e
     return XC_OK;
 }
 
-const struct xc_grad_attention xc_grad_attention_reformer = { .kind = "reformer", .backward = reformer_backward };
+/* The buckets. */
+static int64_t reformer_decisions(const struct xc_node *node)
+{
+    const struct xc_attr_attention *attr = node->attr;
+
+    if (node->n_in < 4 || node->in[3].kind != XC_REF_TENSOR) return 0;
+    return xc_lsh_buckets(attr) <= UINT16_MAX + 1 ? (int64_t)attr->heads * attr->rounds : -1;
+}
+
+const struct xc_grad_attention xc_grad_attention_reformer = { .kind = "reformer", .backward = reformer_backward, .decisions = reformer_decisions };

@@ -4,43 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/grad/dropout.h"
-
-struct slot {
-    int32_t space, cols;
-    bool taken; /* while planning */
-    float *data;
-};
-
-struct xc_tape {
-    struct xc_graph *g;
-    struct xc_run *run;
-    const struct xc_grad **grad; /* per node; NULL = no gradient passes */
-    float **d_tensor;            /* per tensor */
-    bool *trained;               /* per tensor */
-    bool *wants;                 /* per value: its gradient is needed */
-    int32_t *slot_of;            /* per value; -1 = none, or the caller's buffer */
-    float **d_value;             /* per value, while backward runs; NULL = nothing has arrived yet */
-    double *drop;                /* per value: probability */
-    uint8_t **mask;              /* per value, of the last forward */
-    bool *watched;               /* per value */
-    xc_tape_watch_fn *watch;     /* NULL = nobody */
-    void *watch_arg;
-    xc_tape_passed_fn *passed;   /* NULL = nobody */
-    void *passed_arg;
-    struct slot *slots;
-    int32_t n_slots;
-    size_t cap_slots;
-    struct xc_scratch memory;    /* slots of the last backward */
-    struct xc_scratch masks;
-    double drop_attention;
-    struct xc_dropout_probs *probs; /* per node, of the last forward; p 0 = plain */
-    /* recomputation: segment s is the nodes cut[s] .. cut[s+1] - 1; one segment: everything is kept */
-    int32_t *cut, n_segments;
-    bool *kept;                  /* per value: it crosses the end of its segment */
-    struct xc_scratch inner;     /* values of the segment at hand that do not */
-    bool inputs, straight_through;
-};
+#include "compress/grad/tape_state.h"
 
 void xc_tape_free(struct xc_tape **tape)
 {
@@ -52,7 +16,11 @@ void xc_tape_free(struct xc_tape **tape)
     xc_scratch_release(&t->memory);
     xc_scratch_release(&t->masks);
     xc_scratch_release(&t->inner);
+    xc_scratch_release(&t->decisions);
     xc_free(t->probs);
+    xc_free(t->recovered);
+    xc_free(t->home);
+    xc_free(t->decided);
     xc_free(t->cut);
     xc_free(t->kept);
     xc_free(t->grad);
@@ -66,195 +34,6 @@ void xc_tape_free(struct xc_tape **tape)
     xc_free(t->watched);
     xc_free(t->slots);
     xc_free(t);
-}
-
-/* ---- planning ---- */
-static bool wants_value(const struct xc_tape *t, const struct xc_ref *ref) { return ref->kind == XC_REF_VALUE && t->wants[ref->id]; }
-
-/* Forward: a value's gradient is needed when a trained tensor, or a wanted input, lies behind it. */
-static enum xc_status find_wants(struct xc_tape *t, struct xc_err *err)
-{
-    const struct xc_graph *g = t->g;
-
-    for (int32_t i = 0; i < g->n_inputs && t->inputs; i++) t->wants[g->inputs[i]] = g->values[g->inputs[i]].dtype == XC_DTYPE_F32;
-    for (int32_t n = 0; n < g->n_nodes; n++) {
-        const struct xc_node *node = &g->nodes[n];
-        const struct xc_grad *grad = xc_grad_find(node->op->name);
-        bool wanted = false;
-
-        for (int32_t i = 0; i < node->n_in; i++) wanted |= wants_value(t, &node->in[i]) || (node->in[i].kind == XC_REF_TENSOR && t->trained[node->in[i].id]);
-        if (!wanted) continue;
-        if (!grad) return xc_fail(err, XC_E_UNSUPPORTED, "node '%s': op '%s' has no derivative", node->name, node->op->name);
-        if (!grad->backward) continue;
-        for (int32_t i = 0; i < node->n_in; i++)
-            if (node->in[i].range.mode != XC_RANGE_NONE && !t->straight_through)
-                return xc_fail(err, XC_E_UNSUPPORTED, "node '%s' takes its input as int8, through which no gradient passes: train the f32 model", node->name);
-        t->grad[n] = grad;
-        for (int32_t i = 0; i < node->n_out; i++) t->wants[node->out[i]] = g->values[node->out[i]].dtype == XC_DTYPE_F32;
-    }
-    return XC_OK;
-}
-
-/* The free slot of this space whose width is nearest, else a new one. */
-static enum xc_status take_slot(struct xc_tape *t, int32_t value, struct xc_err *err)
-{
-    const struct xc_value *v = &t->g->values[value];
-    int32_t best = -1;
-
-    for (int32_t i = 0; i < t->n_slots; i++) {
-        const struct slot *s = &t->slots[i];
-
-        if (s->taken || s->space != v->space) continue;
-        if (best < 0 || (s->cols >= v->cols && (t->slots[best].cols < v->cols || s->cols < t->slots[best].cols)) || (s->cols > t->slots[best].cols && t->slots[best].cols < v->cols))
-            best = i;
-    }
-    if (best < 0) {
-        XC_TRY(xc_grow((void **)&t->slots, &t->cap_slots, (size_t)t->n_slots + 1, sizeof *t->slots, err));
-        best = t->n_slots++;
-        t->slots[best] = (struct slot){ .space = v->space, .cols = v->cols };
-    }
-    if (t->slots[best].cols < v->cols) t->slots[best].cols = v->cols;
-    t->slots[best].taken = true;
-    t->slot_of[value] = best;
-    return XC_OK;
-}
-
-static bool is_output(const struct xc_graph *g, int32_t value)
-{
-    for (int32_t i = 0; i < g->n_outputs; i++)
-        if (g->outputs[i] == value) return true;
-    return false;
-}
-
-static enum xc_status plan(struct xc_tape *t, struct xc_err *err)
-{
-    const struct xc_graph *g = t->g;
-
-    for (int32_t v = 0; v < g->n_values; v++) t->slot_of[v] = -1;
-    for (int32_t n = g->n_nodes - 1; n >= 0; n--) {
-        const struct xc_node *node = &g->nodes[n];
-
-        if (!t->grad[n]) continue;
-        for (int32_t i = 0; i < node->n_in; i++)
-            if (wants_value(t, &node->in[i]) && t->slot_of[node->in[i].id] < 0 && !is_output(g, node->in[i].id)) XC_TRY(take_slot(t, node->in[i].id, err));
-        for (int32_t i = 0; i < node->n_out; i++)
-            if (t->slot_of[node->out[i]] >= 0) t->slots[t->slot_of[node->out[i]]].taken = false;
-    }
-    return XC_OK;
-}
-
-/* Values made before node n and read from it on, not counting what is kept anyway. */
-static int32_t crossing(const struct xc_graph *g, int32_t n)
-{
-    int32_t count = 0;
-
-    for (int32_t v = 0; v < g->n_values; v++) {
-        bool later = false;
-
-        if (g->values[v].node < 0 || g->values[v].node >= n || g->values[v].dtype != XC_DTYPE_F32 || is_output(g, v)) continue;
-        for (int32_t k = n; k < g->n_nodes && !later; k++)
-            for (int32_t i = 0; i < g->nodes[k].n_in; i++) later |= g->nodes[k].in[i].kind == XC_REF_VALUE && g->nodes[k].in[i].id == v;
-        count += later;
-    }
-    return count;
-}
-
-static int32_t segment_of(const struct xc_tape *t, int32_t node)
-{
-    int32_t s = 0;
-
-    while (s + 1 < t->n_segments && t->cut[s + 1] <= node) s++;
-    return s;
-}
-
-/* Fills t->cut with every so manieth place that at most `width` values cross; the nodes of the longest segment. */
-static int32_t cut_where(struct xc_tape *t, int32_t every, int32_t width)
-{
-    const struct xc_graph *g = t->g;
-    int32_t places = 0, longest = 0, before = 0;
-
-    t->n_segments = 1;
-    for (int32_t n = 1; n < g->n_nodes && every > 0; n++) {
-        const int32_t now = crossing(g, n);
-
-        if (now <= width && before != now && ++places % every == 0) t->cut[t->n_segments++] = n;
-        before = now;
-    }
-    t->cut[t->n_segments] = g->n_nodes;
-    for (int32_t s = 0; s < t->n_segments; s++) longest = (int32_t)xc_max_i64(longest, t->cut[s + 1] - t->cut[s]);
-    return longest;
-}
-
-/* Where one value crosses; but where that leaves half of the graph in one piece, which is so with the two streams of a Reformer, two may. */
-static void plan_segments(struct xc_tape *t, int32_t every)
-{
-    const struct xc_graph *g = t->g;
-
-    if (every > 0 && cut_where(t, 1, 1) > g->n_nodes / 2) cut_where(t, every, 2);
-    else cut_where(t, every, 1);
-    for (int32_t v = 0; v < g->n_values; v++) t->kept[v] = t->n_segments == 1 || g->values[v].node < 0 || is_output(g, v);
-    for (int32_t n = 0; n < g->n_nodes; n++)
-        for (int32_t i = 0; i < g->nodes[n].n_in; i++) {
-            const struct xc_ref *in = &g->nodes[n].in[i];
-
-            if (in->kind == XC_REF_VALUE && g->values[in->id].node >= 0 && segment_of(t, g->values[in->id].node) != segment_of(t, n)) t->kept[in->id] = true;
-        }
-}
-
-/* Rows of a space, at most, for the plan. */
-static double plan_rows(const struct xc_graph *g, int32_t space, int64_t rows, int64_t sequences)
-{
-    const struct xc_space *s = &g->spaces[space];
-
-    return s->map == XC_MAP_SEQUENCE ? (double)sequences : s->map == XC_MAP_FIXED ? (double)s->k * (double)sequences : (double)rows;
-}
-
-struct need { double kept, inner, slots, masks, node; }; /* bytes */
-
-static struct need needs(const struct xc_tape *t, int64_t rows, int64_t sequences)
-{
-    const struct xc_graph *g = t->g;
-    struct need need = { 0 };
-
-    for (int32_t s = 0; s < t->n_segments; s++) {
-        double inner = 0;
-
-        for (int32_t n = t->cut[s]; n < t->cut[s + 1]; n++) {
-            double operands = 0;
-
-            for (int32_t i = 0; i < g->nodes[n].n_out; i++) {
-                const struct xc_value *v = &g->values[g->nodes[n].out[i]];
-                const double bytes = plan_rows(g, v->space, rows, sequences) * v->cols * 4 + XC_ALIGN;
-
-                *(t->kept[g->nodes[n].out[i]] ? &need.kept : &inner) += bytes;
-                if (t->drop[g->nodes[n].out[i]] > 0) need.masks += bytes / 32 + XC_ALIGN;
-                operands += bytes;
-            }
-            for (int32_t i = 0; i < g->nodes[n].n_in; i++) {
-                if (g->nodes[n].in[i].kind == XC_REF_VALUE)
-                    operands += plan_rows(g, g->values[g->nodes[n].in[i].id].space, rows, sequences) * g->values[g->nodes[n].in[i].id].cols * 4;
-                else if (g->nodes[n].in[i].kind == XC_REF_TENSOR && strcmp(g->nodes[n].op->name, "gather"))
-                    operands += (double)xc_tensor_count(g->model->tensors[g->nodes[n].in[i].id]) * 4;
-            }
-            if (operands > need.node) need.node = operands; /* an op packs its operands once, at most */
-        }
-        if (inner > need.inner) need.inner = inner;
-    }
-    for (int32_t i = 0; i < t->n_slots; i++) need.slots += plan_rows(g, t->slots[i].space, rows, sequences) * t->slots[i].cols * 4 + XC_ALIGN;
-    return need;
-}
-
-double xc_tape_bytes(const struct xc_tape *t, int64_t rows, int64_t sequences)
-{
-    const struct need n = needs(t, rows, sequences);
-
-    return n.kept + n.inner + n.slots + n.masks + n.node;
-}
-
-static enum xc_status reserve(struct xc_scratch *s, double bytes, struct xc_err *err)
-{
-    if (bytes > 0 && !xc_scratch_alloc(s, (size_t)bytes)) return xc_fail_nomem(err, (size_t)bytes);
-    return xc_scratch_reset(s, err);
 }
 
 static enum xc_status fill(struct xc_tape *t, const struct xc_tape_opts *opts, struct xc_err *err)
@@ -272,24 +51,17 @@ static enum xc_status fill(struct xc_tape *t, const struct xc_tape_opts *opts, s
     t->probs = xc_calloc(nodes, sizeof *t->probs);
     t->cut = xc_calloc(nodes + 1, sizeof *t->cut);
     t->kept = xc_calloc(values, sizeof *t->kept);
-    if (!t->probs || !t->cut || !t->kept) return xc_fail_nomem(err, values * sizeof *t->kept);
+    t->recovered = xc_calloc(nodes, sizeof *t->recovered);
+    t->home = xc_calloc(values, sizeof *t->home);
+    t->decided = xc_calloc(nodes, sizeof *t->decided);
+    if (!t->probs || !t->cut || !t->kept || !t->recovered || !t->home || !t->decided) return xc_fail_nomem(err, values * sizeof *t->kept);
     t->watched = xc_calloc(values, sizeof *t->watched);
     if (!t->grad || !t->d_tensor || !t->trained || !t->wants || !t->slot_of || !t->d_value || !t->drop || !t->mask || !t->watched) return xc_fail_nomem(err, values * sizeof *t->d_value);
     if (opts->trained) memcpy(t->trained, opts->trained, (tensors - 1) * sizeof *t->trained);
-    XC_TRY(find_wants(t, err));
-    XC_TRY(plan(t, err));
     XC_TRY(xc_run_new(&t->run, t->g->model, opts->kern, opts->pool, err));
     t->run->bf16 = opts->bf16;
     t->run->values.large = t->run->node.large = t->memory.large = t->inner.large = true;
-    plan_segments(t, opts->segment);
-    if (opts->rows > 0) {
-        const struct need need = needs(t, opts->rows, opts->sequences);
-
-        XC_TRY(reserve(&t->run->values, need.kept, err));
-        XC_TRY(reserve(&t->inner, need.inner, err));
-        XC_TRY(reserve(&t->memory, need.slots, err));
-    }
-    return XC_OK;
+    return xc_tape_plan(t, opts, err);
 }
 
 enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const struct xc_tape_opts *opts, struct xc_err *err)
@@ -302,6 +74,7 @@ enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const s
     t->g = graph;
     t->inputs = opts->inputs;
     t->straight_through = opts->straight_through;
+    t->reverse = opts->reverse;
     status = fill(t, opts, err);
     if (status != XC_OK) xc_tape_free(&t);
     *out = t;
@@ -309,7 +82,13 @@ enum xc_status xc_tape_new(struct xc_tape **out, struct xc_graph *graph, const s
 }
 
 void xc_tape_bind(struct xc_tape *t, int32_t tensor, float *gradient) { t->d_tensor[tensor] = gradient; }
-void xc_tape_dropout(struct xc_tape *t, int32_t value, double p) { t->drop[value] = p; }
+
+void xc_tape_dropout(struct xc_tape *t, int32_t value, double p)
+{
+    t->drop[value] = p;
+    if (t->home[value] != value) xc_tape_plan_reversible(t); /* what is dropped cannot be subtracted from */
+}
+
 void xc_tape_dropout_attention(struct xc_tape *t, double p) { t->drop_attention = p; }
 
 void xc_tape_watch(struct xc_tape *t, int32_t value, xc_tape_watch_fn *fn, void *arg)
@@ -347,17 +126,16 @@ void xc_tape_dropout_usual(struct xc_tape *t, double p)
     if (g->n_outputs && !strcmp(op_of(g, g->outputs[0]), "linear")) xc_tape_dropout(t, g->nodes[g->values[g->outputs[0]].node].in[0].id, p);
 }
 
-static enum xc_status drop_value(struct xc_tape *t, int32_t value, uint64_t seed, uint64_t step, struct xc_err *err)
+/* Drops numbers of a value, or only draws which ones. */
+static enum xc_status drop_value(struct xc_tape *t, int32_t value, bool apply, struct xc_err *err)
 {
     const struct xc_view *v = &t->run->views[value];
     const int64_t n = v->rows * v->cols;
 
-    if (!t->mask[value]) { /* else the value is computed again */
-        t->mask[value] = xc_scratch_alloc(&t->masks, (size_t)xc_div_up(n, 8));
-        if (!t->mask[value]) return xc_fail_nomem(err, (size_t)xc_div_up(n, 8));
-        xc_dropout_draw(t->mask[value], n, t->drop[value], seed, step * (uint64_t)(t->g->n_values + 1) + (uint64_t)value, t->run->pool);
-    }
-    xc_dropout_apply(v->data, t->mask[value], n, t->drop[value], t->run->pool);
+    t->mask[value] = xc_scratch_alloc(&t->masks, (size_t)xc_div_up(n, 8));
+    if (!t->mask[value]) return xc_fail_nomem(err, (size_t)xc_div_up(n, 8));
+    xc_dropout_draw(t->mask[value], n, t->drop[value], t->seed, t->step * (uint64_t)(t->g->n_values + 1) + (uint64_t)value, t->run->pool);
+    if (apply) xc_dropout_apply(v->data, t->mask[value], n, t->drop[value], t->run->pool);
     return XC_OK;
 }
 
@@ -369,44 +147,112 @@ static enum xc_status dropped_forward(void *arg, const struct xc_op_ctx *c, stru
     return xc_grad_find(c->node->op->name)->forward_dropped(c, drop, err);
 }
 
-/* Whether a node's probabilities are dropped is decided once, in the forward pass. */
-static enum xc_status forward_node(struct xc_tape *t, int32_t n, uint64_t seed, uint64_t step, bool drop, struct xc_err *err)
+/* Values of a graph in segments do not all live in the run's memory. */
+static enum xc_status place_value(struct xc_tape *t, int32_t value, struct xc_err *err)
+{
+    struct xc_view *view = &t->run->views[value];
+    const size_t bytes = (size_t)(view->rows * view->cols) * sizeof(float);
+
+    if (t->n_segments == 1 || (t->kept[value] && view->data)) return XC_OK;
+    if (t->home[value] != value) view->data = t->run->views[t->home[value]].data;
+    else view->data = xc_scratch_alloc(t->kept[value] ? &t->run->values : &t->inner, bytes);
+    return view->data ? XC_OK : xc_fail_nomem(err, bytes);
+}
+
+/* again: it ran before on this batch, on values that were a rounding apart at most, and decides what it decided then. */
+static enum xc_status forward_node(struct xc_tape *t, int32_t n, bool again, struct xc_err *err)
 {
     const struct xc_node *node = &t->g->nodes[n];
     enum xc_status status;
 
-    if (t->n_segments > 1)
-        for (int32_t i = 0; i < node->n_out; i++) {
-            struct xc_view *view = &t->run->views[node->out[i]];
-            const size_t bytes = (size_t)(view->rows * view->cols) * 4;
-
-            if (t->kept[node->out[i]] && view->data) continue;
-            view->data = xc_scratch_alloc(t->kept[node->out[i]] ? &t->run->values : &t->inner, bytes);
-            if (!view->data) return xc_fail_nomem(err, bytes);
-        }
+    for (int32_t i = 0; i < node->n_out; i++) XC_TRY(place_value(t, node->out[i], err));
     if (t->probs[n].p > 0) {
         t->run->instead = dropped_forward;
         t->run->instead_arg = &t->probs[n];
     }
+    t->run->decided = t->decided[n];
+    t->run->decided_before = again;
     status = xc_run_node(t->run, t->g, node, err);
     t->run->instead = NULL;
-    for (int32_t i = 0; drop && i < node->n_out && status == XC_OK; i++)
-        if (t->drop[node->out[i]] > 0) status = drop_value(t, node->out[i], seed, step, err);
+    t->run->decided = NULL;
+    for (int32_t i = 0; t->drops && i < node->n_out && status == XC_OK; i++)
+        if (t->drop[node->out[i]] > 0) status = drop_value(t, node->out[i], true, err);
     return status;
 }
 
-/* The inner values of a segment once more. Masks are those of the first time. */
-static enum xc_status recompute(struct xc_tape *t, int32_t segment, struct xc_err *err)
+/* Inner values and masks are those of one segment. */
+static enum xc_status begin_segment(struct xc_tape *t, struct xc_err *err)
 {
     XC_TRY(xc_scratch_reset(&t->inner, err));
-    for (int32_t n = t->cut[segment]; n < t->cut[segment + 1]; n++) {
-        bool inner = false, masked = false;
+    XC_TRY(xc_scratch_reset(&t->masks, err));
+    memset(t->mask, 0, (size_t)t->g->n_values * sizeof *t->mask);
+    return XC_OK;
+}
 
-        for (int32_t i = 0; i < t->g->nodes[n].n_out; i++) {
-            inner |= !t->kept[t->g->nodes[n].out[i]];
-            masked |= t->mask[t->g->nodes[n].out[i]] != NULL;
-        }
-        if (inner) XC_TRY(forward_node(t, n, 0, 0, masked, err));
+/* The inner values of a segment once more, with the masks of the first time. */
+static enum xc_status recompute(struct xc_tape *t, int32_t segment, struct xc_err *err)
+{
+    XC_TRY(begin_segment(t, err));
+    for (int32_t n = t->cut[segment]; n < t->cut[segment + 1]; n++) {
+        const struct xc_node *node = &t->g->nodes[n];
+        bool inner = false;
+
+        for (int32_t i = 0; i < node->n_out; i++) inner |= !t->kept[node->out[i]];
+        if (inner) XC_TRY(forward_node(t, n, true, err));
+        for (int32_t i = 0; !inner && t->drops && i < node->n_out; i++)
+            if (t->drop[node->out[i]] > 0) XC_TRY(drop_value(t, node->out[i], false, err));
+    }
+    return XC_OK;
+}
+
+enum { BLOCK = 8192 };
+struct difference {
+    float *x;
+    const float *y;
+    int64_t n;
+};
+
+static void subtract(void *arg, int64_t item, int thread)
+{
+    const struct difference *d = arg;
+    const int64_t end = xc_min_i64((item + 1) * BLOCK, d->n);
+
+    (void)thread;
+    for (int64_t i = item * BLOCK; i < end; i++) d->x[i] -= d->y[i];
+}
+
+/* A reversible segment's x = o - y, in the memory of o, which nothing reads any more. Gomez et al. 2017, arXiv:1707.04585. */
+static void recover(struct xc_tape *t, int32_t segment)
+{
+    const struct xc_node *sum = &t->g->nodes[t->cut[segment + 1] - 1];
+    const int32_t x = t->recovered[segment], y = sum->in[sum->in[0].id == x].id;
+    const struct xc_view *view = &t->run->views[x];
+    struct difference d = { .x = view->data, .y = t->run->views[y].data, .n = view->rows * view->cols };
+
+    xc_pool_run(t->run->pool, subtract, &d, xc_div_up(d.n, BLOCK));
+}
+
+/* What nodes decide by comparing numbers is kept where these will only be recovered. */
+static enum xc_status place_decisions(struct xc_tape *t, struct xc_err *err)
+{
+    XC_TRY(xc_scratch_reset(&t->decisions, err));
+    for (int32_t n = 0; n < t->g->n_nodes && t->n_recovered; n++) {
+        const struct xc_grad *grad = xc_grad_find(t->g->nodes[n].op->name);
+        const int64_t each = grad && grad->decisions ? grad->decisions(&t->g->nodes[n]) : 0;
+        const size_t bytes = each > 0 ? (size_t)(each * t->run->views[t->g->nodes[n].out[0]].rows) * sizeof(uint16_t) : 0;
+
+        if (each <= 0) continue;
+        t->decided[n] = xc_scratch_alloc(&t->decisions, bytes);
+        if (!t->decided[n]) return xc_fail_nomem(err, bytes);
+    }
+    return XC_OK;
+}
+
+static enum xc_status forward_segments(struct xc_tape *t, bool again, struct xc_err *err)
+{
+    for (int32_t s = 0; s < t->n_segments; s++) {
+        XC_TRY(begin_segment(t, err));
+        for (int32_t n = t->cut[s]; n < t->cut[s + 1]; n++) XC_TRY(forward_node(t, n, again, err));
     }
     return XC_OK;
 }
@@ -415,11 +261,13 @@ enum xc_status xc_tape_forward(struct xc_tape *t, const struct xc_view *in, cons
                                struct xc_view *out, struct xc_err *err)
 {
     const struct xc_graph *g = t->g;
-    enum xc_status status = XC_OK;
+    enum xc_status status;
 
     XC_TRY(xc_run_begin(t->run, g, in, spaces, n_spaces, err));
-    XC_TRY(xc_scratch_reset(&t->masks, err));
-    memset(t->mask, 0, (size_t)g->n_values * sizeof *t->mask);
+    XC_TRY(place_decisions(t, err));
+    t->drops = train;
+    t->seed = seed;
+    t->step = step;
     for (int32_t n = 0; n < g->n_nodes; n++) {
         const bool drops = train && t->drop_attention > 0 && t->grad[n] && t->grad[n]->forward_dropped;
 
@@ -427,10 +275,7 @@ enum xc_status xc_tape_forward(struct xc_tape *t, const struct xc_view *in, cons
                                                  .stream = (uint64_t)1 << 63 | (step * (uint64_t)(g->n_values + 1) + (uint64_t)g->nodes[n].out[0]) };
     }
     xc_pool_begin(t->run->pool);
-    for (int32_t s = 0; s < t->n_segments && status == XC_OK; s++) {
-        status = xc_scratch_reset(&t->inner, err);
-        for (int32_t n = t->cut[s]; n < t->cut[s + 1] && status == XC_OK; n++) status = forward_node(t, n, seed, step, train, err);
-    }
+    status = forward_segments(t, false, err);
     xc_pool_end(t->run->pool);
     for (int32_t i = 0; i < g->n_outputs && status == XC_OK; i++) out[i] = t->run->views[g->outputs[i]];
     return status;
@@ -489,7 +334,10 @@ static enum xc_status backward_node(struct xc_tape *t, const struct xc_node *nod
             c.fresh[i] = false;
         }
     }
+    t->run->decided = t->decided[node - t->g->nodes];
+    t->run->decided_before = true;
     status = grad->backward(&c, err);
+    t->run->decided = NULL;
     xc_scratch_restore(&t->run->node, mark);
     return status;
 }
@@ -512,6 +360,7 @@ enum xc_status xc_tape_backward(struct xc_tape *t, float *const *d_out, struct x
     xc_pool_begin(t->run->pool);
     for (int32_t s = t->n_segments - 1; s >= 0 && status == XC_OK; s--) {
         if (s < t->n_segments - 1) status = recompute(t, s, err);
+        if (t->recovered[s] >= 0 && status == XC_OK) recover(t, s);
         for (int32_t n = t->cut[s + 1] - 1; n >= t->cut[s] && status == XC_OK; n--) {
             if (t->grad[n]) status = backward_node(t, &g->nodes[n], t->grad[n], err);
             if (t->passed) t->passed(t->passed_arg, n);
@@ -525,16 +374,20 @@ const float *xc_tape_input_gradient(const struct xc_tape *t, int32_t value) { re
 
 const char *xc_tape_first_bad(struct xc_tape *t)
 {
-    for (int32_t n = 0, s = 0; n < t->g->n_nodes; n++) {
-        if (t->n_segments > 1 && n == t->cut[s] && recompute(t, s++, NULL) != XC_OK) return NULL;
-        for (int32_t i = 0; i < t->g->nodes[n].n_out; i++) {
-            const int32_t v = t->g->nodes[n].out[i];
-            const struct xc_view *view = &t->run->views[v];
-            const float *x = view->data;
+    for (int32_t s = 0; s < t->n_segments; s++) {
+        if (t->n_segments > 1 && begin_segment(t, NULL) != XC_OK) return NULL;
+        for (int32_t n = t->cut[s]; n < t->cut[s + 1]; n++) {
+            const struct xc_node *node = &t->g->nodes[n];
 
-            if (t->g->values[v].dtype != XC_DTYPE_F32) continue;
-            for (int64_t k = 0; k < view->rows * view->cols; k++)
-                if (!isfinite(x[k])) return t->g->nodes[n].name;
+            if (t->n_segments > 1 && forward_node(t, n, true, NULL) != XC_OK) return NULL;
+            for (int32_t i = 0; i < node->n_out; i++) {
+                const struct xc_view *view = &t->run->views[node->out[i]];
+                const float *x = view->data;
+
+                if (t->g->values[node->out[i]].dtype != XC_DTYPE_F32) continue;
+                for (int64_t k = 0; k < view->rows * view->cols; k++)
+                    if (!isfinite(x[k])) return node->name;
+            }
         }
     }
     return NULL;

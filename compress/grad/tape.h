@@ -21,6 +21,10 @@ struct xc_tape_opts {
     /* 0: every value is kept for the backward pass. n: only those that cross the ends of segments, each n stretches between places that one value
      * crosses (in BERT: half a layer), or two in a graph of two streams (in Reformer: half a layer too); the others are computed again, to the same bits, segment by segment. */
     int32_t segment;
+    /* Segments are what lies between two sums of two streams (Reformer: half a layer), whatever `segment` says, and of two streams that grow by turns,
+     * x += f(y), y += g(x), only the last pair is kept: the backward pass recovers the others by subtraction, so that memory does not grow with depth but for what is decided (grad.h).
+     * Values are then those of the forward pass but for rounding. Where a graph has no such sums, or straight_through, everything that crosses is kept. */
+    bool reverse;
     int64_t rows, sequences;      /* of the largest batch, if known: memory for it is taken once, in one piece */
     bool inputs;                  /* gradients of the graph's f32 inputs too */
 };
@@ -40,6 +44,9 @@ void xc_tape_dropout_attention(struct xc_tape *tape, double p);
 
 /* Bytes of values, gradients of values and scratch for a batch of so many rows, by plan. */
 double xc_tape_bytes(const struct xc_tape *tape, int64_t rows, int64_t sequences);
+
+/* Segments whose input is recovered. */
+int32_t xc_tape_reversible(const struct xc_tape *tape);
 
 /* Which values a BERT-shaped graph drops: embeddings after their norm, what joins a residual sum, and what a head's last linear reads. */
 void xc_tape_dropout_usual(struct xc_tape *tape, double p);
@@ -62,7 +69,7 @@ enum xc_status xc_tape_backward(struct xc_tape *tape, float *const *d_out, struc
 /* Of a graph input, after backward with opts.inputs; NULL = none. */
 const float *xc_tape_input_gradient(const struct xc_tape *tape, int32_t value);
 
-/* The first node, in order, whose output has a number that is not finite; NULL = none. */
+/* After a forward: the first node, in order, whose output has a number that is not finite; NULL = none. */
 const char *xc_tape_first_bad(struct xc_tape *tape);
 
 #endif

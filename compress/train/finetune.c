@@ -379,6 +379,7 @@ static void fill_result(struct xc_finetune_result *r, const struct xc_training *
     r->last = t->last;
     r->new_head = t->new_head;
     r->recomputed = t->recomputed;
+    r->reversible = t->reversible;
     r->planned_bytes = t->planned_bytes;
     r->stopped_early = t->state.step < t->total_steps;
 }

@@ -75,6 +75,7 @@ struct xc_finetune_result {
     char metric[32];           /* "" = no dev rows */
     double first, best, last;  /* metric before the first step, of the weights kept, at the end */
     bool new_head, stopped_early, recomputed;
+    int32_t reversible;        /* blocks whose inputs the backward pass recovers from their outputs */
     double planned_bytes;      /* weights, their gradients and states, values, scratch */
 };
 

@@ -292,10 +292,11 @@ static void largest_batch(const struct xc_training *t, int64_t *tokens, int64_t 
     *sequences = rows * d->per_row;
 }
 
-/* The tape: everything is kept where that fits, else as much is computed again as needs the least memory. */
+/* The tape: everything is kept where that fits, else as much is computed again as needs the least memory, to the same bits; where that does not fit either, reversible
+ * blocks give their inputs back, which rounds. */
 static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *opts, struct xc_err *err)
 {
-    static const int32_t segments[] = { 0, 1, 2, 3, 4, 6, 8 };
+    static const int32_t segments[] = { 0, 1, 2, 3, 4, 6, 8, -1 }; /* -1: reversible */
     const double fixed = fixed_bytes(t), limit = (double)t->opts->max_memory;
     double least = INFINITY;
     int64_t tokens, sequences;
@@ -305,28 +306,33 @@ static enum xc_status plan_memory(struct xc_training *t, struct xc_tape_opts *op
         struct xc_tape_opts one = *opts;
         double bytes;
 
-        one.segment = segments[i];
+        one.segment = segments[i] > 0 ? segments[i] : 0;
+        one.reverse = segments[i] < 0;
+        if (one.reverse && least <= limit) break;
         XC_TRY(new_tape(t, &one, err));
         bytes = fixed + xc_tape_bytes(t->tape, tokens, sequences);
         if (limit <= 0) {
             t->planned_bytes = bytes;
             return XC_OK;
         }
-        xc_tape_free(&t->tape);
-        if (bytes < least) {
+        if (bytes < least && (!one.reverse || xc_tape_reversible(t->tape))) {
             least = bytes;
-            opts->segment = segments[i];
+            opts->segment = one.segment;
+            opts->reverse = one.reverse;
         }
+        xc_tape_free(&t->tape);
         if (i == 0 && least <= limit) break;
     }
     t->planned_bytes = least;
-    t->recomputed = opts->segment > 0;
+    t->recomputed = opts->segment > 0 || opts->reverse;
     if (least > limit)
         return xc_fail(err, XC_E_RANGE, "training needs %.0f MB for a batch of %lld tokens, more than --max-memory: lower --batch-tokens (or --max-tokens), or give more", ceil(least / 1e6),
                        (long long)tokens);
     opts->rows = tokens;
     opts->sequences = sequences;
-    return new_tape(t, opts, err);
+    XC_TRY(new_tape(t, opts, err));
+    t->reversible = xc_tape_reversible(t->tape);
+    return XC_OK;
 }
 
 static void gradient_passed(void *arg, int32_t node) { xc_gradient_sum_ready(arg, node); }
@@ -467,6 +473,7 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     if (o->bf16) bad |= json_object_set_new(root, "precision", json_string("bf16")) != 0;
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
     if (o->export) bad |= json_object_set_new(root, "export", json_string(o->export)) != 0;
+    if (t->reversible) bad |= json_object_set_new(root, "reversible", json_true()) != 0;
     if (o->sparsify.prune) bad |= json_object_set_new(root, "prune", describe_pruning(&o->sparsify)) != 0;
     if (t->spans.n) bad |= json_object_set_new(root, "spans", json_pack("{s:o, s:o}", "penalty", xc_json_new_number(o->span_penalty), "rate", xc_json_new_number(o->span_rate > 0 ? o->span_rate : XC_SPAN_RATE))) != 0;
     if (dev) bad |= json_object_set(root, "dev", dev) != 0;

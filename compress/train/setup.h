@@ -81,6 +81,7 @@ struct xc_training {
     char metric[32];
     bool lower_is_better, new_head;
     bool recomputed;
+    int32_t reversible;           /* segments whose input the backward pass recovers: gradients are then rounded otherwise */
     bool stop;                    /* somebody asked for it, on any rank */
     double planned_bytes;
     double first, last, loss, smooth, tail_loss, started;

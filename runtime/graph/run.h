@@ -53,6 +53,10 @@ struct xc_run {
     /* Runs a node instead of its op's forward; NULL = that. */
     enum xc_status (*instead)(void *arg, const struct xc_op_ctx *c, struct xc_err *err);
     void *instead_arg;
+    /* For the next node, in training: what it decides by comparing, as many numbers a row as its derivative says (compress/grad/grad.h). It writes them,
+     * or, decided before, goes by them. NULL = nobody asks. */
+    uint16_t *decided;
+    bool decided_before;
     /* Seen after each node of xc_run_graph and xc_run_node: calibration, debugging. May be NULL. */
     void (*observe)(void *arg, const struct xc_op_ctx *c);
     void *observe_arg;

@@ -106,6 +106,47 @@ cmp -s a.xc k.xc || fail "the training that was stopped ends otherwise"
 run "$XC_BIN" finetune "$tiny" $train -o k.xc --resume
 expect_failure 'no checkpoint to go on from'
 
+# ---- reversible blocks: where computing again does not fit, they give their inputs back; the same bytes for any number of threads, and resumed ----
+mkdir deep
+cp "$tiny/vocab.txt" "$tiny/tokenizer_config.json" deep
+cat >deep/config.json <<END
+{"model_type": "reformer", "architectures": ["ReformerModel"], "hidden_size": 32, "feed_forward_size": 64, "attention_head_size": 16, "num_attention_heads": 2, "num_hashes": 2,
+ "num_buckets": 8, "lsh_attn_chunk_length": 8, "local_attn_chunk_length": 8, "lsh_num_chunks_before": 1, "local_num_chunks_before": 1, "lsh_num_chunks_after": 0, "local_num_chunks_after": 0,
+ "axial_pos_embds": false, "hash_seed": 1, "hidden_act": "gelu", "is_decoder": false, "vocab_size": 345, "max_position_embeddings": 128, "layer_norm_eps": 1e-6, "pad_token_id": 0,
+ "num_hidden_layers": 8, "attn_layers": ["lsh", "local", "lsh", "local", "lsh", "local", "lsh", "local"]}
+END
+run "$XC_BIN" convert deep -o deep.xc --init random --seed 1 -q
+expect_code 0
+head -n 201 train.tsv >few.tsv
+deep="-t classify -d few.tsv --batch-tokens 2048 --lr 1e-3 -e 1 -q"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune deep.xc $deep -o kept.xc --json
+expect_code 0
+[ "$(json '["reversible_blocks"] == 0 and not v["recomputed"]')" = True ] || fail "something is recovered without a limit"
+loss=$(json '["loss"]')
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune deep.xc $deep -o rev.xc --max-memory 9MB --json --threads 1
+expect_code 0
+[ "$(json "[\"reversible_blocks\"] == 16 and v[\"recomputed\"] and v[\"planned_bytes\"] < 9e6 and abs(v[\"loss\"] - $loss) < 1e-4")" = True ] || fail "the blocks are not reversed, or train otherwise"
+# shellcheck disable=SC2086
+run "$XC_BIN" finetune deep.xc $deep -o rev3.xc --max-memory 9MB --threads 3
+cmp -s rev.xc rev3.xc || fail "3 threads reverse otherwise"
+# shellcheck disable=SC2086
+"$XC_BIN" finetune deep.xc $deep -o revk.xc --max-memory 9MB --checkpoint-every 1 --log revk.jsonl >/dev/null 2>&1 &
+pid=$!
+while ! grep -q loss revk.jsonl 2>/dev/null && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+kill -TERM $pid 2>/dev/null
+wait $pid
+if [ -e revk.xc.train ]; then
+    # shellcheck disable=SC2086
+    run "$XC_BIN" finetune deep.xc $deep -o revk.xc --checkpoint-every 1 --resume
+    expect_failure 'the checkpoint is of another training'
+    # shellcheck disable=SC2086
+    run "$XC_BIN" finetune deep.xc $deep -o revk.xc --max-memory 9MB --checkpoint-every 1 --resume
+    expect_code 0
+fi
+cmp -s rev.xc revk.xc || fail "the resumed training of reversible blocks ends otherwise"
+
 # ---- pruning while training: the file has the zeros that were measured, int8 leaves them out; threads and resuming change nothing ----
 sparse="--prune-begin 0.1 --prune-end 0.5 --prune-every 3 --prune-ignore encoder.layer.0.attention"
 for prune in magnitude=2:4 movement=0.75@16x4; do

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "runtime/graph/attention/lsh.h"
+#include "runtime/graph/run.h"
 
 enum { ROWS = 64 }; /* hashed at once */
 
@@ -32,11 +33,9 @@ enum xc_status xc_lsh_open(struct xc_lsh *l, const struct xc_op_ctx *c, struct x
 
 int64_t xc_lsh_rounds(const struct xc_lsh *l, int64_t n) { return n <= l->attr->chunk ? 1 : l->rounds; }
 
-static int64_t buckets_of(const struct xc_lsh *l) { return (int64_t)l->attr->buckets * (l->attr->buckets2 ? l->attr->buckets2 : 1); }
-
 int64_t xc_lsh_room(const struct xc_lsh *l, int64_t n)
 {
-    return l->panels ? l->rounds * n + buckets_of(l) + 1 + xc_round_up(ROWS * l->rounds * l->half, 16) + 16 : 0;
+    return l->panels ? l->rounds * n + xc_lsh_buckets(l->attr) + 1 + xc_round_up(ROWS * l->rounds * l->half, 16) + 16 : 0;
 }
 
 /* The place of the largest of p and -p; of equals the first. */
@@ -52,17 +51,12 @@ static int32_t argmax(const float *p, int64_t half)
     return at;
 }
 
-void xc_lsh_order(const struct xc_lsh *l, int32_t *order, int32_t *room, int64_t seq, int64_t head)
+/* bucket (rounds, n) of the n rows of a sequence */
+static void hash(const struct xc_lsh *l, int32_t *bucket, float *p, int64_t seq, int64_t head, int64_t n, int64_t rounds)
 {
     const struct xc_view *q = l->c->in[0];
-    const int64_t n = xc_seq_rows(q, seq), rounds = xc_lsh_rounds(l, n), N = l->rounds * l->half, b1 = l->attr->buckets, b2 = l->attr->buckets2, buckets = buckets_of(l);
-    int32_t *bucket = room, *count = room + l->rounds * n;
-    float *p = (float *)(void *)(count + buckets + 1);
+    const int64_t N = l->rounds * l->half, b1 = l->attr->buckets, b2 = l->attr->buckets2;
 
-    if (!l->panels || n <= l->attr->chunk) { /* short texts are one chunk, whatever the hashes */
-        for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
-        return;
-    }
     for (int64_t r0 = 0; r0 < n; r0 += ROWS) {
         const int64_t rows = xc_min_i64(ROWS, n - r0);
         const struct xc_gemm_f32 g = { .x = xc_seq_data(q, seq, head * l->D) + r0 * q->cols, .ldx = q->cols, .w = l->panels + head * l->panel, .N = N, .K = l->D,
@@ -75,6 +69,26 @@ void xc_lsh_order(const struct xc_lsh *l, int32_t *order, int32_t *room, int64_t
 
                 bucket[r * n + r0 + i] = argmax(x, b1 / 2) + (b2 ? (int32_t)b1 * argmax(x + b1 / 2, b2 / 2) : 0);
             }
+    }
+}
+
+void xc_lsh_order(const struct xc_lsh *l, int32_t *order, int32_t *room, int64_t seq, int64_t head)
+{
+    const struct xc_view *q = l->c->in[0];
+    const struct xc_run *run = l->c->run;
+    const int64_t n = xc_seq_rows(q, seq), rounds = xc_lsh_rounds(l, n), buckets = xc_lsh_buckets(l->attr);
+    int32_t *bucket = room, *count = room + l->rounds * n;
+
+    if (!l->panels || n <= l->attr->chunk) { /* short texts are one chunk, whatever the hashes */
+        for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
+        return;
+    }
+    if (!run->decided || !run->decided_before) hash(l, bucket, (float *)(void *)(count + buckets + 1), seq, head, n, rounds);
+    for (int64_t r = 0; r < rounds && run->decided; r++) {
+        uint16_t *decided = run->decided + (head * l->rounds + r) * q->rows + q->rag->start[seq];
+
+        for (int64_t i = 0; i < n && run->decided_before; i++) bucket[r * n + i] = decided[i];
+        for (int64_t i = 0; i < n && !run->decided_before; i++) decided[i] = (uint16_t)bucket[r * n + i];
     }
     for (int64_t r = 0; r < rounds; r++) { /* counting sort: stable, so equals keep the order of the text */
         memset(count, 0, (size_t)(buckets + 1) * sizeof *count);

@@ -11,12 +11,14 @@ struct xc_lsh {
     const float *panels;     /* (heads) panels of rounds * half outputs, D inputs; NULL = a local layer: one round, in the order of the text */
     int64_t panel;           /* floats of one */
 };
+static inline int64_t xc_lsh_buckets(const struct xc_attr_attention *attr) { return (int64_t)attr->buckets * (attr->buckets2 ? attr->buckets2 : 1); }
+
 /* Checks nothing that infer has not; panels go to the run's scratch. */
 enum xc_status xc_lsh_open(struct xc_lsh *l, const struct xc_op_ctx *c, struct xc_err *err);
 /* int32 of room that xc_lsh_order needs for n tokens; rounds it makes of them */
 int64_t xc_lsh_room(const struct xc_lsh *l, int64_t n);
 int64_t xc_lsh_rounds(const struct xc_lsh *l, int64_t n);
-/* order (rounds, n): the tokens of each round by bucket, then by place. */
+/* order (rounds, n): the tokens of each round by bucket, then by place. Buckets are written to run->decided (heads, rounds, rows), or taken from there. */
 void xc_lsh_order(const struct xc_lsh *l, int32_t *order, int32_t *room, int64_t seq, int64_t head);
 
 /* Chunk number i of the rounds laid end to end, counted in a circle: its tokens. */
