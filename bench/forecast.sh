@@ -1,6 +1,8 @@
 #!/bin/sh
 # forecast.sh XCOMPRESS MODEL TEXTS RECIPES [NAME...]: what --plan foresees beside what the work takes, for every recipe of the folder RECIPES (or those named):
-# seconds and peak memory. On an idle machine.
+# seconds, peak memory and bytes of the file. RECIPES is examples/recipes, or bench/forecast: what none of those does alone. On an idle machine.
+# OPTIONS: for every run (OPTIONS="--max-memory 512MB": a checkpoint larger than memory; OPTIONS="--store small").
+# OUT: a folder on the disk for what is made, where the folder of temporary files is in memory.
 set -eu
 xc=$1
 model=$2
@@ -11,7 +13,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM HUP
 [ $# -gt 0 ] || set -- $(cd "$recipes" && echo *.yaml)
-echo "| recipe | seconds foreseen | taken | | MB foreseen | taken | |"
+echo "| recipe | seconds foreseen, taken | | MB foreseen, taken | | bytes foreseen, made | |"
 echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 for name; do
     recipe=$recipes/${name%.yaml}.yaml
@@ -19,13 +21,14 @@ for name; do
     ! grep -q -- --calibrate "$recipe" || calibrate="--calibrate $texts"
     case $name in mixed*) calibrate= ;; esac
     # shellcheck disable=SC2086
-    "$xc" compress "$model" -r "$recipe" $calibrate --plan --json --quiet >"$dir/plan"
+    "$xc" compress "$model" -r "$recipe" $calibrate ${OPTIONS:-} --plan --json --quiet >"$dir/plan"
     # shellcheck disable=SC2086
-    "$xc" compress "$model" -r "$recipe" $calibrate -o "$dir/out.xc" --json --quiet >"$dir/done"
-    python3 - "$dir/plan" "$dir/done" "${name%.yaml}" <<'END'
+    "$xc" compress "$model" -r "$recipe" $calibrate ${OPTIONS:-} -o "${OUT:-$dir}/forecast.xc" --json --quiet >"$dir/done"
+    rm -f "${OUT:-$dir}/forecast.xc"
+    python3 - "$dir/plan" "$dir/done" "${name%.yaml}" <<'PYTHON'
 import json, sys
 p, d = json.load(open(sys.argv[1])), json.load(open(sys.argv[2]))
-s, m = p["predicted"]["seconds"], p["predicted"]["peak_rss_mb"]
-print(f"| {sys.argv[3]} | {s:.2f} | {d['seconds']:.2f} | {100 * (s / d['seconds'] - 1):+.0f} % | {m:.0f} | {d['peak_rss_mb']:.0f} | {100 * (m / d['peak_rss_mb'] - 1):+.0f} % |", flush=True)
-END
+pairs = ((p["predicted"]["seconds"], d["seconds"], ".2f"), (p["predicted"]["peak_rss_mb"], d["peak_rss_mb"], ".0f"), (p["output_bytes"], d["output_bytes"], ","))
+print(f"| {sys.argv[3]} |" + "".join(f" {a:{form}}, {b:{form}} | {100 * (a / b - 1):+.0f} % |" for a, b, form in pairs), flush=True)
+PYTHON
 done

@@ -457,13 +457,14 @@ static void forecast(const struct shrink *s, struct xc_forecast *f)
     const struct xc_model *m = s->p->model;
     const int64_t part = xc_min_i64(f->tokens, MEASURE_TOKENS);
     const bool error = is(s, "saliency", "error"), fit = is(s, "update", "yes");
-    double squares = 0;
+    double squares = 0, outputs_most = 0;
 
     for (int64_t k = 0; k < s->n; k++) {
         const struct place *p = &s->place[k];
         const double n = (double)(p->site->units * p->site->width), left = (double)(p->keep * p->site->width), outputs = (double)p->site->outputs;
 
         squares += n * n;
+        outputs_most = fmax(outputs_most, outputs);
         if (error) {
             f->toil[XC_TOIL_GRAM] += (double)f->tokens * n * n;
             f->toil[XC_TOIL_FACTOR] += 3 * n * n * n / xc_pool_threads(s->p->opts->pool);
@@ -477,7 +478,12 @@ static void forecast(const struct shrink *s, struct xc_forecast *f)
     else if (!is(s, "saliency", "magnitude")) xc_forecast_walk(f, m, NULL, 3 * f->tokens); /* forward, and twice that backward */
     for (int64_t k = 0; error && xc_shrink_flops(s) < 1 && k < s->n * MAX_LEVELS / 2; k++) xc_forecast_walk(f, m, NULL, part); /* from its place to the end: half, in the mean */
     for (int k = 0; fit && k < 2; k++) xc_forecast_walk(f, m, NULL, f->tokens);
-    xc_forecast_holds(f, 2 * xc_forecast_f32_bytes(m) + 2 * xc_forecast_values_bytes(m, f->tokens) + 12 * squares);
+    if (error) { /* moments and factors of all places, while levels are tried */
+        xc_forecast_holds(f, 2 * xc_forecast_f32_bytes(m) + 2 * xc_forecast_values_bytes(m, f->tokens) + 12 * squares);
+        return;
+    }
+    /* The fit walks both models from place to place: a layer's values of a batch, and what two of them read next of all texts. */
+    xc_forecast_holds(f, 2 * xc_forecast_f32_bytes(m) + 4 * xc_forecast_values_bytes(m, f->tokens) / fmax((double)s->n, 2) + 16 * outputs_most * (double)f->tokens);
 }
 
 static enum xc_status cut(struct shrink *s, struct xc_err *err)
