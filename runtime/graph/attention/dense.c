@@ -37,7 +37,7 @@ static double dense_macs(const struct xc_attr_attention *attr, double n_q, doubl
 
 /* ---- one run: everything that tiles share ---- */
 struct packed { /* one sequence's place in the packed arrays, per head */
-    int64_t k, k_scale, v, v_scale, tile; /* elements before it; tiles before it, all heads */
+    int64_t k, k_scale, v, v_scale, tile, chunk; /* elements before it; tiles and chunks before it, all heads */
 };
 
 struct dense {
@@ -81,27 +81,45 @@ static enum xc_status plan_sequences(struct dense *d, struct xc_err *err)
         if (d->bias && n_k > d->L)
             return xc_fail(err, XC_E_RANGE, "node '%s': sequence %d has %lld keys, its bias reaches %lld", d->c->node->name, s, (long long)n_k, (long long)d->L);
         d->seq[s + 1] = (struct packed){ .k = p->k + k16 * D4, .k_scale = p->k_scale + k16, .v = p->v + blocks * D16 * XC_KEY_BLOCK,
-                                         .v_scale = p->v_scale + blocks * D16, .tile = p->tile + d->attr->heads * xc_div_up(n_q, TILE) };
+                                         .v_scale = p->v_scale + blocks * D16, .tile = p->tile + d->attr->heads * xc_div_up(n_q, TILE),
+                                         .chunk = p->chunk + d->attr->heads * xc_div_up(xc_max_i64(n_q, n_k), XC_KEY_BLOCK) };
     }
     return XC_OK;
 }
 
-/* Item: (sequence, head). Queries of the head, and keys and values when it is the first of its group. */
-static void pack_head(void *arg, int64_t item, int thread)
+/* The sequence whose tiles (or chunks) hold an item; sequences without any are passed over. */
+static int64_t sequence_of(const struct dense *d, int64_t item, bool chunks)
+{
+    int64_t lo = 0, hi = d->c->in[0]->rag->n_seq;
+
+    while (hi - lo > 1) {
+        const int64_t mid = lo + (hi - lo) / 2;
+
+        if ((chunks ? d->seq[mid].chunk : d->seq[mid].tile) <= item) lo = mid;
+        else hi = mid;
+    }
+    return lo;
+}
+
+/* Item: (sequence, chunk of XC_KEY_BLOCK rows, head), in this order: heads share the pages of their rows, and fetch what lies beside them. Queries of
+ * the head, and keys and values when it is the first of its group. */
+static void pack_rows(void *arg, int64_t item, int thread)
 {
     const struct dense *d = arg;
     const struct xc_kernels *kern = d->c->kern;
     const struct xc_view *q = d->c->in[0], *k = d->c->in[1], *v = d->c->in[2];
-    const int64_t heads = d->attr->heads, s = item / heads, h = item % heads, group = heads / d->kv, n_k = n_rows(k, s);
-    const int64_t at = h * q->rows + q->rag->start[s];
+    const int64_t heads = d->attr->heads, s = sequence_of(d, item, true), h = (item - d->seq[s].chunk) % heads, group = heads / d->kv, g = h / group;
+    const int64_t j0 = (item - d->seq[s].chunk) / heads * XC_KEY_BLOCK, n_q = xc_min_i64(XC_KEY_BLOCK, n_rows(q, s) - j0), n_k = xc_min_i64(XC_KEY_BLOCK, n_rows(k, s) - j0);
+    const int64_t at = h * q->rows + q->rag->start[s] + j0;
     const struct packed *all = &d->seq[q->rag->n_seq], *p = &d->seq[s];
 
     (void)thread;
-    if (n_k >= d->below) return;
-    kern->quantize_rows_s8(d->q + at * d->ldq, d->ldq, d->q_scale + at, d->q_sum + at, rows_of(q, s, h * d->D), q->cols, NULL, n_rows(q, s), d->D, 0.0f);
-    if (h % group != 0 || n_k == 0) return;
-    kern->pack_keys_s8(d->k + h / group * all->k + p->k, d->k_scale + h / group * all->k_scale + p->k_scale, rows_of(k, s, h / group * d->D), k->cols, n_k, d->D);
-    kern->pack_values_s8(d->v + h / group * all->v + p->v, d->v_scale + h / group * all->v_scale + p->v_scale, rows_of(v, s, h / group * d->D), v->cols, n_k, d->D);
+    if (n_q > 0)
+        kern->quantize_rows_s8(d->q + at * d->ldq, d->ldq, d->q_scale + at, d->q_sum + at, rows_of(q, s, h * d->D) + j0 * q->cols, q->cols, NULL, n_q, d->D, 0.0f);
+    if (h % group != 0 || n_k <= 0) return;
+    kern->pack_keys_s8(d->k + g * all->k + p->k + j0 * d->ldq, d->k_scale + g * all->k_scale + p->k_scale + j0, rows_of(k, s, g * d->D) + j0 * k->cols, k->cols, n_k, d->D);
+    kern->pack_values_s8(d->v + g * all->v + p->v + j0 * xc_round_up(d->D, 16), d->v_scale + g * all->v_scale + p->v_scale + j0 / XC_KEY_BLOCK * xc_round_up(d->D, 16),
+                         rows_of(v, s, g * d->D) + j0 * v->cols, v->cols, n_k, d->D);
 }
 
 static enum xc_status pack(struct dense *d, struct xc_err *err)
@@ -120,7 +138,7 @@ static enum xc_status pack(struct dense *d, struct xc_err *err)
     d->v = xc_run_scratch(run, kv * (size_t)all->v);
     d->v_scale = xc_run_scratch(run, kv * (size_t)all->v_scale * sizeof *d->v_scale);
     if (!d->q || !d->q_scale || !d->q_sum || !d->k || !d->k_scale || !d->v || !d->v_scale) return xc_fail_nomem(err, rows * (size_t)d->ldq);
-    xc_pool_run(d->c->pool, pack_head, d, (int64_t)q->rag->n_seq * d->attr->heads);
+    xc_pool_run(d->c->pool, pack_rows, d, all->chunk);
     return XC_OK;
 }
 
@@ -129,15 +147,7 @@ static void attend(void *arg, int64_t item, int thread)
 {
     const struct dense *d = arg;
     const struct xc_view *q = d->c->in[0], *k = d->c->in[1], *v = d->c->in[2];
-    int64_t lo = 0, hi = q->rag->n_seq; /* the sequence whose tiles hold the item */
-
-    while (hi - lo > 1) {
-        const int64_t mid = lo + (hi - lo) / 2;
-
-        if (d->seq[mid].tile <= item) lo = mid;
-        else hi = mid;
-    }
-    const int64_t s = lo, n_q = n_rows(q, s), n_k = n_rows(k, s), tiles = xc_div_up(n_q, TILE), h = (item - d->seq[s].tile) / tiles;
+    const int64_t s = sequence_of(d, item, false), n_q = n_rows(q, s), n_k = n_rows(k, s), tiles = xc_div_up(n_q, TILE), h = (item - d->seq[s].tile) / tiles;
     const int64_t row0 = (item - d->seq[s].tile) % tiles * TILE, row1 = xc_min_i64(row0 + TILE, n_q), g = h / (d->attr->heads / d->kv);
     float *out = (float *)d->c->out[0]->data + (int64_t)q->rag->start[s] * q->cols + h * d->D;
     /* bias_ij is a function of j - i alone: a leading dimension of -1 makes one vector do for all rows */

@@ -12,7 +12,8 @@
  * else is in sight; with causal nothing later. Rounds are joined by their sums: one softmax over all candidates, each as often as it was met.
  * Local: chunks of the text itself, plain keys; the circle closes over the text's ends (not causal). A text of one chunk is dense.
  *
- * An item is a sequence and a head. Memory is linear: sorted places and one chunk's neighbourhood. */
+ * An item is a sequence and a head. Memory is linear: sorted places, one chunk's neighbourhood, and with int8 all queries and keys of the head, which every
+ * round needs. */
 #include <math.h>
 #include <string.h>
 
@@ -68,7 +69,8 @@ struct work {
     struct slot *slot;
     int32_t *order, *room;
     float *q, *q_scale, *out, *stat, *all; /* (chunk,D), (chunk), (chunk,D), (chunk,2); (longest,2): of the rounds so far */
-    int8_t *q8;
+    int8_t *q8, *all_q8, *all_k8;          /* (chunk, D4); (longest, D4) as the text has them */
+    float *all_q_scale, *all_k_scale;
     int32_t *q_sum;
     struct xc_key_run_s8 *s8;
     struct xc_key_run_f32 *f32;
@@ -98,6 +100,10 @@ static size_t lay_out(const struct reformer *r, uint8_t *base, struct work *w)
     w->q8 = lay(base, &total, int8 ? m * r->D4 : 0, 1);
     w->q_scale = lay(base, &total, m, sizeof *w->q_scale);
     w->q_sum = lay(base, &total, m, sizeof *w->q_sum);
+    w->all_q8 = lay(base, &total, int8 ? r->longest * r->D4 : 0, 1);
+    w->all_k8 = lay(base, &total, int8 ? r->longest * r->D4 : 0, 1);
+    w->all_q_scale = lay(base, &total, int8 ? r->longest : 0, sizeof *w->all_q_scale);
+    w->all_k_scale = lay(base, &total, int8 ? r->longest : 0, sizeof *w->all_k_scale);
     w->out = lay(base, &total, m * r->D, sizeof *w->out);
     w->stat = lay(base, &total, 2 * m, sizeof *w->stat);
     w->all = lay(base, &total, 2 * r->longest, sizeof *w->all);
@@ -106,7 +112,7 @@ static size_t lay_out(const struct reformer *r, uint8_t *base, struct work *w)
         struct slot s = { .chunk = -1 };
 
         s.pos = lay(base, &total, m16, sizeof *s.pos);
-        s.k = lay(base, &total, m * r->D, sizeof *s.k);
+        s.k = lay(base, &total, int8 ? 0 : m * r->D, sizeof *s.k);
         s.v = lay(base, &total, m * r->D + 16, sizeof *s.v);
         s.k8 = lay(base, &total, int8 ? m16 * r->D4 : 0, 1);
         s.v8 = lay(base, &total, int8 ? blocks * XC_KEY_BLOCK * r->D16 : 0, 1);
@@ -130,6 +136,47 @@ static void unit_keys(float *k, int64_t n, int64_t D)
         const float by = 1.0f / sqrtf(sum);
 
         for (int64_t d = 0; d < D; d++) k[d] *= by;
+    }
+}
+
+/* int8: queries and keys of the whole head, before any round. */
+static void quantize_head(const struct reformer *r, const struct work *w, int64_t seq, int64_t head, int64_t n)
+{
+    const int64_t m = r->attr->chunk, D = r->D, D4 = r->D4;
+    const float *q = xc_seq_data(r->q, seq, head * D), *k = xc_seq_data(r->k, seq, head * D);
+
+    for (int64_t r0 = 0; r0 < n; r0 += m) {
+        const int64_t rows = xc_min_i64(m, n - r0);
+
+        r->c->kern->quantize_rows_s8(w->all_q8 + r0 * D4, D4, w->all_q_scale + r0, w->q_sum, q + r0 * r->q->cols, r->q->cols, NULL, rows, D, 0.0f);
+        for (int64_t i = 0; i < rows; i++) memcpy(w->q + i * D, k + (r0 + i) * r->k->cols, (size_t)D * sizeof *k);
+        if (r->lsh.panels) unit_keys(w->q, rows, D);
+        r->c->kern->quantize_rows_s8(w->all_k8 + r0 * D4, D4, w->all_k_scale + r0, w->q_sum, w->q, D, NULL, rows, D, 0.0f);
+    }
+}
+
+/* A chunk's keys as pack_keys_s8 would make them. */
+static void key_panels(const struct slot *s, const struct work *w, const int32_t *row, int64_t D4)
+{
+    for (int64_t j = 0; j < xc_round_up(s->n, 16); j++) {
+        int8_t *panel = s->k8 + j / 16 * 16 * D4 + j % 16 * 4;
+        const int8_t *from = j < s->n ? w->all_k8 + row[j] * D4 : NULL;
+
+        if (j + 8 < s->n) __builtin_prefetch(w->all_k8 + row[j + 8] * D4);
+        s->k_scale[j] = from ? w->all_k_scale[row[j]] : 0.0f;
+        for (int64_t d = 0; d < D4; d += 4) {
+            if (from) memcpy(panel + d * 16, from + d, 4);
+            else memset(panel + d * 16, 0, 4);
+        }
+    }
+}
+
+static void gather_queries(const struct work *w, const int32_t *row, int64_t n, int64_t D4)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (i + 8 < n) __builtin_prefetch(w->all_q8 + row[i + 8] * D4);
+        memcpy(w->q8 + i * D4, w->all_q8 + row[i] * D4, (size_t)D4);
+        w->q_scale[i] = w->all_q_scale[row[i]];
     }
 }
 
@@ -159,12 +206,14 @@ static const struct slot *chunk_at(const struct reformer *r, struct work *w, int
     if (s->chunk == at) return s;
     row = xc_lsh_chunk(w->order, n, rounds, r->attr->chunk, at, &s->n);
     s->chunk = at;
-    gather(s->k, r->k, seq, head * r->D, row, s->n, r->D);
     gather(s->v, r->v, seq, head * r->D, row, s->n, r->D);
     for (int64_t j = 0; j < xc_round_up(s->n, 16); j++) s->pos[j] = j < s->n ? (float)row[j] : XC_POS_NEVER;
-    if (r->lsh.panels) unit_keys(s->k, s->n, r->D);
-    if (!r->attr->quantized) return s;
-    r->c->kern->pack_keys_s8(s->k8, s->k_scale, s->k, r->D, s->n, r->D);
+    if (!r->attr->quantized) {
+        gather(s->k, r->k, seq, head * r->D, row, s->n, r->D);
+        if (r->lsh.panels) unit_keys(s->k, s->n, r->D);
+        return s;
+    }
+    key_panels(s, w, row, r->D4);
     r->c->kern->pack_values_s8(s->v8, s->v_scale, s->v, r->D, s->n, r->D);
     return s;
 }
@@ -204,6 +253,7 @@ static void attend(void *arg, int64_t item, int thread)
     if (n == 0) return;
     lay_out(r, r->memory + (size_t)thread * r->each, &w);
     xc_lsh_order(&r->lsh, w.order, w.room, seq, head);
+    if (r->attr->quantized) quantize_head(r, &w, seq, head, n);
     for (int64_t i = 0; i < each * rounds; i++) {
         int64_t count, runs = 0;
         const int32_t *row = xc_lsh_chunk(w.order, n, rounds, m, i, &count);
@@ -219,11 +269,11 @@ static void attend(void *arg, int64_t item, int thread)
             w.f32[runs++] = (struct xc_key_run_f32){ .see = see, .k = s->k, .v = s->v, .ldk = D, .ldv = D };
         }
         a.n_runs = runs;
-        gather(w.q, r->q, seq, head * D, row, count, D);
         if (r->attr->quantized) {
-            r->c->kern->quantize_rows_s8(w.q8, r->D4, w.q_scale, w.q_sum, w.q, D, NULL, count, D, 0.0f);
+            gather_queries(&w, row, count, r->D4);
             r->c->kern->attn_runs_s8(&(struct xc_attn_runs_s8){ .a = a, .run = w.s8, .q = w.q8, .ldq = r->D4, .q_scale = w.q_scale }, 0, count);
         } else {
+            gather(w.q, r->q, seq, head * D, row, count, D);
             r->c->kern->attn_runs_f32(&(struct xc_attn_runs_f32){ .a = a, .run = w.f32, .q = w.q, .ldq = D }, 0, count);
         }
         join(r, &w, out, row, count, i < each);

@@ -106,8 +106,6 @@ LANES_INLINE void values_tile(float *acc, int64_t ld, const uint8_t *p, const in
     }
 ROWS(1) ROWS(4) ROWS(8)
 #undef ROWS
-#undef TILE_START
-#undef TILE_ROWS
 
 /* v_p7 of 64 scores less their block's greatest, stored as bytes; returns sum and theirs. Step by step for four registers: one after the other,
  * the long chains fill the scheduler and leave half of the units idle. */
@@ -143,6 +141,81 @@ LANES_INLINE v16i s8_p7x64(uint8_t *p, v16i sum, const float *f, v16f max)
 #undef SCALE
     return i_store_u8x64(p, sum, i_round(e0), i_round(e1), i_round(e2), i_round(e3));
 }
+
+/* v_p7 with constants that stay in memory: sums have the registers. */
+static const float turn_p7[6] = { XC_P7_MIN, XC_ROUND_MAGIC, XC_P7_C3, XC_P7_C2, XC_P7_C1, XC_P7_C0 };
+LANES_INLINE v16i s8_turn_p7(const float *x, v16f max)
+{
+    const float *c = turn_p7;
+
+    __asm__ volatile("" : "+r"(c));
+    const v16f y = v_max(v_sub(v_load(x), max), v_set1(c[0])), magic = v_add(y, v_set1(c[1]));
+    const v16f f = v_sub(y, v_sub(magic, v_set1(c[1])));
+    v16f p = v_fma(v_set1(c[2]), f, v_set1(c[3]));
+
+    p = v_fma(p, f, v_set1(c[4]));
+    p = v_fma(p, f, v_set1(c[5]));
+    return i_round(v_scale2(p, magic));
+}
+
+/* The scores f of eight rows and a block of `keys` keys, 64 or 128, and meanwhile the probabilities p of another like it, whose scores are g and greatest ones max. Products
+ * and the additions of exponentials run on different units: sixteen products take turns with one register of probabilities. D4 is 64, or 32: every other turn.
+ * top: the greatest scores of each row, by lane; sum: of probabilities, likewise. */
+static __attribute__((noinline)) void s8_turns(float *f, v16f *top, const int8_t *xp, const int32_t *init, const float *q_scale, const int8_t *k, const float *k_scale, uint8_t *p, v16i *sum,
+                                               const float *g, const float *max, int64_t keys, int64_t D4)
+{
+    enum { mr = 8 };
+    const int8_t *const xp0 = xp;
+    const int64_t each = keys / 64; /* sixty-fours of a row */
+    int64_t done = 0;
+
+    for (int64_t pair = 0; pair < keys / 32; pair++, f += 32, k_scale += 32, k += 16 * D4) {
+        TILE_ROWS(TILE_START)
+        xp = xp0;
+        for (int quarter = 0; quarter < 4; quarter++, done++) {
+            const int64_t row = done / each, at = row * XC_KEY_BLOCK + done % each * 64;
+            const v16f less = v_set1(max[row]);
+
+#define STEP(i) SCORE_DOT(a##i, u, xp + i * 2 * D4) SCORE_DOT(b##i, w, xp + i * 2 * D4)
+#define PRODUCTS                                                               \
+    {                                                                          \
+        const v16i u = s8_weight(k), w = s8_weight(k + 16 * D4);               \
+                                                                               \
+        TILE_ROWS(STEP)                                                        \
+        k += 64;                                                               \
+        xp += 4;                                                               \
+    }
+            PRODUCTS
+            const v16i e0 = s8_turn_p7(g + at, less);
+            if (D4 == 64) PRODUCTS
+            const v16i e1 = s8_turn_p7(g + at + 16, less);
+            PRODUCTS
+            const v16i e2 = s8_turn_p7(g + at + 32, less);
+            if (D4 == 64) PRODUCTS
+            const v16i e3 = s8_turn_p7(g + at + 48, less);
+
+            sum[row] = i_store_u8x64(p + at, done % each ? sum[row] : i_zero(), e0, e1, e2, e3);
+#undef STEP
+#undef PRODUCTS
+        }
+        const v16f s = v_load(k_scale), t = v_load(k_scale + 16);
+
+#define STORE(i)                                                                                                                                \
+    {                                                                                                                                           \
+        const v16f x = v_mul(v_mul(v_from_i(a##i), v_set1(q_scale[i])), s), y = v_mul(v_mul(v_from_i(b##i), v_set1(q_scale[i])), t);               \
+                                                                                                                                                \
+        v_store(f + i * XC_KEY_BLOCK, x);                                                                                                       \
+        v_store(f + i * XC_KEY_BLOCK + 16, y);                                                                                                  \
+        top[i] = v_max(y, v_max(x, pair ? top[i] : v_set1(XC_SCORE_FLOOR)));                                                                          \
+    }
+        TILE_ROWS(STORE)
+#undef STORE
+    }
+}
+#undef TILE_START
+#undef TILE_ROWS
+
+#define S8_TURNS
 
 /* As many rows as are left at most: those behind a group's last belong to others. */
 static void s8_scores(int32_t *s, const int8_t *xp, const int32_t *init, const float *q_scale, const int8_t *k, const float *k_scale, int64_t D4, int64_t panels, int64_t rows)

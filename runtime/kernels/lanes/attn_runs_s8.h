@@ -33,7 +33,7 @@ LANES_INLINE unsigned runs_whole(const struct xc_attn_runs *a, const struct xc_k
 /* The greatest scores of one row, keys j0 on, by lane. */
 LANES_INLINE v16f runs_top(int32_t *s, const struct xc_attn_runs_s8 *a, const struct xc_key_run_s8 *run, float q_scale, int64_t i, int64_t j0, int64_t count, unsigned whole)
 {
-    v16f top = v_set1(S8_FLOOR);
+    v16f top = v_set1(XC_SCORE_FLOOR);
 
     for (int64_t j = 0; j < count; j += 16) {
         const bool all = whole >> j / 16 & 1;
@@ -55,8 +55,6 @@ static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_r
     const unsigned whole = runs_whole(&a->a, &run->see, i0 + r0, rows, j0, keys);
     struct s8_rows *at = &rr->at;
     struct s8_block *b = rr->before == &rr->two[0] ? &rr->two[1] : &rr->two[0];
-    v16f top[S8_GROUP];
-
     if (skip && skip->bound &&
         xc_skip_block(skip, rr->lost + r0, rr->low + r0, at->max + r0, skip->bound + (i0 + r0) * skip->ld_bound + (run - a->run), skip->ld_bound, 1.0f,
                       (float)(run->see.n * XC_P_MAX), rows)) {
@@ -73,9 +71,9 @@ static void runs_block_s8(const struct xc_attn_runs_s8 *a, const struct xc_key_r
     s8_next(m, at, rr->before, b);
     for (int64_t r = 0; r < rows; r++) {
         b->count[r] = keys;
-        top[r] = runs_top(b->s + r * XC_KEY_BLOCK, a, run, at->q_scale[r0 + r], i0 + r0 + r, j0, keys, whole);
+        if (!b->topped || whole != (1u << keys / 16) - 1) b->top[r] = runs_top(b->s + r * XC_KEY_BLOCK, a, run, at->q_scale[r0 + r], i0 + r0 + r, j0, keys, whole);
     }
-    s8_maxima(b->max, top, rows);
+    s8_maxima(b->max, b->top, rows);
     if (!skip) {
         rr->before = b;
         return;

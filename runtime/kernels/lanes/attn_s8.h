@@ -13,7 +13,6 @@
 #include "runtime/kernels/lanes/math.h"
 
 enum { S8_TOGETHER = 4 * S8_GROUP };
-#define S8_FLOOR (-1e30f)
 #ifdef S8_FUSED
 #define S8_PARTS 4 /* pieces of one block's scores that take turns with pieces of another's probabilities, so that both kinds of units are busy */
 #else
@@ -43,6 +42,8 @@ struct s8_block {
     const float *k_scale, *v_scale;
     float max[16], keep[16], add[16];
     int32_t p_sum[16];
+    bool topped; /* top is known with the scores */
+    v16f top[S8_GROUP]; /* each row's greatest scores, by lane */
 };
 
 static struct s8_memory s8_memory_of(void *scratch, int64_t D)
@@ -60,7 +61,7 @@ static void s8_start(struct s8_rows *at, const struct s8_memory *m, const int8_t
 {
     at->rows = rows;
     for (int64_t r = 0; r < rows; r++) {
-        at->max[r] = S8_FLOOR;
+        at->max[r] = XC_SCORE_FLOOR;
         at->sum[r] = 0.0f;
         at->q_scale[r] = q_scale[r] * scale * XC_LOG2E;
     }
@@ -118,7 +119,7 @@ static void s8_maxima(float *max, const v16f *top, int64_t rows)
         return;
     }
 #endif
-    for (int64_t r = 0; r < 16; r++) max[r] = r < rows ? v_hmax(top[r]) : S8_FLOOR;
+    for (int64_t r = 0; r < 16; r++) max[r] = r < rows ? v_hmax(top[r]) : XC_SCORE_FLOOR;
 }
 
 static void s8_sums(int32_t *p_sum, const v16i *sum, int64_t rows)
@@ -132,14 +133,34 @@ static void s8_sums(int32_t *p_sum, const v16i *sum, int64_t rows)
     for (int64_t r = 0; r < 16; r++) p_sum[r] = r < rows ? i_sum(sum[r]) : 0;
 }
 
+/* A group's rows all see all of its keys, a block or half of one. */
+LANES_INLINE bool s8_whole(const struct s8_block *b)
+{
+    bool whole = b->rows == S8_GROUP && (b->keys == XC_KEY_BLOCK || b->keys == XC_KEY_BLOCK / 2);
+
+    for (int64_t r = 0; whole && r < S8_GROUP; r++) whole = b->count[r] == b->keys;
+    return whole;
+}
+
 /* The scores of b, and meanwhile probabilities and values of the block before, whose maxima are known; either may be NULL. */
-static void s8_next(const struct s8_memory *m, struct s8_rows *at, struct s8_block *before, const struct s8_block *b)
+static void s8_next(const struct s8_memory *m, struct s8_rows *at, struct s8_block *before, struct s8_block *b)
 {
     enum { PANELS = XC_KEY_BLOCK / 16 / S8_PARTS, ROWS = S8_GROUP / S8_PARTS };
     const int64_t rows = before ? before->rows : 0, quads = before ? xc_div_up(before->keys, 4) : 0, panels = b ? xc_div_up(b->keys, 16) : 0;
     v16i sum[S8_GROUP];
+    int64_t part = 0;
 
-    for (int64_t part = 0; part < S8_PARTS; part++) {
+#ifdef S8_TURNS
+    if (b) b->topped = before && s8_whole(before) && b->rows == S8_GROUP && b->keys == before->keys && (m->D4 == 64 || m->D4 == 32);
+    if (b && b->topped) {
+        s8_turns((float *)(void *)b->s, b->top, m->xp + b->r0 * 2 * m->D4, at->init + b->r0, at->q_scale + b->r0, b->k, b->k_scale, m->p, sum,
+                 (const float *)(const void *)before->s, before->max, b->keys, m->D4);
+        part = S8_PARTS;
+    }
+#else
+    if (b) b->topped = false;
+#endif
+    for (; part < S8_PARTS; part++) {
         const int64_t j = part * PANELS;
 
         if (j < panels)
@@ -190,7 +211,7 @@ static void s8_finish(const struct s8_memory *m, const struct s8_rows *at, float
 LANES_INLINE v16f dense_top(int32_t *s, const struct xc_attn_s8 *a, float q_scale, int64_t i, int64_t j0, int64_t count)
 {
     const float *bias = a->bias ? a->bias + i * a->ld_bias + j0 : NULL;
-    v16f top = v_set1(S8_FLOOR);
+    v16f top = v_set1(XC_SCORE_FLOOR);
     int64_t j = 0;
 
     for (; !bias && j + 16 <= count; j += 16) {
@@ -227,7 +248,6 @@ static void lanes_attn_s8(const struct xc_attn_s8 *a, int64_t row0, int64_t row1
             for (int64_t g = 0; g < rows; g += S8_GROUP) {
                 const int64_t end = xc_min_i64(g + S8_GROUP, rows), block = j0 / XC_KEY_BLOCK;
                 struct s8_block *b = before == &two[0] ? &two[1] : &two[0];
-                v16f top[S8_GROUP];
 
                 b->r0 = g;
                 while (b->r0 < end && seen[b->r0] <= j0) b->r0++; /* later rows see more */
@@ -241,9 +261,9 @@ static void lanes_attn_s8(const struct xc_attn_s8 *a, int64_t row0, int64_t row1
                 s8_next(&m, &at, before, b);
                 for (int64_t r = 0; r < b->rows; r++) {
                     b->count[r] = xc_min_i64(XC_KEY_BLOCK, seen[b->r0 + r] - j0);
-                    top[r] = dense_top(b->s + r * XC_KEY_BLOCK, a, at.q_scale[b->r0 + r], i0 + b->r0 + r, j0, b->count[r]);
+                    if (!b->topped || a->bias || b->count[r] < b->keys) b->top[r] = dense_top(b->s + r * XC_KEY_BLOCK, a, at.q_scale[b->r0 + r], i0 + b->r0 + r, j0, b->count[r]);
                 }
-                s8_maxima(b->max, top, b->rows);
+                s8_maxima(b->max, b->top, b->rows);
                 before = b;
             }
         if (before) s8_next(&m, &at, before, NULL);

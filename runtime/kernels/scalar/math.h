@@ -44,6 +44,7 @@
 #define XC_P7_C2 30.811615f
 #define XC_P7_C3 7.00678015f
 #define XC_P7_MIN (-9.0f) /* 127 * 2^-9 rounds to 0 */
+#define XC_SCORE_FLOOR (-1e30f) /* attention: below every score */
 
 /* -log2(Phi(-x)) on [0, 6], fitted so that x * Phi(-x) is within 1e-8 */
 #define XC_GAUSS_C0 0.999999523f
