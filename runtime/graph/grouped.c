@@ -183,13 +183,30 @@ void xc_grouped_put_row(const struct xc_encoding *enc, int64_t rows, int64_t col
 void xc_grouped_part_to_f32(const struct xc_tensor *t, int64_t row, int64_t col0, int64_t n, float *dst)
 {
     const int64_t cols = xc_tensor_cols(t), group = xc_grouped_group(&t->enc, cols), groups = xc_div_up(cols, group);
-    const float part = two_level(&t->enc) ? xc_grouped_zero_part(bits_of(&t->enc)) : 1.0f; /* a zero's */
+    const int64_t bits = bits_of(&t->enc), row_bytes = xc_div_up(cols * bits, 8);
+    const uint8_t *data = t->part[XC_PART_DATA]->data + (t->enc.layout == XC_LAYOUT_PANEL16 ? 0 : row * row_bytes);
+    const uint64_t most = ((uint64_t)1 << bits) - 1;
+    const float part = two_level(&t->enc) ? xc_grouped_zero_part((int)bits) : 1.0f; /* a zero's */
 
     for (int64_t g = col0 / group; g * group < col0 + n; g++) {
         const float scale = xc_f16_to_f32(scale_at(t, groups, row, g));
         const float zero = t->enc.zero_point ? part * (float)zero_at(t, groups, row, g) : (float)xc_grouped_zero(&t->enc);
+        const int64_t end = xc_min_i64((g + 1) * group, col0 + n);
 
-        for (int64_t k = xc_max_i64(g * group, col0); k < xc_min_i64((g + 1) * group, col0 + n); k++) dst[k - col0] = ((float)number_at(t, cols, row, k) - zero) * scale;
+        for (int64_t k = xc_max_i64(g * group, col0); k < end;) {
+            const int64_t left = row_bytes - k / 8 * bits;
+            uint64_t eight = 0; /* in as many bytes as a number has bits */
+
+            if (t->enc.layout == XC_LAYOUT_PANEL16 || k % 8 || k + 8 > end) {
+                dst[k - col0] = ((float)number_at(t, cols, row, k) - zero) * scale;
+                k++;
+                continue;
+            }
+            if (left >= (int64_t)sizeof eight) memcpy(&eight, data + k / 8 * bits, sizeof eight);
+            else memcpy(&eight, data + k / 8 * bits, (size_t)bits);
+            for (int64_t i = 0; i < 8; i++) dst[k - col0 + i] = ((float)(int)(eight >> i * bits & most) - zero) * scale;
+            k += 8;
+        }
     }
 }
 
