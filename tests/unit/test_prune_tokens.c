@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #include "compress/grad/tape.h"
-#include "compress/shrink/surgery.h"
 #include "formats/formats.h"
 #include "runtime/session/session.h"
+#include "tests/unit/tiny_model.h"
 #include "tests/vectors/prune_tokens_vectors.h"
 #include "xcompress/compress.h"
 
@@ -38,15 +38,7 @@ static struct xc_model *tiny(const char *name)
 
     snprintf(path, sizeof path, "%s/tests/data/%s", root, name);
     OK(xc_import(&m, path, &err));
-    for (int32_t t = 0; t < m->n_tensors; t++) {
-        float *x;
-
-        if (!strstr(m->tensors[t]->name, "attention.self.query.")) continue;
-        OK(xc_surgery_numbers(&x, m->tensors[t], &err));
-        for (int64_t i = 0; i < xc_tensor_count(m->tensors[t]); i++) x[i] *= 40;
-        OK(xc_tensor_set_f32(m->tensors[t], x, &err));
-        xc_free(x);
-    }
+    OK(tiny_model_scale(m, "attention.self.query.", 40, &err));
     return m;
 }
 

@@ -15,9 +15,9 @@
 
 #include "compress/attention/swap_attention.h"
 #include "compress/calibrate/calibrate.h"
-#include "compress/shrink/surgery.h"
 #include "formats/formats.h"
 #include "runtime/session/session.h"
+#include "tests/unit/tiny_model.h"
 #include "tests/vectors/swap_vectors.h"
 #include "xcompress/compress.h"
 
@@ -33,20 +33,6 @@ static void ok_at(enum xc_status status, int line)
 }
 #define OK(call) ok_at(call, __LINE__)
 
-static void scale_queries(struct xc_model *m)
-{
-    for (int32_t t = 0; t < m->n_tensors; t++) {
-        struct xc_tensor *w = m->tensors[t];
-        float *x;
-
-        if (!strstr(w->name, "attention.self.query.weight")) continue;
-        OK(xc_surgery_numbers(&x, w, &err));
-        for (int64_t i = 0; i < xc_tensor_count(w); i++) x[i] *= 40;
-        OK(xc_tensor_set_f32(w, x, &err));
-        xc_free(x);
-    }
-}
-
 static struct xc_model *tiny(void)
 {
     struct xc_model *m = NULL;
@@ -54,7 +40,7 @@ static struct xc_model *tiny(void)
 
     snprintf(path, sizeof path, "%s/tests/data/tiny-bert", root);
     OK(xc_import(&m, path, &err));
-    scale_queries(m);
+    OK(tiny_model_scale(m, "attention.self.query.weight", 40, &err));
     return m;
 }
 

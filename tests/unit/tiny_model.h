@@ -1,9 +1,12 @@
-/* tiny_model: the tiny checkpoints of tests/ with a tokenizer: those without one of their own get that of tiny-bert, cut to the size of their table. */
+/* tiny_model: the tiny checkpoints of tests/ with a tokenizer: those without one of their own get that of tiny-bert, cut to the size of their table; and their weights made larger,
+ * so that attention has something to choose. */
 #ifndef XC_TESTS_UNIT_TINY_MODEL_H
 #define XC_TESTS_UNIT_TINY_MODEL_H
 
 #include <stdio.h>
+#include <string.h>
 
+#include "compress/shrink/surgery.h"
 #include "formats/tokenizer.h"
 #include "runtime/graph/graph.h"
 #include "xcompress/compress.h"
@@ -32,6 +35,23 @@ static inline enum xc_status tiny_model(struct xc_model **out, const char *root,
     if (status == XC_OK) status = xc_tokenizer_subset(&(*out)->tokenizer, section, new_id, err);
     xc_buf_unref(&section);
     return status;
+}
+
+/* Multiplies the tensors whose name holds `part`. */
+static inline enum xc_status tiny_model_scale(struct xc_model *m, const char *part, float by, struct xc_err *err)
+{
+    for (int32_t t = 0; t < m->n_tensors; t++) {
+        enum xc_status status;
+        float *x;
+
+        if (!strstr(m->tensors[t]->name, part)) continue;
+        XC_TRY(xc_surgery_numbers(&x, m->tensors[t], err));
+        for (int64_t i = 0; i < xc_tensor_count(m->tensors[t]); i++) x[i] *= by;
+        status = xc_tensor_set_f32(m->tensors[t], x, err);
+        xc_free(x);
+        XC_TRY(status);
+    }
+    return XC_OK;
 }
 
 #endif
