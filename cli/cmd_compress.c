@@ -3,9 +3,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "cli/cli.h"
+#include "cli/together.h"
 #include "compress/manifest.h"
-#include "compress/ranks.h"
 #include "formats/json.h"
 #include "runtime/base/pool.h"
 #include "xcompress/compress.h"
@@ -358,12 +357,10 @@ static int compress_run(void *opts, int argc, char **argv)
     struct xc_compress_opts c = XC_COMPRESS_DEFAULT;
     struct xc_compress_result result = { 0 };
     struct xc_recipe *recipe = NULL;
-    struct cli_progress progress;
-    struct xc_pool *pool = NULL;
+    struct cli_together together;
     struct xc_err err = { 0 };
     enum xc_status status;
-    int code = CLI_OK;
-    bool first;
+    int code;
 
     (void)argc;
     if (o->recipe && (quantizes(o) || o->prune.n || o->attention || o->targets.n || o->ignore.n || o->set.n || o->static_ranges))
@@ -372,13 +369,9 @@ static int compress_run(void *opts, int argc, char **argv)
     if (!quantizes(o) && !o->recipe && (o->targets.n || o->ignore.n || o->set.n || o->static_ranges)) return cli_usage(&cli_verb_compress, "--target, --ignore, --set and --static need --quantize");
     if (has_target(o) && o->quantize && strcmp(quantize_choices[o->quantize], "mixed")) return cli_usage(&cli_verb_compress, "--target-bytes, --target-bits and --target-drop are for --quantize mixed");
     if (o->static_ranges && !o->calibrate) return cli_usage(&cli_verb_compress, "--static needs --calibrate FILE");
-    status = xc_ranks_open(&c.ranks, &err);
-    first = xc_ranks_speaks(c.ranks);
-    cli_progress_init(&progress, o->quiet || !first);
-    xc_ranks_watch(c.ranks, &progress.callbacks);
+    status = cli_together_open(&together, o->threads, o->quiet, &err);
     if (status == XC_OK) status = o->recipe ? xc_recipe_read(&recipe, o->recipe, &err) : xc_recipe_new(&recipe, &err);
     if (status == XC_OK && !o->recipe) status = make_recipe(recipe, o, &err);
-    if (status == XC_OK) status = xc_pool_new(&pool, (int)o->threads, &err);
     c.recipe = recipe;
     c.calibrate = o->calibrate;
     c.calibrate_rows = (int32_t)o->rows;
@@ -389,19 +382,17 @@ static int compress_run(void *opts, int argc, char **argv)
     c.seed = (uint64_t)o->seed;
     c.head = o->head;
     c.max_tokens = (int32_t)o->max_tokens;
-    c.pool = pool;
-    c.progress = &progress.callbacks;
+    c.ranks = together.ranks;
+    c.pool = together.pool;
+    c.progress = &together.progress.callbacks;
     if (status == XC_OK) status = xc_compress_file(argv[0], o->plan ? NULL : o->out, &c, &result, &err);
-    status = xc_ranks_agree(c.ranks, status, &err);
-    cli_progress_done(&progress);
-    if (status != XC_OK) code = first ? cli_fail(&err) : CLI_FAILED;
-    else if (!first) code = CLI_OK;
-    else if (o->json) code = print_json(&result, o);
-    else print_result(&result, o);
+    if (cli_together_done(&together, status, &code, &err)) {
+        if (o->json) code = print_json(&result, o);
+        else print_result(&result, o);
+    }
     xc_compress_result_release(&result);
     xc_recipe_free(&recipe);
-    xc_pool_free(&pool);
-    xc_ranks_close(&c.ranks);
+    cli_together_close(&together);
     return code;
 }
 

@@ -3,10 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/together.h"
+#include "cli/train_result.h"
 #include "compress/distill/distill.h"
 #include "compress/distill/distill_recipe.h"
-#include "formats/json.h"
+#include "compress/train/ranges.h"
 
 struct distill_opts {
     const char *out, *recipe, *student, *from, *dev, *metric, *layers, *log, *checkpoint, *cache, *masked, *quantize;
@@ -36,59 +37,44 @@ static const struct cli_opt table[] = {
     CLI_CHOICE(struct distill_opts, init, 0, "init", inits, "recipe", "how a student made of the teacher begins: its weights with widths cut by SVD, or by columns, or at random"),
     CLI_STRING(struct distill_opts, layers, 0, "layers", "MAP", NULL, "uniform, top, or the teacher's layer for each of the student: 2,4,6; 0 for none"),
     { .type = CLI_TYPE_FLOAT, .name = "temperature", .arg = "T", .help = "of the soft cross-entropy", .field = CLI_FIELD(struct distill_opts, temperature, double), .def = "0", .def_help = RECIPE ", else 1",
-      .flo = 0, .fhi = 1000 },
+      .flo = 0, .fhi = XC_MOST_TEMPERATURE },
     CLI_STRING(struct distill_opts, quantize, 0, "quantize", "HOW", NULL, "int8, int4, or a recipe of quantize passes: train on the integer arithmetic of the file that is written"),
     CLI_CHOICE(struct distill_opts, precision, 0, "precision", precisions, "recipe", "products of f32 numbers, or of numbers rounded to bf16 (weights, sums and gradients stay f32)"),
     { .type = CLI_TYPE_INT, .name = "augment", .arg = "N", .help = "make N copies of every text with words replaced", .field = CLI_FIELD(struct distill_opts, augment, int64_t), .def = "0",
-      .def_help = RECIPE ", else none", .hi = 1000 },
+      .def_help = RECIPE ", else none", .hi = XC_MOST_COPIES },
     CLI_STRING(struct distill_opts, masked, 0, "augment-model", "MODEL", NULL, "a masked language model that proposes the words; else neighbours in the teacher's word table"),
     CLI_STRING(struct distill_opts, cache, 0, "augment-cache", "FILE", NULL, "where the copies are kept; the output's name and .augment when not given"),
     CLI_GROUP("Length"),
     { .type = CLI_TYPE_INT, .letter = 'e', .name = "epochs", .arg = "N", .help = "times through the data in each stage", .field = CLI_FIELD(struct distill_opts, epochs, int64_t), .def = "0",
-      .def_help = RECIPE ", else 3", .hi = 100000 },
+      .def_help = RECIPE ", else 3", .hi = XC_MOST_EPOCHS },
     { .type = CLI_TYPE_INT, .name = "max-steps", .arg = "N", .help = "stop each stage after N updates", .field = CLI_FIELD(struct distill_opts, max_steps, int64_t), .def = "0",
-      .def_help = RECIPE ", else no limit", .hi = 1000000000 },
+      .def_help = RECIPE ", else no limit", .hi = XC_MOST_UPDATES },
     { .type = CLI_TYPE_FLOAT, .name = "lr", .arg = "R", .help = "the largest learning rate of each stage", .field = CLI_FIELD(struct distill_opts, rate, double), .def = "0",
-      .def_help = RECIPE ", else 5e-4 and 1e-4", .flo = 0, .fhi = 1000 },
+      .def_help = RECIPE ", else 5e-4 and 1e-4", .flo = 0, .fhi = XC_MOST_RATE },
     { .type = CLI_TYPE_INT, .letter = 'b', .name = "batch-tokens", .arg = "N", .help = "tokens of a batch at most; rows are packed, nothing is padded",
-      .field = CLI_FIELD(struct distill_opts, batch_tokens, int64_t), .def = "0", .def_help = RECIPE ", else 2048", .hi = 10000000 },
+      .field = CLI_FIELD(struct distill_opts, batch_tokens, int64_t), .def = "0", .def_help = RECIPE ", else 2048", .hi = XC_MOST_BATCH },
     { .type = CLI_TYPE_INT, .name = "accumulate", .arg = "N", .help = "batches whose gradients are summed for one update; with mpirun one at least for each rank", .field = CLI_FIELD(struct distill_opts, accumulate, int64_t),
-      .def = "0", .def_help = RECIPE ", else 1", .hi = 100000 },
+      .def = "0", .def_help = RECIPE ", else 1", .hi = XC_MOST_BATCHES },
     { .type = CLI_TYPE_INT, .name = "max-tokens", .arg = "N", .help = "texts are cut to N tokens", .field = CLI_FIELD(struct distill_opts, max_tokens, int64_t), .def = "0",
-      .def_help = RECIPE ", else the student's limit", .hi = 1000000 },
+      .def_help = RECIPE ", else the student's limit", .hi = XC_MOST_TOKENS },
     { .type = CLI_TYPE_INT, .name = "eval-every", .arg = "N", .help = "measure the dev rows every N updates of stages that train the answers", .field = CLI_FIELD(struct distill_opts, eval_every, int64_t),
-      .def = "0", .def_help = RECIPE ", else after each epoch", .hi = 1000000000 },
+      .def = "0", .def_help = RECIPE ", else after each epoch", .hi = XC_MOST_UPDATES },
     CLI_STRING(struct distill_opts, metric, 'm', "metric", "NAME", NULL, "what is best on the dev rows; the task's first metric when not given"),
     CLI_GROUP("Files"),
     CLI_STRING(struct distill_opts, log, 0, "log", "FILE", NULL, "a JSON line for every update, with each loss, and for every measurement"),
     CLI_STRING(struct distill_opts, checkpoint, 0, "checkpoint", "FILE", NULL, "state to go on from; the output's name and .train when not given, removed at the end"),
-    CLI_INT(struct distill_opts, checkpoint_every, 0, "checkpoint-every", "N", 0, 1000000000, "0", "write it every N updates; 0 for after each epoch"),
+    CLI_INT(struct distill_opts, checkpoint_every, 0, "checkpoint-every", "N", 0, XC_MOST_UPDATES, "0", "write it every N updates; 0 for after each epoch"),
     CLI_BOOL(struct distill_opts, resume, 0, "resume", "go on from the checkpoint: the result is, to the bit, that of a run that was not stopped"),
     CLI_BOOL(struct distill_opts, no_golden, 0, "no-golden", "store no golden samples"),
     CLI_THREADS(struct distill_opts, threads), CLI_SEED(struct distill_opts, seed), CLI_QUIET(struct distill_opts, quiet), CLI_JSON(struct distill_opts, json),
     CLI_END
 };
 
-static int print_json(const struct xc_finetune_result *r, const struct xc_distill_opts *d, const char *out)
-{
-    json_t *doc = json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:o}", "task", d->train.task, "rows", (json_int_t)r->rows, "steps", (json_int_t)r->steps, "tokens", (json_int_t)r->tokens,
-                            "parameters", (json_int_t)r->parameters, "stopped_early", r->stopped_early, "loss", xc_json_new_number(r->loss), "seconds", xc_json_new_number(r->seconds), "output",
-                            xc_json_new_text(out, strlen(out)));
-    bool bad = !doc;
-
-    if (!bad && r->metric[0])
-        bad |= json_object_set_new(doc, "dev", json_pack("{s:s, s:o, s:o, s:I, s:o}", "metric", r->metric, "first", xc_json_new_number(r->first), "best", xc_json_new_number(r->best),
-                                                         "best_step", (json_int_t)r->best_step, "last", xc_json_new_number(r->last))) != 0;
-    if (bad) xc_json_free(&doc);
-    return cli_print_json(doc);
-}
-
 static void print_text(const struct xc_finetune_result *r, const char *out)
 {
-    printf("%s: %lld rows, %lld updates, %lld tokens in %.1f s (%.0f tokens/s)%s\n", out, (long long)r->rows, (long long)r->steps, (long long)r->tokens, r->seconds,
-           r->seconds > 0 ? (double)r->tokens / r->seconds : 0, r->stopped_early ? "; stopped early" : "");
+    cli_train_print(r, out);
     printf("%lld parameters; loss %.4f\n", (long long)r->parameters, r->loss);
-    if (r->metric[0]) printf("dev %s: %.4f at the beginning of the stage, %.4f at the end, %.4f kept (update %lld)\n", r->metric, r->first, r->last, r->best, (long long)r->best_step);
+    cli_train_print_dev(r, "at the beginning of the stage");
 }
 
 /* What is given on the command line comes before the recipe, what the recipe says before the defaults. */
@@ -141,17 +127,17 @@ static int run(void *opts, int argc, char **argv)
     struct xc_distill_opts d = XC_DISTILL_DEFAULT;
     const char **teachers;
     struct xc_finetune_result result;
-    struct cli_progress progress;
+    struct cli_together together;
     struct xc_arena arena;
     struct xc_err err = { 0 };
     enum xc_status status;
-    int code = CLI_OK;
-    bool first;
+    int code;
 
     (void)argc;
     if (!o->out) return cli_usage(&cli_verb_distill, "give -o");
     xc_arena_init(&arena);
-    status = gather(&d, &arena, o, &err);
+    status = cli_together_open(&together, o->threads, o->quiet, &err);
+    if (status == XC_OK) status = gather(&d, &arena, o, &err);
     teachers = xc_arena_alloc(&arena, (o->teacher.n + 1) * sizeof *teachers);
     if (status == XC_OK && !teachers) status = xc_fail_nomem(&err, (o->teacher.n + 1) * sizeof *teachers);
     if (status == XC_OK) {
@@ -165,23 +151,16 @@ static int run(void *opts, int argc, char **argv)
         d.train.resume = o->resume;
         d.train.no_golden = o->no_golden;
     }
-    if (status == XC_OK) status = xc_ranks_open(&d.train.ranks, &err);
-    first = xc_ranks_speaks(d.train.ranks);
-    cli_progress_init(&progress, o->quiet || !first);
-    d.train.progress = &progress.callbacks;
-    if (status == XC_OK) status = xc_pool_new(&d.train.pool, (int)o->threads, &err);
+    d.train.ranks = together.ranks;
+    d.train.pool = together.pool;
+    d.train.progress = &together.progress.callbacks;
     if (status == XC_OK) status = xc_distill_file(o->out, &d, &result, &err);
-    status = xc_ranks_agree(d.train.ranks, status, &err);
-    cli_progress_done(&progress);
-    if (status != XC_OK) {
-        code = first ? cli_fail(&err) : CLI_FAILED;
-    } else if (first) {
+    if (cli_together_done(&together, status, &code, &err)) {
         if (result.truncated) cli_warn("%lld texts were cut to the longest sequence", (long long)result.truncated);
-        if (o->json) code = print_json(&result, &d, o->out);
+        if (o->json) code = cli_print_json(cli_train_json(&result, d.train.task, o->out));
         else print_text(&result, o->out);
     }
-    if (d.train.pool) xc_pool_free(&d.train.pool);
-    xc_ranks_close(&d.train.ranks);
+    cli_together_close(&together);
     xc_arena_release(&arena);
     return code;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compress/train/ranges.h"
 #include "formats/units.h"
 #include "formats/yaml_tree.h"
 
@@ -35,31 +36,31 @@ static const struct key root_keys[] = {
     { "dev", TEXT, OPTS(train.dev), 0, 0, NULL },
     { "quantize", TEXT, OPTS(quantize), 0, 0, NULL },
     { "metric", TEXT, OPTS(train.metric), 0, 0, NULL },
-    { "temperature", NUMBER, OPTS(temperature), 1e-3, 1e3, NULL },
-    { "batch_tokens", COUNT, OPTS(train.batch_tokens), 1, 1e7, NULL },
-    { "batch_rows", COUNT, OPTS(train.batch_rows), 0, 1e7, NULL },
-    { "accumulate", COUNT, OPTS(train.accumulate), 1, 1e5, NULL },
-    { "eval_every", COUNT, OPTS(train.eval_every), 0, 1e9, NULL },
-    { "patience", COUNT, OPTS(train.patience), 0, 1e6, NULL },
-    { "dropout", NUMBER, OPTS(train.dropout), 0, 0.99, NULL },
-    { "attention_dropout", NUMBER, OPTS(train.attention_dropout), 0, 0.99, NULL },
-    { "label_smoothing", NUMBER, OPTS(train.smoothing), 0, 0.99, NULL },
-    { "weight_decay", NUMBER, OPTS(train.optimizer.weight_decay), 0, 1000, NULL },
-    { "clip", NUMBER, OPTS(train.optimizer.clip), 0, 1e9, NULL },
-    { "ema", NUMBER, OPTS(train.optimizer.ema), 0, 0.999999, NULL },
+    { "temperature", NUMBER, OPTS(temperature), 1e-3, XC_MOST_TEMPERATURE, NULL },
+    { "batch_tokens", COUNT, OPTS(train.batch_tokens), 1, XC_MOST_BATCH, NULL },
+    { "batch_rows", COUNT, OPTS(train.batch_rows), 0, XC_MOST_BATCH, NULL },
+    { "accumulate", COUNT, OPTS(train.accumulate), 1, XC_MOST_BATCHES, NULL },
+    { "eval_every", COUNT, OPTS(train.eval_every), 0, XC_MOST_UPDATES, NULL },
+    { "patience", COUNT, OPTS(train.patience), 0, XC_MOST_PATIENCE, NULL },
+    { "dropout", NUMBER, OPTS(train.dropout), 0, XC_MOST_DROPPED, NULL },
+    { "attention_dropout", NUMBER, OPTS(train.attention_dropout), 0, XC_MOST_DROPPED, NULL },
+    { "label_smoothing", NUMBER, OPTS(train.smoothing), 0, XC_MOST_DROPPED, NULL },
+    { "weight_decay", NUMBER, OPTS(train.optimizer.weight_decay), 0, XC_MOST_DECAY, NULL },
+    { "clip", NUMBER, OPTS(train.optimizer.clip), 0, XC_MOST_NORM, NULL },
+    { "ema", NUMBER, OPTS(train.optimizer.ema), 0, XC_MOST_AVERAGE, NULL },
     { NULL, TEXT, 0, 0, 0, NULL },
 };
 #define STAGE(f) offsetof(struct xc_distill_stage, f)
 static const struct key stage_keys[] = {
-    { "epochs", COUNT, STAGE(epochs), 1, 1e5, NULL },
-    { "max_steps", COUNT, STAGE(max_steps), 0, 1e9, NULL },
-    { "lr", NUMBER, STAGE(rate), 0, 1000, NULL },
+    { "epochs", COUNT, STAGE(epochs), 1, XC_MOST_EPOCHS, NULL },
+    { "max_steps", COUNT, STAGE(max_steps), 0, XC_MOST_UPDATES, NULL },
+    { "lr", NUMBER, STAGE(rate), 0, XC_MOST_RATE, NULL },
     { "warmup", NUMBER, STAGE(warmup), 0, 1, NULL },
     { NULL, TEXT, 0, 0, 0, NULL },
 };
 #define AUGMENT(f) offsetof(struct xc_augment_opts, f)
 static const struct key augment_keys[] = {
-    { "count", COUNT, AUGMENT(count), 1, 1000, NULL },
+    { "count", COUNT, AUGMENT(count), 1, XC_MOST_COPIES, NULL },
     { "candidates", COUNT, AUGMENT(candidates), 1, 1000, NULL },
     { "probability", NUMBER, AUGMENT(probability), 0, 1, NULL },
     { "model", TEXT, AUGMENT(model), 0, 0, NULL },
@@ -72,7 +73,7 @@ static const struct key prune_keys[] = {
     { "what", TEXT, PRUNE(prune), 0, 0, NULL },
     { "begin", NUMBER, PRUNE(begin), 0, 1, NULL },
     { "end", NUMBER, PRUNE(end), 0, 1, NULL },
-    { "every", COUNT, PRUNE(every), 0, 1e9, NULL },
+    { "every", COUNT, PRUNE(every), 0, XC_MOST_UPDATES, NULL },
     { NULL, TEXT, 0, 0, 0, NULL },
 };
 
