@@ -11,6 +11,7 @@
 #include "compress/attention/random_matrix.h"
 #include "compress/calibrate/calibrate.h"
 #include "compress/file/reading.h"
+#include "compress/file/spill.h"
 #include "compress/limits.h"
 #include "compress/plan/forecast.h"
 #include "compress/prune/sparse.h"
@@ -464,8 +465,11 @@ static void forecast_walk(const struct xc_work *w, const struct xc_encoding *was
     if (last < 0) return;
     xc_forecast_walk(f, w->model, w->want, f->tokens);
     for (int i = 0; fit && i < 2; i++) xc_forecast_walk(f, w->model, NULL, f->tokens); /* on to a stop, and from there to what its linears gave */
-    if (xc_memory_is_short(w->model, w->opts->max_memory)) wide = 0; /* values lie in a file */
-    xc_forecast_holds(f, xc_forecast_f32_bytes(w->model) + most + xc_forecast_values_bytes(w->model, f->tokens) + (fit ? 2 : 1) * 4 * wide * (double)f->tokens);
+    const bool lean = xc_memory_is_short(w->model, w->opts->max_memory); /* values lie in a file; a weight at a time is in memory, and its panels */
+
+    if (lean) wide = 0;
+    if (xc_spill_pays(most, w->opts->max_memory)) most = f->max_memory / 8; /* matrices lie in files */
+    xc_forecast_holds(f, (lean ? 4 * xc_forecast_largest(w->model) : xc_forecast_f32_bytes(w->model)) + most + xc_forecast_values_bytes(w->model, f->tokens) + (fit ? 2 : 1) * 4 * wide * (double)f->tokens);
 }
 
 /* The search of a number's scale, in those of int4: with fewer levels either sign is tried; codes are tried after it; zeros under codes are fitted. */
