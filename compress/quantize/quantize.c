@@ -248,32 +248,30 @@ static enum xc_status quantize_plan(struct xc_work *w, struct xc_err *err)
 
 struct job {
     const struct xc_kernels *kern;
-    const struct xc_tensor *t;
-    struct xc_reading *reading;
+    struct xc_rounds rounds;
     int8_t *scratch;        /* PANEL rows a thread */
     float *bounds;          /* one row's a thread */
     int8_t *data;           /* of the tensor */
     float *scale;
     struct xc_int8_sums *sums; /* per block of the tensor */
-    int64_t *bad;           /* per block of the tensor: index in the tensor, or -1 */
-    int64_t row0, rows, cols, ld;
+    int64_t cols, ld;
     struct xc_encoding enc;
 };
 
 static void quantize_block(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
-    const int64_t first = item * BLOCK, end = xc_min_i64(first + BLOCK, j->rows), block = (j->row0 + first) / BLOCK;
+    const int64_t first = item * BLOCK, end = xc_min_i64(first + BLOCK, j->rounds.rows), block = (j->rounds.row0 + first) / BLOCK;
     int8_t *q = j->scratch + (int64_t)thread * PANEL * j->ld;
 
     for (int64_t at = first; at < end; at += PANEL) { /* rows that are still in the cache when they are quantized */
-        const int64_t n = xc_min_i64(PANEL, end - at), row = j->row0 + at;
-        const float *x = xc_reading_rows(j->reading, j->t, row, n, block, thread);
+        const int64_t n = xc_min_i64(PANEL, end - at), row = j->rounds.row0 + at;
+        const float *x = xc_reading_rows(j->rounds.reading, j->rounds.t, row, n, block, thread);
         int64_t bad;
 
         if (!x) return;
         if (!xc_int8_rows(q, j->ld, j->scale + row, &j->sums[block], x, n, j->cols, j->enc.sum16, j->bounds + (int64_t)thread * 2 * j->ld, j->kern, &bad)) {
-            j->bad[block] = row * j->cols + bad;
+            j->rounds.bad[block] = row * j->cols + bad;
             return;
         }
         for (int64_t r = 1; r < n; r++) memmove(q + r * j->cols, q + r * j->ld, (size_t)j->cols); /* close the gaps */
@@ -297,23 +295,22 @@ static void report(struct xc_layer_report *l, const struct job *j, int64_t block
     l->clamped = s.clamped;
 }
 
-static enum xc_status quantize_rounds(struct xc_work *w, struct job *j, struct xc_err *err)
+enum xc_status xc_quantize_rounds(struct xc_work *w, struct xc_rounds *r, void (*fn)(void *arg, int64_t item, int thread), void *arg, const char *what, const char *end, struct xc_err *err)
 {
-    const struct xc_tensor *t = j->t;
-    const int64_t rows = xc_tensor_rows(t), round_rows = xc_max_i64(ROUND / j->cols / BLOCK, 1) * BLOCK;
+    const int64_t rows = xc_tensor_rows(r->t), cols = xc_tensor_cols(r->t), round_rows = xc_max_i64(r->numbers / cols / r->item_rows, 1) * r->item_rows;
 
+    for (int64_t i = 0; i < xc_div_up(rows, r->item_rows); i++) r->bad[i] = -1;
     for (int64_t row = 0; row < rows; row += round_rows) {
-        const int64_t n = xc_min_i64(round_rows, rows - row), blocks = xc_div_up(n, BLOCK);
+        const int64_t n = xc_min_i64(round_rows, rows - row), first = row / r->item_rows, items = xc_div_up(n, r->item_rows);
 
-        j->row0 = row;
-        j->rows = n;
-        xc_pool_run(w->opts->pool, quantize_block, j, blocks);
-        XC_TRY(xc_reading_status(j->reading, err));
-        for (int64_t b = row / BLOCK; b < row / BLOCK + blocks; b++)
-            if (j->bad[b] >= 0)
-                return xc_fail(err, XC_E_RANGE, "tensor '%s' is not finite at row %lld, column %lld: no int8 form stands for it", t->name, (long long)(j->bad[b] / j->cols),
-                               (long long)(j->bad[b] % j->cols));
-        XC_TRY(xc_work_advance(w, "quantize", (double)(n * j->cols), err));
+        r->row0 = row;
+        r->rows = n;
+        xc_pool_run(w->opts->pool, fn, arg, items);
+        XC_TRY(xc_reading_status(r->reading, err));
+        for (int64_t i = first; i < first + items; i++)
+            if (r->bad[i] >= 0)
+                return xc_fail(err, XC_E_RANGE, "tensor '%s' is %s row %lld, column %lld%s", r->t->name, what, (long long)(r->bad[i] / cols), (long long)(r->bad[i] % cols), end);
+        XC_TRY(xc_work_advance(w, "quantize", (double)(n * cols), err));
     }
     return XC_OK;
 }
@@ -323,7 +320,7 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     struct xc_tensor *t = w->model->tensors[id];
     const int64_t rows = xc_tensor_rows(t), cols = xc_tensor_cols(t), blocks = xc_div_up(rows, BLOCK), ld = xc_round_up(cols, 8);
     struct xc_reading reading = { 0 };
-    struct job j = { .kern = xc_kernels(), .t = t, .reading = &reading, .cols = cols, .ld = ld, .enc = w->want[id] };
+    struct job j = { .kern = xc_kernels(), .rounds = { .t = t, .reading = &reading, .item_rows = BLOCK, .numbers = ROUND }, .cols = cols, .ld = ld, .enc = w->want[id] };
     struct xc_buf *data = NULL, *scale = NULL;
     size_t bytes, scale_bytes;
     enum xc_status status;
@@ -340,13 +337,12 @@ static enum xc_status quantize_tensor(struct xc_work *w, int32_t id, struct xc_e
     j.scratch = xc_alloc_aligned((size_t)(PANEL * ld) * (size_t)xc_pool_threads(w->opts->pool));
     j.bounds = xc_malloc((size_t)(2 * ld) * (size_t)xc_pool_threads(w->opts->pool) * sizeof *j.bounds);
     j.sums = xc_calloc((size_t)blocks, sizeof *j.sums);
-    j.bad = xc_malloc((size_t)blocks * sizeof *j.bad);
-    if (!j.scratch || !j.bounds || !j.sums || !j.bad) {
+    j.rounds.bad = xc_malloc((size_t)blocks * sizeof *j.rounds.bad);
+    if (!j.scratch || !j.bounds || !j.sums || !j.rounds.bad) {
         status = xc_fail_nomem(err, (size_t)(PANEL * ld));
         goto out;
     }
-    memset(j.bad, 0xFF, (size_t)blocks * sizeof *j.bad);
-    XC_TRY_GOTO(quantize_rounds(w, &j, err), out);
+    XC_TRY_GOTO(xc_quantize_rounds(w, &j.rounds, quantize_block, &j, "not finite at", ": no int8 form stands for it", err), out);
     report(&w->layers[id], &j, blocks, rows * cols);
     if (w->want[id].structure == XC_STRUCT_COMPACT) status = xc_sparse_compact(t, &w->want[id], data, scale, err);
     else status = xc_tensor_set_encoded(t, &j.enc, (struct xc_buf *[XC_PART_COUNT]){ [XC_PART_DATA] = data, [XC_PART_SCALE] = scale }, err);
@@ -357,7 +353,7 @@ out:
     xc_free(j.scratch);
     xc_free(j.bounds);
     xc_free(j.sums);
-    xc_free(j.bad);
+    xc_free(j.rounds.bad);
     return status;
 }
 

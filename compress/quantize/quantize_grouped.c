@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/file/reading.h"
+#include "compress/quantize/quantize.h"
 #include "runtime/base/half.h"
 #include "runtime/graph/grouped.h"
 
@@ -13,15 +13,14 @@
 
 struct sums {
     double error2, norm2;
-    int64_t zeros, bad; /* bad: index in the tensor of what no level stands for; -1 = none */
+    int64_t zeros;
 };
 
 struct job {
     const struct xc_grouped_how *how;
     struct xc_encoding enc;
-    const struct xc_tensor *t;
-    struct xc_reading *reading;
-    int64_t row0, rows, cols, group, groups;
+    struct xc_rounds rounds;
+    int64_t cols, group, groups;
     struct xc_buf **part;
     uint8_t *scratch;    /* of all threads */
     size_t scratch_each;
@@ -93,8 +92,8 @@ static bool round_rows(const struct job *j, uint8_t *u, uint16_t *row_scale, uin
 static void quantize_item(void *arg, int64_t item, int thread)
 {
     const struct job *j = arg;
-    const int64_t first = item * ROWS, n = xc_min_i64(ROWS, j->rows - first), row = j->row0 + first;
-    const float *x = xc_reading_rows(j->reading, j->t, row, n, row / ROWS, thread);
+    const int64_t first = item * ROWS, n = xc_min_i64(ROWS, j->rounds.rows - first), row = j->rounds.row0 + first;
+    const float *x = xc_reading_rows(j->rounds.reading, j->rounds.t, row, n, row / ROWS, thread);
     float *scratch = (float *)(void *)(j->scratch + (size_t)thread * j->scratch_each);
     uint16_t *scale = (uint16_t *)(void *)(scratch + (j->how->gptq ? xc_gptq_scratch(j->cols) : 0)), row_scale[ROWS];
     uint8_t *zero = (uint8_t *)(scale + ROWS * j->groups), *u = zero + ROWS * j->groups;
@@ -103,34 +102,13 @@ static void quantize_item(void *arg, int64_t item, int thread)
 
     if (!x) return;
     if (!round_rows(j, u, row_scale, scale, zero, x, n, scratch, &bad)) {
-        s->bad = row * j->cols + bad;
+        j->rounds.bad[row / ROWS] = row * j->cols + bad;
         return;
     }
     for (int64_t r = 0; r < n; r++) {
         add_sums(s, j, x + r * j->cols, u + r * j->cols, scale + r * j->groups, zero + r * j->groups);
-        xc_grouped_put_row(&j->enc, xc_tensor_rows(j->t), j->cols, j->part, row + r, u + r * j->cols, row_scale[r], scale + r * j->groups, zero + r * j->groups);
+        xc_grouped_put_row(&j->enc, xc_tensor_rows(j->rounds.t), j->cols, j->part, row + r, u + r * j->cols, row_scale[r], scale + r * j->groups, zero + r * j->groups);
     }
-}
-
-static enum xc_status quantize_rounds(struct xc_work *w, struct job *j, struct xc_err *err)
-{
-    const struct xc_tensor *t = j->t;
-    const int64_t rows = xc_tensor_rows(t), rows_a_round = xc_max_i64(ROUND / j->cols / ROWS, 1) * ROWS;
-
-    for (int64_t row = 0; row < rows; row += rows_a_round) {
-        const int64_t n = xc_min_i64(rows_a_round, rows - row), items = xc_div_up(n, ROWS);
-
-        j->row0 = row;
-        j->rows = n;
-        xc_pool_run(w->opts->pool, quantize_item, j, items);
-        XC_TRY(xc_reading_status(j->reading, err));
-        for (int64_t i = row / ROWS; i < row / ROWS + items; i++)
-            if (j->sums[i].bad >= 0)
-                return xc_fail(err, XC_E_RANGE, "tensor '%s' is not finite, or too large for an f16 scale, in the group of row %lld, column %lld", t->name,
-                               (long long)(j->sums[i].bad / j->cols), (long long)(j->sums[i].bad % j->cols));
-        XC_TRY(xc_work_advance(w, "quantize", (double)(n * j->cols), err));
-    }
-    return XC_OK;
 }
 
 static void report(struct xc_layer_report *l, const struct job *j, int64_t items, int64_t count)
@@ -152,7 +130,7 @@ enum xc_status xc_quantize_grouped(struct xc_work *w, int32_t id, const struct x
     const int64_t rows = xc_tensor_rows(t), cols = xc_tensor_cols(t), items = xc_div_up(rows, ROWS), group = xc_grouped_group(&w->want[id], cols);
     const size_t threads = (size_t)xc_pool_threads(w->opts->pool);
     struct xc_reading reading = { 0 };
-    struct job j = { .how = how, .t = t, .reading = &reading, .enc = w->want[id], .cols = cols, .group = group, .groups = xc_div_up(cols, group) };
+    struct job j = { .how = how, .rounds = { .t = t, .reading = &reading, .item_rows = ROWS, .numbers = ROUND }, .enc = w->want[id], .cols = cols, .group = group, .groups = xc_div_up(cols, group) };
     struct xc_buf *part[XC_PART_COUNT] = { NULL };
     enum xc_status status = XC_OK;
     size_t bytes;
@@ -167,13 +145,13 @@ enum xc_status xc_quantize_grouped(struct xc_work *w, int32_t id, const struct x
     j.scratch_each = (size_t)xc_round_up((int64_t)(how->gptq ? xc_gptq_scratch(cols) : 0) * 4 + ROWS * (3 * j.groups + cols), XC_ALIGN);
     j.scratch = xc_alloc_aligned(j.scratch_each * threads);
     j.sums = xc_calloc((size_t)items, sizeof *j.sums);
+    j.rounds.bad = xc_malloc((size_t)items * sizeof *j.rounds.bad);
     XC_TRY_GOTO(xc_reading_init(&reading, (int)threads, xc_min_i64(ROWS, rows) * cols, err), out);
-    if (!j.scratch || !j.sums) {
+    if (!j.scratch || !j.sums || !j.rounds.bad) {
         status = xc_fail_nomem(err, j.scratch_each);
         goto out;
     }
-    for (int64_t i = 0; i < items; i++) j.sums[i].bad = -1;
-    XC_TRY_GOTO(quantize_rounds(w, &j, err), out);
+    XC_TRY_GOTO(xc_quantize_rounds(w, &j.rounds, quantize_item, &j, "not finite, or too large for an f16 scale, in the group of", "", err), out);
     report(&w->layers[id], &j, items, rows * cols);
     XC_TRY_GOTO(xc_tensor_set_encoded(t, &j.enc, part, err), out);
 out:
@@ -181,5 +159,6 @@ out:
     xc_reading_release(&reading);
     xc_free(j.scratch);
     xc_free(j.sums);
+    xc_free(j.rounds.bad);
     return status;
 }
