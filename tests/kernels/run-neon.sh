@@ -14,7 +14,7 @@ cd "$root"
 flags="-std=c11 -O2 -D_GNU_SOURCE -I. -Iinclude -ffp-contract=off -Wall -Wextra -Wconversion -Wshadow -Wno-missing-field-initializers"
 objects=
 for source in runtime/base/alloc.c runtime/base/half.c runtime/base/status.c runtime/kernels/*.c runtime/kernels/scalar/*.c \
-    runtime/kernels/neon/*.c tests/kernels/check_kernels.c tests/kernels/oracle.c; do
+    runtime/kernels/neon/*.c tests/kernels/check_*.c tests/kernels/operands.c tests/kernels/oracle.c; do
     object=$out/$(echo "$source" | tr / _).o
     isa=
     case $source in runtime/kernels/neon/*) isa=-march=armv8.2-a+dotprod ;; esac
