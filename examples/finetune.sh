@@ -10,7 +10,7 @@ case $task in
 stsb) set -- --task embed --epochs 1 --batch-rows 32 --batch-tokens 4096 --lr 5e-5 --ema 0.99 "$@" ;;
 trec6) set -- --task classify --epochs 4 --batch-rows 32 --lr 1e-4 --freeze embeddings.word_embeddings "$@" ;;
 subj) set -- --task classify --epochs 2 --batch-rows 32 --lr 1e-4 --freeze embeddings.word_embeddings "$@" ;;
-sst2) set -- --task classify --epochs 2 --batch-rows 96 --batch-tokens 4096 --lr 1.5e-4 --layer-decay 0.9 --eval-every 350 --freeze embeddings.word_embeddings "$@" ;;
+sst2) set -- --task classify --epochs 2 --batch-rows 96 --batch-tokens 4096 --lr 1.5e-4 --layer-decay 0.9 --ema 0.99 --eval-every 100 --freeze embeddings.word_embeddings "$@" ;;
 *)
     echo "finetune.sh: no recipe for '$task': sst2, subj, trec6, stsb" >&2
     exit 2
