@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/attention/each_attention.h"
 #include "compress/attention/random_matrix.h"
-#include "compress/pass.h"
 #include "compress/shrink/surgery.h"
 #include "runtime/graph/attention/synthesizer.h"
 
@@ -17,11 +17,14 @@ static const struct xc_pass_option options[] = {
 };
 
 /* What stands against a band; NULL. width 0: auto, of which nothing is known yet. */
-static const char *objection(const struct xc_model *m, const struct xc_node *node, int64_t width)
+static const char *objection(const struct xc_prepare *p, const struct xc_graph *g, const struct xc_node *node)
 {
+    const struct xc_model *m = p->model;
+    const int64_t width = xc_recipe_is(p->spec, "width", "auto") ? 0 : (int64_t)xc_recipe_number(p->spec, "width");
     const struct xc_attr_attention *a = node->attr;
     const struct xc_tensor *t;
 
+    (void)g;
     if (xc_random_matrix(node) < 0) return "it has no random matrix";
     if (!xc_random_is_whole(node)) return a->rank ? "its random matrix is two factors" : "its random matrix is a band already";
     for (int i = XC_SYNTH_R + 1; i < node->n_in; i++)
@@ -63,7 +66,7 @@ static enum xc_status check_finite(const struct xc_tensor *t, const float *x, st
     return XC_OK;
 }
 
-static enum xc_status cut(const struct xc_prepare *p, struct xc_node *node, struct xc_err *err)
+static enum xc_status cut(const struct xc_prepare *p, struct xc_graph *g, struct xc_node *node, struct xc_err *err)
 {
     struct xc_attr_attention *attr = node->attr;
     struct xc_tensor *t = p->model->tensors[node->in[XC_SYNTH_R].id];
@@ -73,6 +76,7 @@ static enum xc_status cut(const struct xc_prepare *p, struct xc_node *node, stru
     float *x = NULL, *band = NULL;
     enum xc_status status = XC_OK;
 
+    (void)g;
     if (known && (automatic || !p->plan_only)) status = xc_surgery_numbers(&x, t, err);
     if (status == XC_OK && x) status = check_finite(t, x, err);
     if (status == XC_OK && x && automatic) status = narrowest(&w, x, rows, L, xc_recipe_number(p->spec, "mass"), err);
@@ -97,35 +101,9 @@ static enum xc_status cut(const struct xc_prepare *p, struct xc_node *node, stru
 
 static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
-    static const char *const ops[] = { "attention", NULL };
-    const int64_t width = xc_recipe_is(p->spec, "width", "auto") ? 0 : (int64_t)xc_recipe_number(p->spec, "width");
-    struct xc_scope scope;
-    int32_t n_treated = 0;
-    enum xc_status status;
+    const struct xc_each_attention each = { .objection = objection, .treat = cut, .none = "attention of kind synthesizer with a whole random matrix, wider than the band, as its only part" };
 
-    XC_TRY(xc_pass_no_overrides(p->spec, err));
-    XC_TRY(xc_scope_make(&scope, p->model, p->spec, ops, err));
-    status = XC_OK;
-    for (int32_t g = 0; g < p->model->n_graphs; g++)
-        for (int32_t n = 0; n < p->model->graphs[g]->n_nodes && status == XC_OK; n++) {
-            struct xc_node *node = &p->model->graphs[g]->nodes[n];
-            const int32_t at = scope.first[g] + n;
-            const char *why;
-
-            if (scope.pick[at] != XC_PICK_DEFAULT && scope.pick[at] != XC_PICK_TARGET) continue;
-            why = objection(p->model, node, width);
-            if (why && scope.pick[at] == XC_PICK_TARGET && strcmp(scope.word[at], "attention")) {
-                status = xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'banded' cannot treat: %s", scope.word[at], node->name, why);
-                xc_recipe_fail_at(p->spec, scope.word[at], status, err);
-            }
-            if (why) continue;
-            status = cut(p, node, err);
-            n_treated++;
-        }
-    xc_scope_release(&scope);
-    if (status == XC_OK && !n_treated)
-        return xc_fail(err, XC_E_UNSUPPORTED, "pass 'banded' finds no attention of kind synthesizer with a whole random matrix, wider than the band, as its only part");
-    return status;
+    return xc_each_attention(p, &each, err);
 }
 
 const struct xc_pass xc_pass_banded = { .name = "banded", .summary = "of a random matrix of scores the band near the diagonal", .options = options, .prepare = prepare,

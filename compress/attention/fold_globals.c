@@ -3,7 +3,7 @@
  * and no longer a linear that passes treat. */
 #include <string.h>
 
-#include "compress/pass.h"
+#include "compress/attention/each_attention.h"
 #include "compress/shrink/surgery.h"
 #include "runtime/graph/attention/attention.h"
 #include "runtime/graph/attention/longformer_fold.h"
@@ -23,7 +23,7 @@ static const struct xc_node *maker(const struct xc_graph *g, const struct xc_nod
     return by->n_in < 3 || by->in[2].kind != XC_REF_VALUE ? by : NULL;
 }
 
-static const char *objection(const struct xc_graph *g, const struct xc_node *node, double most)
+static const char *objection(const struct xc_prepare *p, const struct xc_graph *g, const struct xc_node *node)
 {
     const struct xc_attr_attention *a = node->attr;
 
@@ -31,18 +31,19 @@ static const char *objection(const struct xc_graph *g, const struct xc_node *nod
     if (xc_is_folded(node)) return "it is folded already";
     if (node->n_in < 6 || node->in[3].kind == XC_REF_NONE) return "it has no global projections of its own";
     if (node->n_in > 6 && node->in[6].kind != XC_REF_NONE) return "its global tokens come with each text: how many is not known";
-    if (a->global_first < 1 || a->global_first > most) return "it has more global tokens than 'most', or none";
+    if (a->global_first < 1 || a->global_first > xc_recipe_number(p->spec, "most")) return "it has more global tokens than 'most', or none";
     if (a->kv_heads && a->kv_heads != a->heads) return "it has fewer heads of keys than of queries";
     for (int i = 3; i < 6; i++)
         if (!maker(g, node, i) || maker(g, node, i)->in[0].id != maker(g, node, 3)->in[0].id) return "its global projections are not three linears of one value, for it alone";
     return NULL;
 }
 
-static void fold(struct xc_graph *g, struct xc_node *node)
+static enum xc_status fold(const struct xc_prepare *p, struct xc_graph *g, struct xc_node *node, struct xc_err *err)
 {
     const struct xc_node *q = maker(g, node, 3), *k = maker(g, node, 4), *v = maker(g, node, 5);
     const struct xc_ref x = xc_val(q->in[0].id), wq = q->in[1], wk = k->in[1], wv = v->in[1], bq = q->n_in > 2 ? q->in[2] : xc_none(), bv = v->n_in > 2 ? v->in[2] : xc_none();
 
+    (void)p, (void)err;
     while (node->n_in <= XC_FOLD_BV) node->in[node->n_in++] = xc_none();
     node->in[XC_FOLD_X] = x;
     node->in[XC_FOLD_K] = wk;
@@ -50,42 +51,19 @@ static void fold(struct xc_graph *g, struct xc_node *node)
     node->in[XC_FOLD_Q] = wq;
     node->in[XC_FOLD_BQ] = bq;
     node->in[XC_FOLD_BV] = bv;
+    return XC_OK;
 }
 
 static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
-    static const char *const ops[] = { "attention", NULL };
-    struct xc_scope scope;
-    int32_t n_treated = 0, dropped;
+    const struct xc_each_attention each = { .objection = objection, .treat = fold, .none = "longformer attention with global projections of its own and few global tokens at a text's start" };
+    int32_t dropped;
     size_t bytes;
-    enum xc_status status = XC_OK;
 
-    XC_TRY(xc_pass_no_overrides(p->spec, err));
-    XC_TRY(xc_scope_make(&scope, p->model, p->spec, ops, err));
-    for (int32_t g = 0; g < p->model->n_graphs && status == XC_OK; g++) {
-        struct xc_graph *graph = p->model->graphs[g];
-
-        for (int32_t n = 0; n < graph->n_nodes && status == XC_OK; n++) {
-            const int32_t at = scope.first[g] + n;
-            const char *why;
-
-            if (scope.pick[at] != XC_PICK_DEFAULT && scope.pick[at] != XC_PICK_TARGET) continue;
-            why = objection(graph, &graph->nodes[n], xc_recipe_number(p->spec, "most"));
-            if (why && scope.pick[at] == XC_PICK_TARGET && strcmp(scope.word[at], "attention")) {
-                status = xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'fold_globals' cannot treat: %s", scope.word[at], graph->nodes[n].name, why);
-                xc_recipe_fail_at(p->spec, scope.word[at], status, err);
-            }
-            if (why) continue;
-            fold(graph, &graph->nodes[n]);
-            n_treated++;
-        }
-    }
-    for (int32_t g = 0; g < p->model->n_graphs && status == XC_OK; g++) status = xc_surgery_drop_dead(p->model->graphs[g], err); /* numbers of nodes change: after the scope */
-    xc_scope_release(&scope);
-    if (status == XC_OK && !n_treated)
-        return xc_fail(err, XC_E_UNSUPPORTED, "pass 'fold_globals' finds no longformer attention with global projections of its own and few global tokens at a text's start");
-    if (status == XC_OK) xc_model_drop_unused(p->model, &dropped, &bytes);
-    return status;
+    XC_TRY(xc_each_attention(p, &each, err));
+    for (int32_t g = 0; g < p->model->n_graphs; g++) XC_TRY(xc_surgery_drop_dead(p->model->graphs[g], err)); /* numbers of nodes change: after the walk */
+    xc_model_drop_unused(p->model, &dropped, &bytes);
+    return XC_OK;
 }
 
 const struct xc_pass xc_pass_fold_globals = { .name = "fold_globals", .summary = "Longformer's global projections computed for the global tokens alone", .options = options, .prepare = prepare,

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compress/pass.h"
+#include "compress/attention/each_attention.h"
 #include "compress/shrink/surgery.h"
 #include "runtime/graph/attention/attention.h"
 #include "runtime/graph/attention/longformer_span.h"
@@ -20,21 +20,25 @@ static const struct xc_pass_option options[] = {
     { .name = NULL },
 };
 
-static const char *objection(const struct xc_model *m, const struct xc_node *node, bool fix)
+static bool fixing(const struct xc_prepare *p) { return xc_recipe_is(p->spec, "mode", "fix"); }
+
+static const char *objection(const struct xc_prepare *p, const struct xc_graph *g, const struct xc_node *node)
 {
+    const bool fix = fixing(p);
     const struct xc_attr_attention *a = node->attr;
     const bool has = node->n_in > XC_SPAN_INPUT && node->in[XC_SPAN_INPUT].kind == XC_REF_TENSOR;
 
+    (void)g;
     if (strcmp(node->op->name, "attention") || strcmp(xc_attention_kinds[a->kind]->name, "longformer")) return "it is no longformer attention: swap_attention makes one";
     if (fix && (!has || !a->ramp)) return "it has no soft spans";
-    if (fix && xc_surgery_tensor_uses(m, node->in[XC_SPAN_INPUT].id) != 1) return "other nodes use its spans too";
+    if (fix && xc_surgery_tensor_uses(p->model, node->in[XC_SPAN_INPUT].id) != 1) return "other nodes use its spans too";
     if (!fix && has) return "it has spans already";
     if (!fix && a->quantized) return "it is int8: spans are learnt before quantization";
     if (!fix && a->dilation > 1) return "it has a dilation";
     return !fix && a->window < 1 ? "it has no window" : NULL;
 }
 
-static enum xc_status learn(const struct xc_prepare *p, struct xc_node *node, struct xc_err *err)
+static enum xc_status learn(const struct xc_prepare *p, struct xc_graph *g, struct xc_node *node, struct xc_err *err)
 {
     struct xc_attr_attention *a = node->attr;
     const float start = (float)xc_recipe_number(p->spec, "start");
@@ -44,6 +48,7 @@ static enum xc_status learn(const struct xc_prepare *p, struct xc_node *node, st
     int32_t id;
     enum xc_status status;
 
+    (void)g;
     if ((size_t)snprintf(name, sizeof name, "%s.span", node->name) >= sizeof name) return xc_fail(err, XC_E_LIMIT, "node '%s' has too long a name for a tensor of its own", node->name);
     XC_TRY(xc_model_add_tensor(p->model, &id, name, 1, dim, err));
     z = xc_malloc((size_t)a->heads * sizeof *z);
@@ -59,7 +64,7 @@ static enum xc_status learn(const struct xc_prepare *p, struct xc_node *node, st
 }
 
 /* The widest head gives the attribute; the others are shares of it. Where all are alike the tensor goes. */
-static enum xc_status fix(const struct xc_prepare *p, struct xc_node *node, struct xc_err *err)
+static enum xc_status fix(const struct xc_prepare *p, struct xc_graph *g, struct xc_node *node, struct xc_err *err)
 {
     struct xc_attr_attention *a = node->attr;
     struct xc_tensor *t = p->model->tensors[node->in[XC_SPAN_INPUT].id];
@@ -68,6 +73,7 @@ static enum xc_status fix(const struct xc_prepare *p, struct xc_node *node, stru
     float *z = NULL;
     enum xc_status status;
 
+    (void)g;
     if (!t->part[XC_PART_DATA] && !t->source) return XC_OK; /* a plan, behind a pass that would make them */
     status = xc_surgery_numbers(&z, t, err);
     for (int32_t h = 0; h < a->heads && status == XC_OK; h++) {
@@ -89,36 +95,14 @@ static enum xc_status fix(const struct xc_prepare *p, struct xc_node *node, stru
 
 static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
-    static const char *const ops[] = { "attention", NULL };
-    const bool fixing = xc_recipe_is(p->spec, "mode", "fix");
-    struct xc_scope scope;
-    int32_t n_treated = 0, dropped;
+    const struct xc_each_attention learns = { .objection = objection, .treat = learn, .none = "longformer attention without spans, in float: swap_attention makes one" };
+    const struct xc_each_attention fixes = { .objection = objection, .treat = fix, .none = "soft spans to fix" };
+    int32_t dropped;
     size_t bytes;
-    enum xc_status status = XC_OK;
 
-    XC_TRY(xc_pass_no_overrides(p->spec, err));
-    XC_TRY(xc_scope_make(&scope, p->model, p->spec, ops, err));
-    for (int32_t g = 0; g < p->model->n_graphs; g++)
-        for (int32_t n = 0; n < p->model->graphs[g]->n_nodes && status == XC_OK; n++) {
-            struct xc_node *node = &p->model->graphs[g]->nodes[n];
-            const int32_t at = scope.first[g] + n;
-            const char *why;
-
-            if (scope.pick[at] != XC_PICK_DEFAULT && scope.pick[at] != XC_PICK_TARGET) continue;
-            why = objection(p->model, node, fixing);
-            if (why && scope.pick[at] == XC_PICK_TARGET && strcmp(scope.word[at], "attention")) {
-                status = xc_fail(err, XC_E_UNSUPPORTED, "target '%s' names node '%s', which pass 'spans' cannot treat: %s", scope.word[at], node->name, why);
-                xc_recipe_fail_at(p->spec, scope.word[at], status, err);
-            }
-            if (why) continue;
-            status = fixing ? fix(p, node, err) : learn(p, node, err);
-            n_treated++;
-        }
-    xc_scope_release(&scope);
-    if (status == XC_OK && !n_treated)
-        return xc_fail(err, XC_E_UNSUPPORTED, fixing ? "pass 'spans' finds no soft spans to fix" : "pass 'spans' finds no longformer attention without spans, in float: swap_attention makes one");
-    if (status == XC_OK) xc_model_drop_unused(p->model, &dropped, &bytes);
-    return status;
+    XC_TRY(xc_each_attention(p, fixing(p) ? &fixes : &learns, err));
+    xc_model_drop_unused(p->model, &dropped, &bytes);
+    return XC_OK;
 }
 
 const struct xc_pass xc_pass_spans = { .name = "spans", .summary = "windows of attention that are learnt, head by head", .options = options, .prepare = prepare, .plan = xc_pass_nothing,
