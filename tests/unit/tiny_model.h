@@ -1,9 +1,11 @@
-/* tiny_model: the tiny checkpoints of tests/ with a tokenizer: those without one of their own get that of tiny-bert, cut to the size of their table; and their weights made larger,
- * so that attention has something to choose. */
+/* tiny_model: the tiny checkpoints of tests/ with a tokenizer: those without one of their own get that of tiny-bert, cut to the size of their table; their weights made larger,
+ * so that attention has something to choose; and what they answer. */
 #ifndef XC_TESTS_UNIT_TINY_MODEL_H
 #define XC_TESTS_UNIT_TINY_MODEL_H
 
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "compress/shrink/surgery.h"
@@ -52,6 +54,37 @@ static inline enum xc_status tiny_model_scale(struct xc_model *m, const char *pa
         XC_TRY(status);
     }
     return XC_OK;
+}
+
+/* What a model answers to k texts: n numbers, for free(). */
+static inline enum xc_status tiny_model_answers(float **answers, int64_t *n, struct xc_model *m, const char *const *text, const size_t *length, int64_t k, struct xc_err *err)
+{
+    struct xc_session *s = NULL;
+    struct xc_output out;
+    enum xc_status status = xc_session_new(&s, m, NULL, err);
+
+    *answers = NULL;
+    if (status == XC_OK) status = xc_session_run_texts(s, text, length, k, &out, err);
+    if (status == XC_OK) {
+        *n = out.rows * out.cols;
+        *answers = malloc((size_t)*n * sizeof **answers);
+        if (*answers) memcpy(*answers, out.data, (size_t)*n * sizeof **answers);
+        else status = xc_fail_nomem(err, (size_t)*n * sizeof **answers);
+    }
+    xc_session_free(&s);
+    return status;
+}
+
+/* |x - y| / |x|; not a number where either is not. */
+static inline double relative_distance(const float *x, const float *y, int64_t n)
+{
+    double error = 0, all = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        error += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+        all += (double)x[i] * (double)x[i];
+    }
+    return sqrt(error / all);
 }
 
 #endif
