@@ -1,6 +1,6 @@
 /* The kinds of attention against PyTorch (tests/vectors/gen_attention.py): outputs and gradients. Each case also runs on every kernel level,
  * with three threads, sequence by sequence, from a reloaded file and through a session's plan, and must give the same bits; its int8 form must
- * do so too, and be close to f32. Derivatives against differences: test_grad_ops.c. */
+ * do so too, and be close to f32. Derivatives against differences: test_grad_attention.c. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* test_spans: spans of attention that are learnt: what an update does to them, with and without a penalty, and where they stop; the same bytes for any threads;
- * what was learnt as whole windows; hostile options. The formula and its derivative against PyTorch: test_attention, against differences: test_grad_ops; windows by head from
+ * what was learnt as whole windows; hostile options. The formula and its derivative against PyTorch: test_attention, against differences: test_grad_attention; windows by head from
  * maps: test_swap. */
 #include <setjmp.h>
 #include <stdarg.h>
