@@ -2,6 +2,7 @@
  * AdamW steps. all-MiniLM-L6-v2: test_grad_minilm.c. */
 #include "formats/formats.h"
 #include "tests/grad/train_job.h"
+#include "tests/vectors/arch_sample.h"
 
 struct grad_vector {
     int model;
@@ -21,10 +22,9 @@ static void open_case(struct job *j, const struct grad_case *c)
 {
     const bool pairs = !strcmp(c->loss, "cosine") || !strcmp(c->loss, "contrast");
     char path[1024], rest[128];
-    int32_t head[4];
+    struct arch_sample in;
     struct xc_pool *const pool = j->pool;
     const bool bf16 = j->bf16;
-    FILE *f;
 
     memset(j, 0, sizeof *j);
     j->pool = pool;
@@ -33,17 +33,12 @@ static void open_case(struct job *j, const struct grad_case *c)
     OK(xc_model_load(&j->m, path, NULL, &err));
     snprintf(rest, sizeof rest, "%s/%s.bin", c->dir, c->head);
     path_of(path, sizeof path, rest);
-    f = fopen(path, "rb");
-    assert_non_null(f);
-    assert_int_equal(fread(head, sizeof *head, 4, f), 4);
-    j->n_seq = head[0];
-    j->start = malloc(((size_t)head[0] + 1) * sizeof *j->start);
-    j->ids = malloc((size_t)head[1] * sizeof *j->ids);
-    j->types = malloc((size_t)head[1] * sizeof *j->types);
-    assert_int_equal(fread(j->start, sizeof *j->start, (size_t)head[0] + 1, f), head[0] + 1);
-    assert_int_equal(fread(j->ids, sizeof *j->ids, (size_t)head[1], f), head[1]);
-    assert_int_equal(fread(j->types, sizeof *j->types, (size_t)head[1], f), head[1]);
-    fclose(f);
+    arch_sample_read(&in, path);
+    j->n_seq = in.n_seq;
+    j->start = in.start; /* j's now */
+    j->ids = in.ids;
+    j->types = in.types;
+    free(in.out);
     if (pairs) j->n_seq = 4;
     prepare(j);
 }

@@ -16,6 +16,7 @@
 #include "compress/train/loss.h"
 #include "compress/train/sparsify.h"
 #include "formats/formats.h"
+#include "tests/vectors/arch_sample.h"
 
 enum { STEPS = 12 };
 
@@ -56,30 +57,12 @@ struct job {
     struct xc_optimizer_opts opts;
     struct xc_tape *tape;
     struct xc_sparsify *s;
-    int32_t head[4], *start, *ids, *types, label[64];
+    struct arch_sample in;
+    int32_t label[64];
     float d[64 * 8];
     double each[192];
     int64_t step;
 };
-
-static void read_texts(struct job *j)
-{
-    char path[1024];
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/tests/vectors/arch/bert_classify/classify.bin", getenv("XC_SOURCE_ROOT"));
-    f = fopen(path, "rb");
-    assert_non_null(f);
-    assert_int_equal(fread(j->head, sizeof *j->head, 4, f), 4);
-    assert_true(j->head[0] > 0 && j->head[0] < 64);
-    j->start = malloc(((size_t)j->head[0] + 1) * sizeof *j->start);
-    j->ids = malloc((size_t)j->head[1] * sizeof *j->ids);
-    j->types = malloc((size_t)j->head[1] * sizeof *j->types);
-    assert_int_equal(fread(j->start, sizeof *j->start, (size_t)j->head[0] + 1, f), j->head[0] + 1);
-    assert_int_equal(fread(j->ids, sizeof *j->ids, (size_t)j->head[1], f), j->head[1]);
-    assert_int_equal(fread(j->types, sizeof *j->types, (size_t)j->head[1], f), j->head[1]);
-    fclose(f);
-}
 
 /* prepared (may be NULL): changes the model first */
 static enum xc_status begin(struct job *j, const struct xc_sparsify_opts *o, int n_threads, void (*prepared)(struct xc_model *m))
@@ -100,7 +83,9 @@ static enum xc_status begin(struct job *j, const struct xc_sparsify_opts *o, int
     if (prepared) prepared(j->m);
     status = xc_sparsify_new(&j->s, j->g, all, NULL, o, &err);
     if (status != XC_OK) return status;
-    read_texts(j);
+    snprintf(path, sizeof path, "%s/tests/vectors/arch/bert_classify/classify.bin", getenv("XC_SOURCE_ROOT"));
+    arch_sample_read(&j->in, path);
+    assert_true(j->in.n_seq > 0 && j->in.n_seq < 64);
     j->opts = (struct xc_optimizer_opts){ .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1 };
     OK(xc_params_new(&j->params, j->m, all, &j->opts, &err));
     tape = (struct xc_tape_opts){ .pool = j->pool, .trained = all };
@@ -116,20 +101,18 @@ static void finish(struct job *j)
     xc_sparsify_free(&j->s);
     xc_model_free(&j->m);
     xc_pool_free(&j->pool);
-    free(j->start);
-    free(j->ids);
-    free(j->types);
+    arch_sample_release(&j->in);
 }
 
 static double step(struct job *j)
 {
-    const struct xc_ragged rag = { .start = j->start, .n_seq = j->head[0] };
+    const struct xc_ragged rag = { .start = j->in.start, .n_seq = j->in.n_seq };
     struct xc_view in[2], y;
     float *d = j->d;
     double loss, norm;
 
     for (int32_t i = 0; i < j->g->n_inputs; i++)
-        in[i] = (struct xc_view){ .data = strcmp(j->g->values[j->g->inputs[i]].name, "types") ? j->ids : j->types, .rows = j->start[j->head[0]], .cols = 1 };
+        in[i] = (struct xc_view){ .data = strcmp(j->g->values[j->g->inputs[i]].name, "types") ? j->in.ids : j->in.types, .rows = j->in.tokens, .cols = 1 };
     OK(xc_tape_forward(j->tape, in, &rag, 1, true, 0, 0, &y, &err));
     assert_true(y.rows < 64 && y.cols <= 8);
     for (int64_t r = 0; r < y.rows; r++) j->label[r] = (int32_t)(r % y.cols);

@@ -18,57 +18,14 @@
 #include "formats/hf.h"
 #include "runtime/graph/run.h"
 #include "tests/unit/scratch.h"
+#include "tests/vectors/arch_sample.h"
 
 #define TOLERANCE 1e-5
 
 static char vectors[PATH_MAX + 32], scratch_dir[1024];
 
-/* ---- CASE/HEAD.bin ---- */
-struct sample {
-    int32_t n_seq, tokens, rows, cols;
-    int32_t *start, *ids, *types;
-    float *out;
-};
-
-static void *read_exact(FILE *f, size_t n)
-{
-    void *const p = calloc(n + 1, 4);
-
-    assert_non_null(p);
-    assert_int_equal(fread(p, 4, n, f), n);
-    return p;
-}
-
-static void sample_read(struct sample *s, const char *path)
-{
-    FILE *const f = fopen(path, "rb");
-    int32_t *head;
-
-    if (!f) fail_msg("cannot open %s", path);
-    head = read_exact(f, 4);
-    s->n_seq = head[0];
-    s->tokens = head[1];
-    s->rows = head[2];
-    s->cols = head[3];
-    free(head);
-    s->start = read_exact(f, (size_t)s->n_seq + 1);
-    s->ids = read_exact(f, (size_t)s->tokens);
-    s->types = read_exact(f, (size_t)s->tokens);
-    s->out = read_exact(f, (size_t)s->rows * (size_t)s->cols);
-    assert_int_equal(fgetc(f), EOF);
-    fclose(f);
-}
-
-static void sample_release(struct sample *s)
-{
-    free(s->start);
-    free(s->ids);
-    free(s->types);
-    free(s->out);
-}
-
 /* Largest absolute difference; the expected numbers are replaced by ours when `keep`. */
-static double run(const struct xc_model *m, struct sample *s, bool keep)
+static double run(const struct xc_model *m, struct arch_sample *s, bool keep)
 {
     const struct xc_graph *const g = xc_model_find_graph(m, "encode");
     const struct xc_ragged rag = { .start = s->start, .n_seq = s->n_seq };
@@ -169,7 +126,7 @@ static void test_outputs(void **state)
         const struct xc_load_opts opts = { .head = c->head, .load_tensors = true };
         struct xc_model *m = NULL;
         struct xc_err err = { 0 };
-        struct sample s;
+        struct arch_sample s;
         char path[2 * PATH_MAX];
         double d;
 
@@ -180,12 +137,12 @@ static void test_outputs(void **state)
         expect_meta(m, "max_tokens", c->max_tokens);
         assert_int_equal(m->n_labels, c->n_labels);
         snprintf(path, sizeof path, "%s/%s/%s.bin", vectors, c->name, c->task);
-        sample_read(&s, path);
+        arch_sample_read(&s, path);
         d = run(m, &s, false);
         printf("%-24s %-9s max |difference| %.2e\n", c->name, c->task, d);
         if (!(d <= TOLERANCE)) fail_msg("%s differs from transformers", c->name);
         worst = d > worst ? d : worst;
-        sample_release(&s);
+        arch_sample_release(&s);
         xc_model_free(&m);
     }
     printf("worst of all: %.2e (limit %.0e)\n", worst, TOLERANCE);
@@ -267,7 +224,7 @@ static void test_layouts(void **state)
     const struct xc_load_opts opts = { .load_tensors = true };
     struct xc_model *m = NULL;
     struct xc_err err = { 0 };
-    struct sample s;
+    struct arch_sample s;
     char dir[2048], path[2 * PATH_MAX], target[2 * PATH_MAX];
     unsigned char *bytes;
     size_t header = 0, n;
@@ -307,9 +264,9 @@ static void test_layouts(void **state)
     ok(xc_model_load(&m, dir, &opts, &err), &err);
     expect_meta(m, "max_tokens", "26"); /* sentence_bert_config.json is not there */
     snprintf(path, sizeof path, "%s/bert_st_mean/embed.bin", vectors);
-    sample_read(&s, path);
+    arch_sample_read(&s, path);
     assert_true(run(m, &s, false) <= TOLERANCE);
-    sample_release(&s);
+    arch_sample_release(&s);
     xc_model_free(&m);
 }
 
@@ -416,7 +373,7 @@ static void test_round_trip(void **state)
         const struct xc_load_opts opts = { .head = c->head, .all_tensors = true, .load_tensors = true };
         struct xc_model *a, *b = NULL;
         struct xc_err err = { 0 };
-        struct sample s;
+        struct arch_sample s;
         char path[2 * PATH_MAX], dir[4096];
 
         if (c->head) continue; /* the same files */
@@ -430,10 +387,10 @@ static void test_round_trip(void **state)
         expect_meta(b, "task", c->task);
         expect_meta(b, "max_tokens", c->max_tokens);
         snprintf(path, sizeof path, "%s/%s/%s.bin", vectors, c->name, c->task);
-        sample_read(&s, path);
+        arch_sample_read(&s, path);
         run(a, &s, true);
         assert_true(run(b, &s, false) == 0);
-        sample_release(&s);
+        arch_sample_release(&s);
         xc_model_free(&a);
         xc_model_free(&b);
     }
@@ -546,16 +503,16 @@ static int compare(const char *path, const char *head, const char *file)
     const struct xc_load_opts opts = { .head = head[0] ? head : NULL, .load_tensors = true };
     struct xc_model *m = NULL;
     struct xc_err err = { 0 };
-    struct sample s;
+    struct arch_sample s;
     char text[512];
 
     if (xc_model_load(&m, path, &opts, &err) != XC_OK) {
         fprintf(stderr, "%s\n", xc_err_text(&err, text, sizeof text));
         return 1;
     }
-    sample_read(&s, file);
+    arch_sample_read(&s, file);
     printf("%.9g\n", run(m, &s, false));
-    sample_release(&s);
+    arch_sample_release(&s);
     xc_model_free(&m);
     return 0;
 }

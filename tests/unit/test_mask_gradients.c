@@ -16,6 +16,7 @@
 #include "formats/formats.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/tiny_model.h"
+#include "tests/vectors/arch_sample.h"
 #include "tests/vectors/mask_gradients_vectors.h"
 #include "xcompress/compress.h"
 
@@ -34,7 +35,8 @@ struct job {
     struct xc_graph *g;
     struct xc_sites sites;
     const struct xc_site *site[16];
-    int32_t head[4], *start, *ids, *types, label[64];
+    struct arch_sample in;
+    int32_t label[64];
     float score[64];
     double each[64];
     bool agreement;
@@ -44,7 +46,6 @@ struct job {
 static void begin(struct job *j, const char *name, const char *head)
 {
     char path[1024];
-    FILE *f;
 
     memset(j, 0, sizeof *j);
     snprintf(path, sizeof path, "%s/tests/vectors/arch/%s", getenv("XC_SOURCE_ROOT"), name);
@@ -55,26 +56,15 @@ static void begin(struct job *j, const char *name, const char *head)
     assert_true(j->sites.n > 0 && j->sites.n <= 16);
     for (int64_t k = 0; k < j->sites.n; k++) j->site[k] = &j->sites.site[k];
     snprintf(path, sizeof path, "%s/tests/vectors/arch/%s/%s.bin", getenv("XC_SOURCE_ROOT"), name, head);
-    f = fopen(path, "rb");
-    assert_non_null(f);
-    assert_int_equal(fread(j->head, sizeof *j->head, 4, f), 4);
-    assert_true(j->head[0] > 0 && j->head[0] < 64);
-    j->start = malloc(((size_t)j->head[0] + 1) * sizeof *j->start);
-    j->ids = malloc((size_t)j->head[1] * sizeof *j->ids);
-    j->types = malloc((size_t)j->head[1] * sizeof *j->types);
-    assert_int_equal(fread(j->start, sizeof *j->start, (size_t)j->head[0] + 1, f), j->head[0] + 1);
-    assert_int_equal(fread(j->ids, sizeof *j->ids, (size_t)j->head[1], f), j->head[1]);
-    assert_int_equal(fread(j->types, sizeof *j->types, (size_t)j->head[1], f), j->head[1]);
-    fclose(f);
+    arch_sample_read(&j->in, path);
+    assert_true(j->in.n_seq > 0 && j->in.n_seq < 64);
 }
 
 static void finish(struct job *j)
 {
     xc_sites_release(&j->sites);
     xc_model_free(&j->m);
-    free(j->start);
-    free(j->ids);
-    free(j->types);
+    arch_sample_release(&j->in);
 }
 
 static enum xc_status batch(void *arg, int64_t b, struct xc_mask_batch *out, struct xc_err *e)
@@ -83,7 +73,7 @@ static enum xc_status batch(void *arg, int64_t b, struct xc_mask_batch *out, str
 
     (void)b;
     (void)e;
-    *out = (struct xc_mask_batch){ .ids = j->ids, .types = j->types, .start = j->start, .n_seq = j->head[0] };
+    *out = (struct xc_mask_batch){ .ids = j->in.ids, .types = j->in.types, .start = j->in.start, .n_seq = j->in.n_seq };
     return XC_OK;
 }
 
@@ -94,7 +84,7 @@ static enum xc_status loss(void *arg, const struct xc_view *y, bool by_token, fl
 
     (void)e;
     assert_false(by_token);
-    assert_int_equal(y->rows, j->head[0]);
+    assert_int_equal(y->rows, j->in.n_seq);
     for (int64_t r = 0; r < y->rows; r++) {
         j->label[r] = (int32_t)(r % y->cols);
         j->score[r] = (float)r / 4;
@@ -113,7 +103,7 @@ static enum xc_status loss(void *arg, const struct xc_view *y, bool by_token, fl
 
 static void make(struct xc_mask_gradients *out, struct job *j, int32_t per_sample, struct xc_pool *pool)
 {
-    const struct xc_mask_source source = { .arg = j, .n_batches = 1, .samples = j->head[0] / per_sample, .per_sample = per_sample, .batch = batch, .loss = loss };
+    const struct xc_mask_source source = { .arg = j, .n_batches = 1, .samples = j->in.n_seq / per_sample, .per_sample = per_sample, .batch = batch, .loss = loss };
 
     OK(xc_mask_gradients_make(out, j->g, j->site, j->sites.n, &source, pool, &err));
 }
@@ -127,7 +117,7 @@ static void check(const char *name, const char *head, int32_t per_sample, const 
     size_t at = 0;
 
     begin(&j, name, head);
-    if (per_sample == 2) j.head[0] -= j.head[0] % 2;
+    if (per_sample == 2) j.in.n_seq -= j.in.n_seq % 2;
     OK(xc_pool_new(&pool, 3, &err));
     make(&one, &j, per_sample, NULL);
     make(&three, &j, per_sample, pool);

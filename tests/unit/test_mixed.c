@@ -20,6 +20,7 @@
 #include "runtime/container/container.h"
 #include "runtime/session/golden.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/tiny_model.h"
 #include "xcompress/compress.h"
 
 static char root[1024], dir[1024];
@@ -396,17 +397,7 @@ static void test_float_inputs(void **state)
     xc_compress_result_release(&floats);
     ok(xc_model_open(&m, in_dir("f.xc"), &err), &err);
     for (int32_t n = 0; n < m->graphs[0]->n_nodes; n++) assert_int_equal(m->graphs[0]->nodes[n].in[0].range.mode, XC_RANGE_NONE);
-    for (int32_t i = 0; i < m->n_tensors; i++) {
-        struct xc_tensor *t = m->tensors[i];
-        float *x;
-
-        if (!xc_format_traits((enum xc_format)t->enc.format)->quantized) continue;
-        x = malloc((size_t)xc_tensor_count(t) * sizeof *x);
-        ok(xc_tensor_to_f32(t, x, &err), &err);
-        ok(xc_tensor_set_f32(t, x, &err), &err);
-        free(x);
-        changed++;
-    }
+    ok(tiny_model_decode(&changed, m, &err), &err);
     assert_true(changed >= 6);
     ok(xc_golden_check(m, &(struct xc_golden_setup){ .longest = 130 }, &checked, &err), &err);
     assert_true(checked > 0);

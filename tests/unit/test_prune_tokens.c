@@ -42,27 +42,6 @@ static struct xc_model *tiny(const char *name)
     return m;
 }
 
-static enum xc_status prune(struct xc_model **out, struct xc_compress_result *result, const struct xc_model *m, const char *yaml, bool texts, int threads)
-{
-    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
-    struct xc_compress_result own;
-    struct xc_recipe *r = NULL;
-    struct xc_pool *pool = NULL;
-    enum xc_status status;
-
-    OK(xc_recipe_parse(&r, yaml, strlen(yaml), "recipe.yaml", &err));
-    OK(xc_pool_new(&pool, threads, &err));
-    opts.recipe = r;
-    opts.calibrate = texts ? list : NULL;
-    opts.pool = pool;
-    opts.no_golden = true;
-    status = xc_compress_model(out, m, NULL, false, &opts, result ? result : &own, &err);
-    if (!result) xc_compress_result_release(&own);
-    xc_recipe_free(&r);
-    xc_pool_free(&pool);
-    return status;
-}
-
 static struct xc_model *pruned(const char *before)
 {
     struct xc_model *m = tiny("tiny-bert"), *made = NULL;
@@ -70,7 +49,7 @@ static struct xc_model *pruned(const char *before)
 
     snprintf(yaml, sizeof yaml, "passes:\n%s  - prune_tokens:\n      most: %d\n      threshold: %g\n      queries: 0\n      overrides:\n        - match: \"re:encoder.layer.1.*\"\n          most: %d\n          threshold: %g\n", before,
              pt_most[0], pt_threshold[0], pt_most[1], pt_threshold[1]);
-    OK(prune(&made, NULL, m, yaml, false, 1));
+    OK(tiny_model_compress(&made, NULL, m, yaml, NULL, 1, &err));
     xc_model_free(&m);
     return made;
 }
@@ -159,11 +138,11 @@ static void test_ends(void **state)
 
     (void)state;
     run_as(dense, m, NULL);
-    OK(prune(&made, NULL, m, "passes:\n  - prune_tokens: {threshold: 1e-6}\n", false, 1));
+    OK(tiny_model_compress(&made, NULL, m, "passes:\n  - prune_tokens: {threshold: 1e-6}\n", NULL, 1, &err));
     run_as(y, made, NULL);
     assert_memory_equal(y, dense, sizeof y);
     xc_model_free(&made);
-    OK(prune(&made, NULL, m, "passes:\n  - prune_tokens: {most: 1, targets: [encoder.layer.1.attention]}\n", false, 1));
+    OK(tiny_model_compress(&made, NULL, m, "passes:\n  - prune_tokens: {most: 1, targets: [encoder.layer.1.attention]}\n", NULL, 1, &err));
     run_as(y, made, NULL);
     assert_memory_equal(y + PT_COLS, dense + PT_COLS, PT_COLS * sizeof *y); /* a text of one token */
     assert_true(distance(y, dense) > 0.05);
@@ -180,25 +159,25 @@ static void test_calibration(void **state)
     double threshold, loose;
 
     (void)state;
-    OK(prune(&made, &r, m, "passes:\n  - prune_tokens: {drop: 0.01}\n", true, 1));
+    OK(tiny_model_compress(&made, &r, m, "passes:\n  - prune_tokens: {drop: 0.01}\n", list, 1, &err));
     assert_int_equal(r.token_layers, 2);
     assert_true(r.token_threshold > 0 && r.token_drop > 0 && r.token_drop <= 0.01 && r.tokens_kept > 0 && r.tokens_kept < 1);
     threshold = r.token_threshold;
     xc_compress_result_release(&r);
     run_as(y, made, NULL);
     xc_model_free(&made);
-    OK(prune(&made, &r, m, "passes:\n  - prune_tokens: {drop: 0.01}\n", true, 3));
+    OK(tiny_model_compress(&made, &r, m, "passes:\n  - prune_tokens: {drop: 0.01}\n", list, 3, &err));
     assert_true(r.token_threshold == threshold);
     xc_compress_result_release(&r);
     run_as(other, made, NULL);
     assert_memory_equal(other, y, sizeof y);
     xc_model_free(&made);
-    OK(prune(&made, &r, m, "passes:\n  - prune_tokens: {drop: 0.1}\n", true, 1));
+    OK(tiny_model_compress(&made, &r, m, "passes:\n  - prune_tokens: {drop: 0.1}\n", list, 1, &err));
     loose = r.token_threshold;
     assert_true(loose > threshold);
     xc_compress_result_release(&r);
     xc_model_free(&made);
-    OK(prune(&made, &r, m, "passes:\n  - prune_tokens: {keep: 0.6}\n", true, 1));
+    OK(tiny_model_compress(&made, &r, m, "passes:\n  - prune_tokens: {keep: 0.6}\n", list, 1, &err));
     assert_true(r.tokens_kept >= 0.6 && r.tokens_kept < 0.7);
     xc_compress_result_release(&r);
     xc_model_free(&made);
@@ -284,7 +263,7 @@ static void test_refused(void **state)
         enum xc_status status;
 
         snprintf(yaml, sizeof yaml, "passes:\n  - %s\n", cases[i].options);
-        status = prune(&made, NULL, m, yaml, cases[i].texts, 1);
+        status = tiny_model_compress(&made, NULL, m, yaml, cases[i].texts ? list : NULL, 1, &err);
         if (status == XC_OK || made || !strstr(xc_err_text(&err, text, sizeof text), cases[i].says)) fail_msg("case %zu: %d, %s", i, (int)status, text);
         if (cases[i].status != status) fail_msg("case %zu: status %d, %s", i, (int)status, text);
         xc_model_free(&m);
@@ -300,7 +279,7 @@ static void test_tokens_answer(void **state)
     (void)state;
     snprintf(path, sizeof path, "%s/tests/data/tiny-bert", root);
     OK(xc_model_load(&m, path, &load, &err));
-    assert_int_equal(prune(&made, NULL, m, "passes:\n  - prune_tokens: {most: 4}\n", false, 1), XC_E_UNSUPPORTED);
+    assert_int_equal(tiny_model_compress(&made, NULL, m, "passes:\n  - prune_tokens: {most: 4}\n", NULL, 1, &err), XC_E_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "an answer for every token"));
     xc_model_free(&m);
 }

@@ -133,28 +133,6 @@ static void test_scale(void **state)
 }
 
 /* ---- the pass ---- */
-static enum xc_status swap_with(struct xc_model **out, struct xc_compress_result *result, const struct xc_model *m, const char *yaml, bool texts, int threads)
-{
-    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
-    struct xc_compress_result own;
-    struct xc_model *none = NULL;
-    struct xc_recipe *r = NULL;
-    struct xc_pool *pool = NULL;
-    enum xc_status status;
-
-    OK(xc_recipe_parse(&r, yaml, strlen(yaml), "recipe.yaml", &err));
-    OK(xc_pool_new(&pool, threads, &err));
-    opts.recipe = r;
-    opts.calibrate = texts ? list : NULL;
-    opts.pool = pool;
-    opts.no_golden = true;
-    status = xc_compress_model(out ? out : &none, m, NULL, !out, &opts, result ? result : &own, &err);
-    if (!result) xc_compress_result_release(&own);
-    xc_recipe_free(&r);
-    xc_pool_free(&pool);
-    return status;
-}
-
 /* How far b's answers to the texts are from a's: relative, of all; *drop (may be NULL): half the square of that of each answer, in the mean. */
 static double distance(struct xc_model *a, struct xc_model *b, double *drop)
 {
@@ -219,11 +197,11 @@ static void test_kinds(void **state)
         double d;
 
         snprintf(yaml, sizeof yaml, "passes:\n  - swap_attention: {%s}\n", kinds[i].options);
-        OK(swap_with(&made, NULL, m, yaml, true, 1));
+        OK(tiny_model_compress(&made, NULL, m, yaml, list, 1, &err));
         OK(xc_model_verify(made, &err));
         d = distance(m, made, NULL);
         if (!(d <= kinds[i].most && d >= kinds[i].least)) fail_msg("%s: %g", kinds[i].options, d);
-        OK(swap_with(&quantized, NULL, made, "passes: [quantize]", false, 1));
+        OK(tiny_model_compress(&quantized, NULL, made, "passes: [quantize]", NULL, 1, &err));
         d = distance(made, quantized, NULL);
         if (!(d < 0.1)) fail_msg("%s, int8: %g", kinds[i].options, d);
         xc_model_free(&made);
@@ -238,8 +216,8 @@ static void test_threads(void **state)
     struct xc_model *m = tiny(), *one, *three;
 
     (void)state;
-    OK(swap_with(&one, NULL, m, yaml, true, 1));
-    OK(swap_with(&three, NULL, m, yaml, true, 3));
+    OK(tiny_model_compress(&one, NULL, m, yaml, list, 1, &err));
+    OK(tiny_model_compress(&three, NULL, m, yaml, list, 3, &err));
     assert_true(xc_model_find_tensor(one, "encoder.layer.0.attention.e") >= 0 && xc_model_find_tensor(one, "encoder.layer.1.attention.e") < 0);
     assert_true(xc_model_find_tensor(one, "encoder.layer.1.attention.rotations") >= 0);
     assert_true(xc_model_find_tensor(one, "encoder.layer.1.attention.self.key.weight") < 0); /* shared: gone */
@@ -248,7 +226,7 @@ static void test_threads(void **state)
         const struct xc_tensor *r;
         struct xc_model *again;
 
-        OK(swap_with(&again, NULL, one, rounds, false, 1)); /* other hashes, and nothing else */
+        OK(tiny_model_compress(&again, NULL, one, rounds, NULL, 1, &err)); /* other hashes, and nothing else */
         r = again->tensors[xc_model_find_tensor(again, "encoder.layer.1.attention.rotations")];
         assert_int_equal(r->dim[1], 9 * 256 / 2); /* 512 positions in chunks of 4, two buckets each */
         assert_true(distance(one, again, NULL) < 0.2);
@@ -278,7 +256,7 @@ static void test_positions(void **state)
     struct xc_tensor *t;
 
     (void)state;
-    OK(swap_with(&made, NULL, m, yaml, false, 1));
+    OK(tiny_model_compress(&made, NULL, m, yaml, NULL, 1, &err));
     assert_true(distance(m, made, NULL) == 0);
     t = made->tensors[xc_model_find_tensor(made, "embeddings.position_embeddings.weight")];
     assert_int_equal(t->dim[0], 1100);
@@ -305,7 +283,7 @@ static void test_budget(void **state)
     char yaml[128];
 
     (void)state;
-    OK(swap_with(&made, &r, m, all, true, 1));
+    OK(tiny_model_compress(&made, &r, m, all, list, 1, &err));
     assert_int_equal(r.n_swaps, 2);
     assert_true(r.swaps[0].swapped && r.swaps[1].swapped);
     cost[0] = r.swaps[0].cost, cost[1] = r.swaps[1].cost, both = r.swap_drop;
@@ -315,22 +293,22 @@ static void test_budget(void **state)
     assert_true(fabs(both - seen) < 1e-4 * both);
     xc_compress_result_release(&r);
     xc_model_free(&made);
-    OK(swap_with(&made, &r, m, first, true, 1));
+    OK(tiny_model_compress(&made, &r, m, first, list, 1, &err));
     assert_true(r.swaps[cost[1] < cost[0]].swapped && !r.swaps[cost[0] <= cost[1]].swapped);
     assert_true(fabs(r.swap_drop - fmin(cost[0], cost[1])) < 1e-12);
     xc_compress_result_release(&r);
     xc_model_free(&made);
     snprintf(yaml, sizeof yaml, "passes:\n  - swap_attention: {kind: linformer, slots: 4, budget: %.9g}\n", 0.5 * (fmin(cost[0], cost[1]) + both));
-    OK(swap_with(&made, &r, m, yaml, true, 1));
+    OK(tiny_model_compress(&made, &r, m, yaml, list, 1, &err));
     assert_int_equal(r.swaps[0].swapped + r.swaps[1].swapped, fmin(cost[0], cost[1]) < both);
     xc_compress_result_release(&r);
     xc_model_free(&made);
     snprintf(yaml, sizeof yaml, "passes:\n  - swap_attention: {kind: linformer, slots: 4, budget: %.9g}\n", 0.5 * fmin(cost[0], cost[1]));
-    OK(swap_with(&made, &r, m, yaml, true, 1));
+    OK(tiny_model_compress(&made, &r, m, yaml, list, 1, &err));
     assert_true(!r.swaps[0].swapped && !r.swaps[1].swapped && distance(m, made, NULL) == 0);
     xc_compress_result_release(&r);
     xc_model_free(&made);
-    OK(swap_with(NULL, &r, m, all, true, 1)); /* a plan measures nothing */
+    OK(tiny_model_compress(NULL, &r, m, all, list, 1, &err)); /* a plan measures nothing */
     assert_true(r.n_swaps == 2 && r.swaps[0].cost < 0);
     xc_compress_result_release(&r);
     xc_model_free(&m);
@@ -354,7 +332,7 @@ static void test_hostile(void **state)
 
     (void)state;
     for (size_t i = 0; i < XC_ARRAY_LEN(bad); i++) {
-        if (swap_with(&made, NULL, m, bad[i].yaml, bad[i].texts, 1) == XC_OK) fail_msg("taken: %s", bad[i].yaml);
+        if (tiny_model_compress(&made, NULL, m, bad[i].yaml, bad[i].texts ? list : NULL, 1, &err) == XC_OK) fail_msg("taken: %s", bad[i].yaml);
         if (made || !strstr(err.msg, bad[i].says) || !strstr(err.where, bad[i].where)) fail_msg("%s: %s (%s)", bad[i].yaml, err.msg, err.where);
     }
     xc_model_free(&m);

@@ -75,6 +75,50 @@ static inline enum xc_status tiny_model_answers(float **answers, int64_t *n, str
     return status;
 }
 
+/* What a recipe makes of m, without golden answers; texts: a file to calibrate with, or NULL. made NULL: a plan alone. result (may be NULL) is the caller's to release. */
+static inline enum xc_status tiny_model_compress(struct xc_model **made, struct xc_compress_result *result, const struct xc_model *m, const char *yaml, const char *texts, int threads,
+                                                 struct xc_err *err)
+{
+    struct xc_compress_opts opts = XC_COMPRESS_DEFAULT;
+    struct xc_compress_result own;
+    struct xc_model *none = NULL;
+    struct xc_recipe *recipe = NULL;
+    struct xc_pool *pool = NULL;
+    enum xc_status status = xc_recipe_parse(&recipe, yaml, strlen(yaml), "recipe.yaml", err);
+
+    if (status == XC_OK) status = xc_pool_new(&pool, threads, err);
+    opts.recipe = recipe;
+    opts.calibrate = texts;
+    opts.pool = pool;
+    opts.no_golden = true;
+    if (status == XC_OK) {
+        status = xc_compress_model(made ? made : &none, m, NULL, !made, &opts, result ? result : &own, err);
+        if (!result) xc_compress_result_release(&own);
+    }
+    xc_recipe_free(&recipe);
+    xc_pool_free(&pool);
+    return status;
+}
+
+/* Weights become the f32 numbers that they stand for; how many did. */
+static inline enum xc_status tiny_model_decode(int *changed, struct xc_model *m, struct xc_err *err)
+{
+    *changed = 0;
+    for (int32_t i = 0; i < m->n_tensors; i++) {
+        struct xc_tensor *const t = m->tensors[i];
+        enum xc_status status;
+        float *x;
+
+        if (!xc_format_traits((enum xc_format)t->enc.format)->quantized) continue;
+        XC_TRY(xc_surgery_numbers(&x, t, err));
+        status = xc_tensor_set_f32(t, x, err);
+        xc_free(x);
+        XC_TRY(status);
+        ++*changed;
+    }
+    return XC_OK;
+}
+
 /* |x - y| / |x|; not a number where either is not. */
 static inline double relative_distance(const float *x, const float *y, int64_t n)
 {
