@@ -170,11 +170,11 @@ int main(int argc, char **argv)
             if (!strstr(kind_names[c->kind], filter)) continue;
             if (r == 0) run(c); /* warm */
 
-            const double start = bench_now();
+            const double start = xc_seconds();
 
             run(c);
 
-            const double t = bench_now() - start;
+            const double t = xc_seconds() - start;
 
             if (c->best == 0 || t < c->best) c->best = t;
         }

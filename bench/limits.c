@@ -34,11 +34,11 @@ int main(int argc, char **argv)
             if (i == 3 && r % 40 != 0) continue; /* a long one */
 
             const int loops = sizes[i] < 1u << 20 ? 16 : 1;
-            const double start = bench_now();
+            const double start = xc_seconds();
 
             for (int l = 0; l < loops; l++) sink += read_words(memory, sizes[i] / 8);
 
-            const double t = (bench_now() - start) / loops, rate = (double)sizes[i] / t * 1e-9;
+            const double t = (xc_seconds() - start) / loops, rate = (double)sizes[i] / t * 1e-9;
 
             if (rate > read_best[i]) read_best[i] = rate;
         }

@@ -8,15 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-static inline double bench_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "runtime/base/clock.h"
 
 /* One chain: run() loops n times over macs multiply-accumulates. */
 struct peak {
@@ -109,11 +102,11 @@ static struct peak peaks[] = {{NULL, "none", "", false, 0, NULL, 0}};
 
 static inline void peak_measure(struct peak *p)
 {
-    const double start = bench_now();
+    const double start = xc_seconds();
 
     p->run(PEAK_LOOPS);
 
-    const double t = bench_now() - start;
+    const double t = xc_seconds() - start;
 
     if (p->best == 0 || t < p->best) p->best = t;
 }

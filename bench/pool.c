@@ -26,10 +26,10 @@ static void item(void *arg, int64_t i, int thread)
     struct seen *s = arg;
 
     (void)i;
-    s->at[thread] = bench_now();
+    s->at[thread] = xc_seconds();
     atomic_fetch_sub(&s->waiting, 1);
     while (atomic_load(&s->waiting) > 0) {}
-    if (thread == 0) s->end = bench_now(); /* all leave the loop at once */
+    if (thread == 0) s->end = xc_seconds(); /* all leave the loop at once */
 }
 
 static int compare(const void *a, const void *b)
@@ -47,12 +47,12 @@ static void print(const char *name, double *us, int n, const char *end)
 
 static double run_once(struct xc_pool *pool, struct seen *s, double *back)
 {
-    const double start = bench_now();
+    const double start = xc_seconds();
     double last = 0, end;
 
     atomic_store(&s->waiting, s->threads);
     xc_pool_run(pool, item, s, s->threads);
-    end = bench_now();
+    end = xc_seconds();
     for (int t = 0; t < s->threads; t++) last = s->at[t] > last ? s->at[t] : last;
     *back = (end - s->end) * 1e6;
     return (last - start) * 1e6;

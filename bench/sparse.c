@@ -130,14 +130,14 @@ int main(int argc, char **argv)
         for (int r = 0; r <= repetitions; r++)
             for (int c = 0; c < cases; c++) {
                 struct xc_gemm_s8 g = {.x = x, .ldx = K, .x_sum = sums, .w = w, .w_sum16 = true, .N = N, .K = K, .ep = ep};
-                const double start = bench_now();
+                const double start = xc_seconds();
 
                 if (c == NM) g.w = nm, g.index = nm_index;
                 if (c >= BLOCK0 && c < COMPACT0) g.w = blocks[c - BLOCK0], g.index = lists[c - BLOCK0];
                 if (c >= COMPACT0) g.w = steps[c - COMPACT0].w, g.index = steps[c - COMPACT0].lists;
                 (c == DENSE ? kern->gemm_s8 : c == NM ? kern->gemm_nm_s8 : c < COMPACT0 ? kern->gemm_block_s8 : kern->gemm_steps_s8)(&g, 0, R, 0, N);
 
-                const double t = bench_now() - start;
+                const double t = xc_seconds() - start;
 
                 if (r > 0 && (best[s][c] == 0 || t < best[s][c])) best[s][c] = t;
             }

@@ -7,6 +7,7 @@
 #include "compress/gate/measure.h"
 #include "compress/tasks/task.h"
 #include "formats/json.h"
+#include "runtime/base/clock.h"
 
 #define MAX_LENGTHS 16
 

@@ -5,8 +5,8 @@
 #include "cli/cli.h"
 #include "cli/npy.h"
 #include "cli/text_run.h"
-#include "compress/gate/measure.h"
 #include "formats/json.h"
+#include "runtime/base/clock.h"
 
 struct embed_opts {
     const char *file, *output;

@@ -2,10 +2,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "runtime/base/clock.h"
 
 #define BAR_DELAY 0.3    /* seconds before a bar is shown */
 #define BAR_INTERVAL 0.1 /* seconds between redraws */
@@ -14,14 +14,6 @@
 
 /* One bar at most is on the screen, whoever draws it; the screen is as global as stderr is. */
 static bool bar_visible;
-
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void cli_progress_clear(void)
 {
@@ -90,7 +82,7 @@ static void draw_line(const struct cli_progress *p, double done, double total, d
 static void update(void *arg, const char *what, double done, double total)
 {
     struct cli_progress *const p = arg;
-    const double now = now_s();
+    const double now = xc_seconds();
 
     if (strncmp(p->what, what, sizeof p->what - 1) != 0) {
         cli_progress_clear();

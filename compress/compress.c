@@ -22,6 +22,7 @@
 #include "compress/report.h"
 #include "formats/formats.h"
 #include "runtime/base/atomic_file.h"
+#include "runtime/base/clock.h"
 #include "runtime/container/container.h"
 #include "runtime/session/golden.h"
 #include "runtime/session/session.h"

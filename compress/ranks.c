@@ -1,5 +1,6 @@
 /* ranks: see ranks.h. Small messages go through rank 0; what is large, gradient_sum.c sends to and fro itself. */
 #include "compress/ranks.h"
+#include "runtime/base/clock.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -34,14 +35,6 @@ struct xc_ranks {
     bool lost;        /* ranks do not answer: nobody is waited for any more */
     struct xc_err error;
 };
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 int xc_ranks_me(const struct xc_ranks *r) { return r ? r->me : 0; }
 int xc_ranks_n(const struct xc_ranks *r) { return r ? r->n : 1; }
@@ -188,7 +181,7 @@ enum xc_status xc_ranks_fail(struct xc_ranks *r, enum xc_status status, struct x
     for (int i = 0; i < r->n; i++)
         if (i != r->me) r->sent[i] = r->t->send(&r->mine, sizeof r->mine, i, TAG_ERROR);
     for (int i = 0; i < r->n; i++) /* small: they are on their way at once */
-        for (const double end = now() + 1; r->sent[i] && !r->t->done(&r->sent[i]) && now() < end;) sched_yield();
+        for (const double end = xc_seconds() + 1; r->sent[i] && !r->t->done(&r->sent[i]) && xc_seconds() < end;) sched_yield();
     return status;
 }
 
@@ -209,8 +202,8 @@ enum xc_status xc_ranks_wait(struct xc_ranks *r, int (*step)(void *arg), void *a
         if (turn < 100) continue; /* an answer is mostly near; later the core belongs to who computes */
         nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
         if (!r->progress || !r->progress->cancelled || !r->progress->cancelled(r->progress->arg)) continue;
-        if (asked == 0) asked = now();
-        if (now() < asked + PATIENCE) continue;
+        if (asked == 0) asked = xc_seconds();
+        if (xc_seconds() < asked + PATIENCE) continue;
         r->lost = true;
         return xc_fail(err, XC_E_CANCELLED, "told to stop while waiting for another rank, which may be lost: the last checkpoint, where there is one, can be resumed with any number of ranks");
     }

@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "compress/attention/swap_attention.h"
-#include "compress/calibrate/hessian.h"
 #include "compress/calibrate/replay.h"
 #include "runtime/graph/attention/keys.h"
 

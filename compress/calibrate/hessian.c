@@ -1,19 +1,17 @@
 /* hessian: see hessian.h. */
 #include "compress/calibrate/hessian.h"
 
-#include <cblas.h>
 #include <lapack.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "compress/calibrate/blas.h"
 #include "compress/calibrate/replay.h"
 #include "compress/ranks.h"
 #include "runtime/graph/op.h"
 
 #define TILE 192 /* columns of H a work item, or that stay in the cache */
-
-void xc_blas_init(void) { openblas_set_num_threads(1); }
 
 /* ---- collecting ---- */
 struct collect {

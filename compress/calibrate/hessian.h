@@ -36,7 +36,4 @@ enum xc_status xc_hessian_inverse_factor(float *u, const float *h, int64_t K, do
 /* For a report of at most n bytes: that damping was raised, if it was. */
 void xc_hessian_note(char *why, size_t n, double asked, double used);
 
-/* One thread for OpenBLAS itself: call before any other use of it. Safe from any thread, any number of times. */
-void xc_blas_init(void);
-
 #endif

@@ -1,12 +1,11 @@
 /* replay: see replay.h. */
 #include "compress/calibrate/replay.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "compress/calibrate/hessian.h"
+#include "compress/calibrate/blas.h"
 #include "compress/file/whole_io.h"
 #include "runtime/session/session.h"
 

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compress/calibrate/hessian.h"
+#include "compress/calibrate/blas.h"
 #include "compress/shrink/sites.h"
 #include "compress/shrink/surgery.h"
 #include "formats/formats.h"

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "compress/file/whole_io.h"
+#include "runtime/base/clock.h"
 #include "runtime/container/container.h"
 
 #define UNIT 4096
@@ -87,14 +87,6 @@ struct xc_side {
     size_t n_known, cap_known, n_wait, cap_wait;
     double begin;
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static uint64_t round_unit(uint64_t n) { return (n + UNIT - 1) / UNIT * UNIT; }
 
@@ -193,7 +185,7 @@ enum xc_status xc_side_open(struct xc_side **out, const char *path, const struct
         return status;
     }
     s->end = s->base + UNIT;
-    s->begin = seconds();
+    s->begin = xc_seconds();
     s->fd = open(s->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (s->fd >= 0 && flock(s->fd, LOCK_EX | LOCK_NB)) { /* another run: it has the file */
         xc_side_close(&s, true);
@@ -518,7 +510,7 @@ enum xc_status xc_side_put(struct xc_side *s, int32_t stage, struct xc_tensor *t
         w->head.part_bytes[p] = t->part[p] ? t->part[p]->size : 0;
         s->wait_bytes += w->head.part_bytes[p];
     }
-    return s->wait_bytes > s->memory || seconds() - s->begin > WAIT_SECONDS ? flush(s, err) : XC_OK;
+    return s->wait_bytes > s->memory || xc_seconds() - s->begin > WAIT_SECONDS ? flush(s, err) : XC_OK;
 }
 
 const char *xc_side_folder(const struct xc_side *s, char *buf, size_t n)
@@ -580,7 +572,7 @@ void xc_side_close(struct xc_side **side, bool keep)
     *side = NULL;
     if (!s) return;
     (void)finish(s, false, NULL);
-    if (keep && s->n_wait && seconds() - s->begin > WAIT_SECONDS) (void)!flush(s, NULL);
+    if (keep && s->n_wait && xc_seconds() - s->begin > WAIT_SECONDS) (void)!flush(s, NULL);
     (void)finish(s, false, NULL);
     if (s->fd >= 0) {
         if (!keep && !s->output) unlink(s->path);

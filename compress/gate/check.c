@@ -10,6 +10,7 @@
 #include "compress/gate/measure.h"
 #include "compress/tasks/task.h"
 #include "formats/formats.h"
+#include "runtime/base/clock.h"
 
 #define ATTEMPTS 3
 #define PROCESSES 5

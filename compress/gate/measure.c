@@ -5,21 +5,13 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "compress/gate/process.h"
 #include "compress/tasks/stats.h"
 #include "formats/formats.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/rng.h"
-
-double xc_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 double xc_peak_rss(void)
 {

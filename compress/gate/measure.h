@@ -38,7 +38,6 @@ enum xc_status xc_measure_child(int fd, const char *model, int threads, int32_t 
 
 /* Peak resident bytes of this process; 0 where the system does not say. */
 double xc_peak_rss(void);
-double xc_seconds(void); /* monotonic */
 
 /* Ids for a run of batch x tokens: in the vocabulary, the same every time. ids batch * tokens, start batch + 1; freed with xc_free. */
 enum xc_status xc_measure_ids(int32_t **ids, int64_t **start, const struct xc_model_info *info, int32_t tokens, int32_t batch, struct xc_err *err);

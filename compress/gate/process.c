@@ -8,7 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "compress/gate/measure.h"
+#include "runtime/base/base.h"
+#include "runtime/base/clock.h"
 
 extern char **environ;
 

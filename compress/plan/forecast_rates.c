@@ -6,14 +6,15 @@
 #include <string.h>
 
 #include "compress/calibrate/hessian.h"
+#include "compress/calibrate/blas.h"
 #include "compress/calibrate/replay.h"
-#include "compress/gate/measure.h"
 #include "compress/plan/forecast.h"
 #include "compress/plan/predict.h"
 #include "compress/prune/prune.h"
 #include "compress/quantize/gptq.h"
 #include "compress/quantize/quantize.h"
 #include "compress/quantize/smooth_factors.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/half.h"
 #include "runtime/base/rng.h"
 #include "runtime/graph/run.h"

@@ -1,10 +1,9 @@
 /* prune_obs: second-order pruning with weight update, SparseGPT's order: inputs from first to last in strips; what a strip's error leaves to
  * do for the inputs behind it is one matrix product. See prune.h. Rows do not meet but in the choice of what goes. */
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
-#include "compress/calibrate/hessian.h"
+#include "compress/calibrate/blas.h"
 #include "compress/prune/prune.h"
 #include "runtime/base/half.h"
 

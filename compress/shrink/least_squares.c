@@ -1,12 +1,11 @@
 /* least_squares: see least_squares.h. Arrays are row-major; LAPACK's column-major "upper" is the lower triangle as we read it. */
 #include "compress/shrink/least_squares.h"
 
-#include <cblas.h>
 #include <lapack.h>
 #include <math.h>
 #include <string.h>
 
-#include "compress/calibrate/hessian.h"
+#include "compress/calibrate/blas.h"
 
 #define TILE 128 /* rows and columns that stay in the cache while a matrix is turned over */
 

@@ -2,13 +2,13 @@
  * With calibration texts a linear's error is counted where its inputs are (W = S of W L, with L L^T the second moments of the inputs: Hsu et al. 2022,
  * arXiv:2207.00112; Chen et al. 2021, DRONE); without, all inputs count alike. Embeddings: Lan et al. 2019 (ALBERT), arXiv:1909.11942.
  * Where a target names it, the random matrix of a Synthesizer becomes two factors side by side, head by head (Tay et al. 2020, the factorised random kind). */
-#include <cblas.h>
 #include <lapack.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "compress/attention/random_matrix.h"
+#include "compress/calibrate/blas.h"
 #include "compress/calibrate/hessian.h"
 #include "compress/pass.h"
 #include "compress/plan/forecast.h"

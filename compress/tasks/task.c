@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "formats/formats.h"
+#include "runtime/base/clock.h"
 
 #define TASK(name) extern const struct xc_task xc_task_##name;
 #include "compress/tasks.def"
@@ -215,14 +215,6 @@ const struct xc_metric *const *xc_task_score_metrics(const struct xc_eval *e)
 }
 
 /* ---- evaluation ---- */
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void eval_release(struct xc_eval *e)
 {
     xc_data_release(&e->data);
@@ -327,10 +319,10 @@ enum xc_status xc_evaluate(struct xc_eval_result *out, const struct xc_task *tas
     }
     XC_TRY_GOTO(choose_metrics(out, &e, err), out);
     if (reference) XC_TRY_GOTO(check_pair(&e, model, reference, err), out);
-    start = now();
+    start = xc_seconds();
     XC_TRY_GOTO(task->answer(&e, model, &a, err), out);
     if (reference) XC_TRY_GOTO(task->answer(&e, reference, &b, err), out);
-    out->seconds = now() - start;
+    out->seconds = xc_seconds() - start;
     if (task->compare) XC_TRY_GOTO(task->compare(&e, &a, &b, err), out);
     out->rows = e.data.n;
     out->tokens = a.tokens;

@@ -2,13 +2,13 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "compress/train/checkpoint.h"
 #include "compress/train/setup.h"
 #include "formats/json.h"
 #include "runtime/base/atomic_file.h"
+#include "runtime/base/clock.h"
 #include "runtime/session/golden.h"
 #include "xcompress/compress.h"
 
@@ -21,14 +21,6 @@ double xc_schedule_factor(enum xc_schedule schedule, double warmup, int64_t step
     left = ((double)total - at) / fmax(1, (double)total - warm);
     if (schedule == XC_SCHEDULE_CONSTANT) return 1;
     return schedule == XC_SCHEDULE_COSINE ? 0.5 * (1 - cos(3.14159265358979323846 * left)) : left;
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- log ---- */
@@ -244,7 +236,7 @@ static enum xc_status step(struct xc_training *t, int64_t first, int64_t n, stru
     }
     if (!t->log) return XC_OK;
     json_t *line = json_pack("{s:I, s:I, s:o, s:o, s:o, s:I, s:o}", "step", (json_int_t)t->state.step, "epoch", (json_int_t)t->state.epoch, "loss", xc_json_new_number(t->loss), "lr",
-                             xc_json_new_number(rate), "gradient_norm", xc_json_new_number(norm), "tokens", (json_int_t)t->state.tokens, "seconds", xc_json_new_number(now() - t->started));
+                             xc_json_new_number(rate), "gradient_norm", xc_json_new_number(norm), "tokens", (json_int_t)t->state.tokens, "seconds", xc_json_new_number(xc_seconds() - t->started));
 
     if (line && t->objective && t->objective->log) t->objective->log(t->objective->arg, line);
     return log_line(t, line, err);
@@ -294,7 +286,7 @@ static enum xc_status train(struct xc_training *t, struct xc_err *err)
     bool stop = s->step >= t->total_steps;
 
     if (t->integers) XC_TRY(xc_integers_share(t->integers, t->model, err)); /* of a checkpoint's weights, too */
-    t->started = now();
+    t->started = xc_seconds();
     t->started_at = s->step;
     while (!stop) {
         const struct xc_stage *stage = xc_training_stage(t, s->epoch);
@@ -369,7 +361,7 @@ static void fill_result(struct xc_finetune_result *r, const struct xc_training *
     r->truncated = t->set.truncated;
     r->trained = t->params.total;
     for (int32_t i = 0; i < t->graph->model->n_tensors; i++) r->parameters += xc_tensor_count(t->graph->model->tensors[i]);
-    r->seconds = now() - t->started;
+    r->seconds = xc_seconds() - t->started;
     r->span_tokens = xc_spans_mean(t->graph);
     r->loss = t->tail_steps ? t->tail_loss / (double)t->tail_steps : t->smooth;
     snprintf(r->metric, sizeof r->metric, "%s", t->metric);
