@@ -32,7 +32,8 @@ struct xc_hf_config {
     struct xc_checkpoint *cp;
     bool random;                 /* cp is NULL: tensors are drawn */
     uint64_t seed;
-    const char *head;            /* "embed", "classify", "regress", "tag", "mlm", "lm", "encode": decided before build */
+    bool new_head;               /* head "answer" is drawn where the checkpoint has none */
+    const char *head;            /* "embed", "classify", "regress", "tag", "answer", "mlm", "lm", "encode": decided before build */
     struct xc_hf_module modules[XC_HF_MAX_MODULES]; /* pooling first, exactly once; the mean where no file says anything */
     int n_modules;
     bool sentence;               /* the modules come from sentence-transformers' files */
@@ -75,6 +76,10 @@ enum xc_status xc_hf_dense_act(enum xc_act *out, const char *name, struct xc_err
 /* A config.json of our own making, where every key means something: one that is none of `known` (n of them, and what every config.json may have) is refused. */
 enum xc_status xc_hf_known_keys(const json_t *obj, const char *const *known, size_t n, const char *what, struct xc_err *err);
 
+/* BertForQuestionAnswering's head and its likes: "qa_outputs" makes the logits of a token to begin and to end the answer.
+ * With cfg->new_head it is drawn where the checkpoint has none. */
+enum xc_status xc_hf_answer_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *x, struct xc_err *err);
+
 /* Labels that config.json declares: id2label, else num_labels, else 2 as transformers has it. */
 int64_t xc_hf_n_labels(const struct xc_hf_config *cfg);
 
@@ -103,6 +108,7 @@ struct xc_bert_shape {
     enum xc_act act;
     int32_t position_offset, skip_id;
     int32_t global_first;        /* longformer: tokens that are global; and the window to each side, by layer */
+    int32_t question_end;        /* longformer: the tokens before this id are global where there are two texts; 0 = by number alone */
     int32_t window[XC_BERT_LAYERS]; /* linformer: slots, by layer */
     /* the key "attention" (bert_attention.c); 0 = dense, or the family's own */
     int32_t kind, sharing;

@@ -247,6 +247,17 @@ enum xc_status xc_hf_dense(struct xc_graph *g, const struct xc_hf_config *cfg, i
     return xc_hf_unary(g, x, act_name, *x, act, err);
 }
 
+enum xc_status xc_hf_answer_head(struct xc_graph *g, const struct xc_hf_config *cfg, int32_t *x, struct xc_err *err)
+{
+    const int64_t n = xc_hf_n_labels(cfg);
+    struct xc_hf_config drawn = *cfg;
+
+    drawn.random = true;
+    if (cfg->new_head && !cfg->random && !xc_hf_has(cfg, "", "qa_outputs.weight")) return xc_hf_linear(g, &drawn, x, "", "qa_outputs", *x, 2, err);
+    if (n != 2) return xc_fail(err, XC_E_FORMAT, "question answering has 2 numbers a token, where an answer begins and where it ends; config.json says %lld labels", (long long)n);
+    return xc_hf_linear(g, cfg, x, "", "qa_outputs", *x, 2, err);
+}
+
 /* ---- activations ---- */
 struct act_name { const char *name; enum xc_act act; };
 

@@ -109,17 +109,20 @@ static enum xc_status mark(const struct vocabulary *v, uint8_t *cut, struct xc_e
     return XC_OK;
 }
 
-/* RoBERTa's positions skip the id of padding. */
-static void move_skip_ids(const struct vocabulary *v)
+static void move_id(const struct vocabulary *v, int32_t *id)
+{
+    if (*id >= 0 && *id < v->n) *id = v->new_id[*id];
+}
+
+/* RoBERTa's positions skip the id of padding; a question ends at a separator. */
+static void move_ids(const struct vocabulary *v)
 {
     for (int32_t i = 0; i < v->p->model->n_graphs; i++)
         for (int32_t n = 0; n < v->p->model->graphs[i]->n_nodes; n++) {
             const struct xc_node *node = &v->p->model->graphs[i]->nodes[n];
 
-            if (!is_op(node, "positions")) continue;
-            struct xc_attr_positions *attr = node->attr;
-
-            if (attr->skip_id >= 0 && attr->skip_id < v->n) attr->skip_id = v->new_id[attr->skip_id];
+            if (is_op(node, "positions")) move_id(v, &((struct xc_attr_positions *)node->attr)->skip_id);
+            if (is_op(node, "first_segment")) move_id(v, &((struct xc_attr_segment *)node->attr)->end_id);
         }
 }
 
@@ -135,7 +138,7 @@ static enum xc_status cut(struct vocabulary *v, struct xc_err *err)
         if (marked[t]) status = xc_surgery_keep(m->tensors[t], 0, v->old_id, v->kept, v->p->plan_only, err);
     for (int32_t i = 0; i < m->n_graphs && status == XC_OK; i++) status = xc_surgery_reshape(m->graphs[i], err);
     if (status == XC_OK) {
-        move_skip_ids(v);
+        move_ids(v);
         xc_buf_unref(&m->tokenizer);
         m->tokenizer = section;
         section = NULL;

@@ -1,5 +1,6 @@
-/* longformer: LongformerModel and its heads. Beltagy et al. 2020, arXiv:2004.05150. RoBERTa with windows; a classifier's first token is global,
- * as LongformerForSequenceClassification makes it, and only then the global projections are read: without global tokens they have no effect. */
+/* longformer: LongformerModel and its heads. Beltagy et al. 2020, arXiv:2004.05150. RoBERTa with windows. Global tokens are those that
+ * transformers chooses by itself: a classifier's first one; in question answering all of the question, which ends at the first sep_token_id. Without them the global projections have no
+ * effect and are not read. transformers wants three separators, <s> q </s></s> c </s>, and stops at any other text; here one with fewer than two has no question and no global tokens. */
 #include <string.h>
 
 #include "formats/hf.h"
@@ -40,6 +41,12 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
     XC_TRY(xc_bert_read_padding(&s, cfg, err));
     XC_TRY(xc_longformer_windows(&s, cfg, err));
     s.global_first = !strcmp(cfg->head, "classify") || !strcmp(cfg->head, "regress");
+    if (!strcmp(cfg->head, "answer")) {
+        int64_t end;
+
+        XC_TRY(xc_json_int_or(&end, cfg->json, "sep_token_id", 1, 1 << 24, 2, err));
+        s.question_end = (int32_t)end;
+    }
     return xc_bert_build(m, cfg, &names, &s, err);
 }
 

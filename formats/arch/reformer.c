@@ -289,6 +289,7 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
         XC_TRY(xc_hf_dense(g, cfg, &x, "", "classifier.dense", r.hidden, XC_ACT_TANH, err));
         XC_TRY(xc_hf_linear(g, cfg, &x, "", "classifier.out_proj", x, xc_hf_n_labels(cfg), err));
     }
+    if (!strcmp(cfg->head, "answer")) XC_TRY(xc_hf_answer_head(g, cfg, &x, err));
     return xc_graph_add_output(g, x, err);
 }
 

@@ -54,6 +54,18 @@ def inputs(kind, seed):
     return out
 
 
+def pairs(seed):
+    """Longformer's question answering takes <s> q </s></s> c </s>; the last text is none, and has no global tokens here."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for n, q in ((6, 2), (11, 3), (17, 1), (26, 12), (9, 0)):
+        ids = rng.integers(5, VOCAB, n)
+        if q:
+            ids[[q, q + 1, n - 1]] = 2
+        out.append((ids, np.zeros(n, np.int64)))
+    return out
+
+
 def run(model, kind, texts, field):
     rows = []
     with torch.no_grad():
@@ -61,7 +73,13 @@ def run(model, kind, texts, field):
             kw = {"input_ids": torch.tensor(ids)[None], "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
             if kind == "bert":
                 kw["token_type_ids"] = torch.tensor(types)[None]
-            y = getattr(model(**kw), field)
+            if field == "answer":
+                if kind == "longformer" and (ids == 2).sum() < 3:
+                    kw["global_attention_mask"] = torch.zeros(1, len(ids), dtype=torch.long)
+                y = model(**kw)
+                y = torch.stack([y.start_logits, y.end_logits], -1)
+            else:
+                y = getattr(model(**kw), field)
             rows.append(y[0].float().numpy() if y.dim() == 3 else y.float().numpy())
     return rows
 
@@ -117,7 +135,7 @@ def make(name, kind, cls, heads_out, seed, hidden=32, heads=1, ffn=36, layers=2,
         model = model.to(dtype)
     model.save_pretrained(folder, **({"max_shard_size": shards} if shards else {}))
     model = model.float()
-    texts = inputs(kind, seed + 1)
+    texts = pairs(seed + 1) if name == "longformer_answer" else inputs(kind, seed + 1)
     for head, field in heads_out.items():
         rows = run(model, kind, texts, field)
         write(f"{folder}/{head}.bin", texts, pool(rows, "mean") if head == "embed" else rows)
@@ -210,7 +228,11 @@ def main():
     make("longformer_mlm", "longformer", "LongformerForMaskedLM", logits("mlm"), 25, layers=1, cfg_kw={"attention_window": [6]})
     make("longformer_tag", "longformer", "LongformerForTokenClassification", logits("tag"), 26, layers=1, cfg_kw={"attention_window": [4], **labels("O", "A", "B")})
     make("longformer_regress", "longformer", "LongformerForSequenceClassification", logits("regress"), 27, layers=1, cfg_kw={"attention_window": 8, "num_labels": 1})
-    seeds()
+    for i, (kind, cls) in enumerate((("bert", "Bert"), ("distilbert", "DistilBert"), ("roberta", "Roberta"))):
+        make(f"{kind}_answer", kind, f"{cls}ForQuestionAnswering", {"answer": "answer"}, 28 + i, hidden=24, ffn=28, layers=1)
+    make("longformer_answer", "longformer", "LongformerForQuestionAnswering", {"answer": "answer"}, 31, hidden=24, heads=2, ffn=28, cfg_kw={"attention_window": [4, 8]})
+    if not sys.argv[1:]:
+        seeds()
     total = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(OUT) for f in files)
     print(f"{total} bytes in {OUT}", file=sys.stderr)
 

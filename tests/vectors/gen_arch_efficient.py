@@ -76,7 +76,8 @@ def reformer(name, cls, heads_out, seed, lengths=LENGTHS, **kw):
         for ids, _ in inputs:
             with Rotations() as r, torch.no_grad():
                 r.queue = [made[i] for i in sorted(made)] if len(ids) > config.lsh_attn_chunk_length else []
-                y = getattr(model(input_ids=torch.tensor(ids)[None], attention_mask=torch.ones(1, len(ids), dtype=torch.long)), field)
+                y = model(input_ids=torch.tensor(ids)[None], attention_mask=torch.ones(1, len(ids), dtype=torch.long))
+                y = torch.stack([y.start_logits, y.end_logits], -1) if field == "answer" else getattr(y, field)
                 assert not r.queue
             rows.append(y[0].numpy() if y.dim() == 3 else y.numpy())
         write(f"{folder}/{head}.bin", inputs, gen_arch.pool(rows, "mean") if head == "embed" else rows)
@@ -221,6 +222,8 @@ CASES = {
     "reformer_lm": lambda n: reformer(n, "ReformerModelWithLMHead", {"lm": "logits"}, 42, is_decoder=True, attn_layers=["local", "lsh", "lsh"], num_buckets=[2, 4]),
     "reformer_mlm": lambda n: reformer(n, "ReformerForMaskedLM", {"mlm": "logits"}, 43, attn_layers=["lsh"], axial_pos_embds=False, hidden_act="gelu", num_hashes=1,
                                        local_attn_chunk_length=8, lsh_attn_chunk_length=8),
+    "reformer_answer": lambda n: reformer(n, "ReformerForQuestionAnswering", {"answer": "answer"}, 45, attn_layers=["local"], hidden_size=16, axial_pos_embds_dim=[4, 12], attention_head_size=8,
+                                          feed_forward_size=20),
     "linformer": lambda n: lucidrains(n, "linformer", dict(num_tokens=VOCAB, dim=16, seq_len=24, depth=2, k=6, heads=2), 51, LENGTHS),
     "linformer_shared": lambda n: lucidrains(n, "linformer", dict(num_tokens=VOCAB, dim=16, seq_len=24, depth=2, k=5, heads=4, dim_head=6, one_kv_head=True, share_kv=True,
                                                                   reversible=True), 52, LENGTHS),
