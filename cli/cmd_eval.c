@@ -10,19 +10,20 @@
 struct eval_opts {
     const char *task, *data, *train, *reference, *metric, *export_head;
     double head_C, head_alpha;
-    int64_t threads, seed, resamples;
+    int64_t threads, seed, resamples, stride;
     bool quiet, json;
 };
 
 static const struct cli_opt table[] = {
-    CLI_STRING(struct eval_opts, task, 't', "task", "TASK", NULL, "sts, classify, pair, regress, tag, probe or agreement"),
-    CLI_STRING(struct eval_opts, data, 'd', "data", "FILE", NULL, "rows to answer: .tsv with a header, .conll for tag, lines for agreement; plain or .zst"),
+    CLI_STRING(struct eval_opts, task, 't', "task", "TASK", NULL, "sts, classify, pair, regress, tag, answer, probe or agreement"),
+    CLI_STRING(struct eval_opts, data, 'd', "data", "FILE", NULL, "rows to answer: .tsv with a header, .conll for tag, .tsv or SQuAD's .json for answer, lines for agreement; plain or .zst"),
     CLI_STRING(struct eval_opts, reference, 'r', "reference", "MODEL", NULL, "a second model on the same rows: differences are paired"),
     CLI_STRING(struct eval_opts, metric, 'm', "metric", "NAME", NULL, "report this metric alone"),
     CLI_STRING(struct eval_opts, train, 0, "train", "FILE", NULL, "rows that the head of task probe is fitted on"),
     CLI_STRING(struct eval_opts, export_head, 0, "export-head", "FILE", NULL, "write MODEL with the head fitted by task probe to this .xc"),
     CLI_FLOAT(struct eval_opts, head_C, 0, "head-c", "C", 1e-9, 1e9, "10", "probe with labels: inverse strength of the L2 penalty (scikit-learn's C)"),
     CLI_FLOAT(struct eval_opts, head_alpha, 0, "head-alpha", "A", 1e-9, 1e9, "1", "probe with scores: strength of the L2 penalty"),
+    CLI_INT(struct eval_opts, stride, 0, "stride", "N", 0, 1 << 20, "0", "answer: tokens that two windows share where a text is too long for the model; 0 = 128, or half a window"),
     CLI_INT(struct eval_opts, resamples, 0, "resamples", "N", 100, 1000000, "2000", "bootstrap samples behind an interval"),
     CLI_SEED(struct eval_opts, seed), CLI_THREADS(struct eval_opts, threads), CLI_QUIET(struct eval_opts, quiet), CLI_JSON(struct eval_opts, json),
     CLI_END
@@ -113,7 +114,7 @@ static int run(void *opts, int argc, char **argv)
 {
     const struct eval_opts *const o = opts;
     const struct xc_task *task;
-    struct xc_eval_opts eval = { .data = o->data, .train = o->train, .metric = o->metric, .seed = (uint64_t)o->seed, .resamples = (int32_t)o->resamples,
+    struct xc_eval_opts eval = { .data = o->data, .train = o->train, .metric = o->metric, .seed = (uint64_t)o->seed, .resamples = (int32_t)o->resamples, .stride = (int32_t)o->stride,
                                  .head_C = o->head_C, .head_alpha = o->head_alpha, .export_head = o->export_head };
     struct xc_subject model = { 0 }, reference = { 0 };
     struct xc_eval_result result;
@@ -126,9 +127,10 @@ static int run(void *opts, int argc, char **argv)
     if (!o->task) return cli_usage(&cli_verb_eval, "give --task");
     if (!o->data) return cli_usage(&cli_verb_eval, "give --data");
     task = xc_task_find(o->task);
-    if (!task) return cli_usage(&cli_verb_eval, "unknown task '%.60s'; tasks are sts, classify, pair, regress, tag, probe, agreement", o->task);
+    if (!task) return cli_usage(&cli_verb_eval, "unknown task '%.60s'; tasks are sts, classify, pair, regress, tag, answer, probe, agreement", o->task);
     if (task->needs_train && !o->train) return cli_usage(&cli_verb_eval, "task '%s' needs --train", task->name);
     if (!task->needs_train && (o->train || o->export_head)) return cli_usage(&cli_verb_eval, "task '%s' trains nothing: --train and --export-head are for probe", task->name);
+    if (o->stride && strcmp(task->name, "answer") != 0) return cli_usage(&cli_verb_eval, "--stride is for task answer, which cuts long texts into windows");
     if (task->needs_reference && !o->reference) return cli_usage(&cli_verb_eval, "task '%s' needs --reference", task->name);
     cli_progress_init(&progress, o->quiet);
     eval.progress = &progress.callbacks;
@@ -140,7 +142,7 @@ static int run(void *opts, int argc, char **argv)
     if (status != XC_OK) {
         code = cli_fail(&err);
     } else {
-        if (result.truncated) cli_warn("%lld texts were cut to the model's longest sequence, %d tokens", (long long)result.truncated, model.session->max_tokens);
+        if (result.truncated) cli_warn(!strcmp(task->name, "answer") ? "%lld questions were cut to half of the model's longest sequence, %d tokens" : "%lld texts were cut to the model's longest sequence, %d tokens", (long long)result.truncated, model.session->max_tokens);
         code = CLI_OK;
         if (o->json) code = print_json(&result, o, argv[0]);
         else print_table(&result, o, argv[0]);
@@ -157,7 +159,7 @@ const struct cli_verb cli_verb_eval = {
         "MODEL is a .xc file or a Hugging Face directory. Metrics are fractions with a 95 % interval from a bootstrap over rows (percentiles, seeded). With --reference "
         "both models answer the same rows: the difference has a paired interval, and the share of answers that differ and the cosines of the embeddings are shown.\n\n"
         "Tasks and their columns: sts (score, text_a, text_b), classify (label, text), pair (label, text_a, text_b), regress (score or label; text, or text_a and text_b), "
-        "tag (.conll: token, tab, tag), probe (label or score, text, for --train and --data), agreement (lines, or a .tsv with text). A label is a number from 0, or a name "
+        "tag (.conll: token, tab, tag), answer (question, context, answer, which is empty where the context has none; answer_start if there; or SQuAD's .json), probe (label or score, text, for --train and --data), agreement (lines, or a .tsv with text). A label is a number from 0, or a name "
         "that the model has. A .tsv has a header line and no quoting.",
     .opts = table, .opts_size = sizeof(struct eval_opts), .min_args = 1, .max_args = 1, .run = run,
 };

@@ -14,18 +14,18 @@ struct finetune_opts {
     struct cli_list freeze, prune_ignore;
     const char *prune;
     int precision, task, optimizer, schedule, pooling, prune_over, export;
-    int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, prune_every, threads, seed;
+    int64_t epochs, batch_tokens, batch_rows, accumulate, max_steps, eval_every, checkpoint_every, patience, max_tokens, stride, prune_every, threads, seed;
     double rate, warmup, weight_decay, clip, dropout, attention_dropout, smoothing, layer_decay, ema, momentum, scale, mask, prune_begin, prune_end, span_penalty, span_rate;
     uint64_t max_memory;
     bool resume, no_golden, quiet, json;
 };
 
-static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "embed", "mlm", NULL };
+static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "answer", "embed", "mlm", NULL };
 static const char *const exports[] = { "f32", "int8", "int4", NULL };
 
 static const struct cli_opt table[] = {
     CLI_CHOICE(struct finetune_opts, task, 't', "task", tasks, "none", "what to train for"),
-    CLI_STRING(struct finetune_opts, data, 'd', "data", "FILE", NULL, "training rows: .tsv with a header, .conll for tag, lines or .tsv for mlm; plain or .zst"),
+    CLI_STRING(struct finetune_opts, data, 'd', "data", "FILE", NULL, "training rows: .tsv with a header, .conll for tag, .tsv or SQuAD's .json for answer, lines or .tsv for mlm; plain or .zst"),
     CLI_STRING(struct finetune_opts, dev, 0, "dev", "FILE", NULL, "rows that are only measured: the best weights on them are kept"),
     CLI_STRING(struct finetune_opts, out, 'o', "output", "FILE", NULL, "the .xc file to write (f32, unless --export says otherwise)"),
     CLI_GROUP("Length"),
@@ -39,6 +39,7 @@ static const struct cli_opt table[] = {
     CLI_INT(struct finetune_opts, batch_rows, 0, "batch-rows", "N", 0, XC_MOST_BATCH, "0", "rows of a batch at most; 0 for no limit"),
     CLI_INT(struct finetune_opts, accumulate, 0, "accumulate", "N", 1, XC_MOST_BATCHES, "1", "batches whose gradients are summed for one update; with mpirun one at least for each rank"),
     CLI_INT(struct finetune_opts, max_tokens, 0, "max-tokens", "N", 0, XC_MOST_TOKENS, "0", "texts are cut to N tokens; 0 for the model's limit"),
+    CLI_INT(struct finetune_opts, stride, 0, "stride", "N", 0, XC_MOST_TOKENS, "0", "answer: tokens that two windows share where a text is too long; 0 for 128, or half a window"),
     CLI_GROUP("Optimizer"),
     CLI_CHOICE(struct finetune_opts, optimizer, 0, "optimizer", xc_optimizers, "adamw", "adamw, or sgd with momentum"),
     CLI_FLOAT(struct finetune_opts, rate, 0, "lr", "R", 0, XC_MOST_RATE, "5e-5", "the largest learning rate"),
@@ -113,7 +114,7 @@ static int run(void *opts, int argc, char **argv)
         .pooling = (enum xc_head_pooling)o->pooling, .schedule = (enum xc_schedule)o->schedule, .rate = o->rate, .warmup = o->warmup, .dropout = o->dropout, .attention_dropout = o->attention_dropout, .max_memory = o->max_memory,
         .smoothing = o->smoothing, .layer_decay = o->layer_decay, .contrast_scale = o->scale, .mask_share = o->mask, .epochs = o->epochs, .batch_tokens = o->batch_tokens,
         .batch_rows = o->batch_rows, .accumulate = o->accumulate, .max_steps = o->max_steps, .eval_every = o->eval_every, .checkpoint_every = o->checkpoint_every,
-        .patience = o->patience, .max_tokens = (int32_t)o->max_tokens, .freeze = o->freeze.items, .n_freeze = o->freeze.n, .seed = (uint64_t)o->seed, .no_golden = o->no_golden,
+        .patience = o->patience, .max_tokens = (int32_t)o->max_tokens, .stride = (int32_t)o->stride, .freeze = o->freeze.items, .n_freeze = o->freeze.n, .seed = (uint64_t)o->seed, .no_golden = o->no_golden,
         .export = o->export ? exports[o->export] : NULL,
         .sparsify = { .prune = o->prune, .begin = o->prune_begin, .end = o->prune_end, .every = o->prune_every, .global = o->prune_over == 1, .ignore = o->prune_ignore.items,
                       .n_ignore = o->prune_ignore.n },
@@ -131,6 +132,7 @@ static int run(void *opts, int argc, char **argv)
     if (!o->data) return cli_usage(&cli_verb_finetune, "give --data");
     if (!o->out) return cli_usage(&cli_verb_finetune, "give -o");
     if (!o->dev && (o->patience || o->metric || o->eval_every)) return cli_usage(&cli_verb_finetune, "--patience, --metric and --eval-every need --dev");
+    if (o->stride && strcmp(tasks[o->task], "answer") != 0) return cli_usage(&cli_verb_finetune, "--stride is for task answer, which cuts long texts into windows");
     if (!o->prune && o->prune_ignore.n) return cli_usage(&cli_verb_finetune, "--prune-ignore needs --prune");
     status = cli_together_open(&together, o->threads, o->quiet, &err);
     f.ranks = together.ranks;
@@ -151,7 +153,8 @@ const struct cli_verb cli_verb_finetune = {
     .details =
         "MODEL is an f32 .xc file or a Hugging Face directory. Its own head is trained on when it fits the task and has every label of the data; otherwise a new one is put on the "
         "encoder. Batches are packed token by token, nothing is padded. The result depends on model, data, options and seed, not on the number of threads.\n\n"
-        "Tasks and their columns: classify (label, text), pair (label, text_a, text_b), regress (score or label; text, or text_a and text_b), tag (.conll: token, tab, tag), embed "
+        "Tasks and their columns: classify (label, text), pair (label, text_a, text_b), regress (score or label; text, or text_a and text_b), tag (.conll: token, tab, tag), answer "
+        "(question, context, answer, which is empty where the context has none; answer_start if there, in letters; or SQuAD's .json), embed "
         "(text_a, text_b; with score: the cosine learns the score over the largest one; without: every text_a finds its text_b in the batch), mlm (lines, or a .tsv with text).",
     .opts = table, .opts_size = sizeof(struct finetune_opts), .min_args = 1, .max_args = 1, .run = run,
 };

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/text/encoder.h"
+
 #define CHUNK_ROWS 32       /* rows that one thread tokenizes at a time */
 #define WINDOW_ROWS 4096    /* rows that are tokenized, sorted and run together */
 #define WINDOW_BYTES ((size_t)8 << 20)
@@ -46,6 +48,20 @@ static size_t text_length(const char *const *text, const size_t *len, int64_t i)
     return len ? len[i] : strlen(text[i]);
 }
 
+static enum xc_status take_ids(struct xc_tokens *out, const struct xc_texts *t, int64_t i, struct xc_err *err)
+{
+    const size_t n = (size_t)(t->id_start[i + 1] - t->id_start[i]);
+
+    out->truncated = false;
+    XC_TRY(xc_tokens_reserve(out, n, err));
+    if (!n) return XC_OK;
+    memcpy(out->ids + out->n, t->ids + t->id_start[i], n * sizeof *out->ids);
+    memcpy(out->types + out->n, t->types + t->id_start[i], n);
+    memset(out->words + out->n, 0xff, n * sizeof *out->words); /* -1: of no word */
+    out->n += n;
+    return XC_OK;
+}
+
 static void tokenize_chunk(void *arg, int64_t item, int thread)
 {
     const struct window *w = arg;
@@ -60,7 +76,9 @@ static void tokenize_chunk(void *arg, int64_t item, int thread)
     c->err = (struct xc_err){ 0 };
     c->tokens.n = 0;
     for (int64_t i = first; i < end && c->status == XC_OK; i++) {
-        if (t->words)
+        if (t->ids)
+            c->status = take_ids(&c->tokens, t, i, &c->err);
+        else if (t->words)
             c->status = xc_tokenizer_encode_words(s->tokenizer, &c->tokens, t->words + t->word_start[i], (size_t)(t->word_start[i + 1] - t->word_start[i]),
                                                   &opts, &c->err);
         else
@@ -180,7 +198,7 @@ enum xc_status xc_batcher_run(struct xc_batcher *b, const struct xc_texts *t, xc
         size_t bytes = 0;
 
         for (w.n = 0; w.first + w.n < t->n && w.n < WINDOW_ROWS && (!w.n || bytes < WINDOW_BYTES); w.n++)
-            bytes += t->words ? 0 : text_length(t->a, t->a_len, w.first + w.n) + (t->b ? text_length(t->b, t->b_len, w.first + w.n) : 0);
+            bytes += t->words || t->ids ? 0 : text_length(t->a, t->a_len, w.first + w.n) + (t->b ? text_length(t->b, t->b_len, w.first + w.n) : 0);
         XC_TRY(run_window(&w, t->n, fn, arg, err));
     }
     return XC_OK;

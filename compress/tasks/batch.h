@@ -8,13 +8,16 @@
 #include "runtime/session/session.h"
 #include "xcompress/progress.h"
 
-/* One of: texts a; pairs a, b; sentences of words. Lengths NULL = NUL-terminated. */
+/* One of: texts a; pairs a, b; sentences of words; sequences of token ids, taken as they are. Lengths NULL = NUL-terminated. */
 struct xc_texts {
     int64_t n;
     const char *const *a, *const *b;
     const size_t *a_len, *b_len;
     const char *const *words;
     const int64_t *word_start; /* n + 1 */
+    const int32_t *ids;
+    const uint8_t *types;
+    const int64_t *id_start;   /* n + 1 */
 };
 
 /* What the model answered to row `row`: rows x cols (one row, or one per token). words: of each token, as in tokenizer.h. */

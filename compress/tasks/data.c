@@ -7,8 +7,9 @@
 
 #include "formats/lines.h"
 #include "formats/units.h"
+#include "runtime/text/unicode.h"
 
-enum { CAP_A, CAP_B, CAP_A_LEN, CAP_B_LEN, CAP_LABEL, CAP_SCORE, CAP_LINE, CAP_WORDS, CAP_TAGS, CAP_START };
+enum { CAP_A, CAP_B, CAP_A_LEN, CAP_B_LEN, CAP_LABEL, CAP_SCORE, CAP_LINE, CAP_WORDS, CAP_TAGS, CAP_START, CAP_ANSWERS, CAP_ANSWER_START, CAP_ANSWER_AT };
 
 void xc_data_release(struct xc_data *d)
 {
@@ -23,6 +24,9 @@ void xc_data_release(struct xc_data *d)
     xc_free(d->words);
     xc_free(d->tags);
     xc_free(d->word_start);
+    xc_free(d->answers);
+    xc_free(d->answer_start);
+    xc_free(d->answer_at);
     *d = (struct xc_data){ 0 };
     xc_arena_init(&d->arena);
 }
@@ -120,8 +124,8 @@ static enum xc_status finish(struct xc_data *d, struct xc_lines **lines, enum xc
 }
 
 /* ---- .tsv ---- */
-enum { COL_TEXT, COL_A, COL_B, COL_LABEL, COL_SCORE, COL_COUNT };
-static const char *const col_names[] = { "text", "text_a", "text_b", "label", "score" };
+enum { COL_TEXT, COL_A, COL_B, COL_LABEL, COL_SCORE, COL_QUESTION, COL_CONTEXT, COL_ANSWER, COL_ANSWER_START, COL_COUNT };
+static const char *const col_names[] = { "text", "text_a", "text_b", "label", "score", "question", "context", "answer", "answer_start" };
 
 struct columns {
     int at[COL_COUNT]; /* -1 = not there */
@@ -161,7 +165,10 @@ static enum xc_status check_columns(const struct columns *c, int want, const cha
     const bool label = c->at[COL_LABEL] >= 0, score = c->at[COL_SCORE] >= 0;
     const char *missing = NULL;
 
-    if ((want & XC_DATA_PAIR) && (c->at[COL_A] < 0 || c->at[COL_B] < 0)) missing = "columns 'text_a' and 'text_b'";
+    if ((want & XC_DATA_QUESTION) && (c->at[COL_QUESTION] < 0 || c->at[COL_CONTEXT] < 0)) missing = "columns 'question' and 'context'";
+    else if ((want & XC_DATA_ANSWER) && c->at[COL_ANSWER] < 0) missing = "column 'answer'";
+    else if (want & XC_DATA_QUESTION) missing = NULL;
+    else if ((want & XC_DATA_PAIR) && (c->at[COL_A] < 0 || c->at[COL_B] < 0)) missing = "columns 'text_a' and 'text_b'";
     else if (!(want & XC_DATA_PAIR) && c->at[COL_TEXT] < 0) missing = "column 'text'";
     else if ((want & XC_DATA_LABEL) && (want & XC_DATA_SCORE) && !label && !score) missing = "column 'label' or 'score'";
     else if ((want & XC_DATA_LABEL) && !(want & XC_DATA_SCORE) && !label) missing = "column 'label'";
@@ -180,7 +187,27 @@ static enum xc_status add_number(struct xc_data *d, const char *column, const ch
     return push_double(d, &d->score, CAP_SCORE, at, x, err);
 }
 
-static enum xc_status add_row(struct xc_data *d, const struct columns *c, int want, const char *line, size_t len, struct xc_err *err)
+/* The columns of a row of question answering. */
+static enum xc_status add_answered(struct xc_data *d, int want, const char *const *field, const size_t *size, int64_t line, struct xc_err *err)
+{
+    const char *const question = xc_arena_strndup(&d->arena, field[COL_QUESTION], size[COL_QUESTION]), *const context = xc_arena_strndup(&d->arena, field[COL_CONTEXT], size[COL_CONTEXT]);
+    int64_t letter = -1;
+
+    if (!question || !context) return xc_fail_nomem(err, size[COL_QUESTION] + size[COL_CONTEXT]);
+    XC_TRY(xc_data_add_question(d, question, size[COL_QUESTION], context, size[COL_CONTEXT], line, err));
+    if (!(want & XC_DATA_ANSWER) || !size[COL_ANSWER]) return XC_OK;
+    if (field[COL_ANSWER_START]) {
+        char copy[24] = "";
+
+        if (size[COL_ANSWER_START] < 19) memcpy(copy, field[COL_ANSWER_START], size[COL_ANSWER_START]);
+        if (!*copy || strspn(copy, "0123456789") != size[COL_ANSWER_START])
+            return xc_fail(err, XC_E_FORMAT, "answer_start '%.*s' is no number of a letter", size[COL_ANSWER_START] < 60 ? (int)size[COL_ANSWER_START] : 60, field[COL_ANSWER_START]);
+        letter = strtoll(copy, NULL, 10);
+    }
+    return xc_data_add_answer(d, field[COL_ANSWER], size[COL_ANSWER], letter, err);
+}
+
+static enum xc_status add_row(struct xc_data *d, const struct columns *c, int want, const char *line, size_t len, int64_t number, struct xc_err *err)
 {
     const char *field[COL_COUNT] = { 0 }, *p = line, *end = line + len;
     size_t size[COL_COUNT] = { 0 };
@@ -200,6 +227,7 @@ static enum xc_status add_row(struct xc_data *d, const struct columns *c, int wa
         p = stop + 1;
     }
     if (++n != c->n) return xc_fail(err, XC_E_FORMAT, "%d columns, the header has %d", n, c->n);
+    if (want & XC_DATA_QUESTION) return add_answered(d, want, field, size, number, err);
     XC_TRY(push_text(d, &d->a, CAP_A, at, field[pair ? COL_A : COL_TEXT], size[pair ? COL_A : COL_TEXT], err));
     XC_TRY(push_size(d, &d->a_len, CAP_A_LEN, at, size[pair ? COL_A : COL_TEXT], err));
     if (pair) {
@@ -238,13 +266,64 @@ enum xc_status xc_data_read_tsv(struct xc_data *d, const char *path, int want, s
     while (status == XC_OK) {
         XC_TRY_GOTO(xc_lines_next(lines, &line, &len, err), out);
         if (!line) break;
-        status = add_row(d, &columns, want, line, len, err);
+        status = add_row(d, &columns, want, line, len, xc_lines_number(lines), err);
+        if (want & XC_DATA_QUESTION) continue;
         if (status == XC_OK) status = push_i64(d, &d->line, CAP_LINE, (size_t)d->n, xc_lines_number(lines), err);
         d->n += status == XC_OK;
     }
     if (status != XC_OK) fail_line(d, lines, err, status);
 out:
     return finish(d, &lines, status, err);
+}
+
+/* ---- question answering ---- */
+enum xc_status xc_data_add_question(struct xc_data *d, const char *question, size_t question_len, const char *context, size_t context_len, int64_t line, struct xc_err *err)
+{
+    const size_t at = (size_t)d->n;
+    void *a = d->a, *b = d->b;
+    enum xc_status status = push(d, &a, CAP_A, at, &question, sizeof question, err);
+
+    d->a = a;
+    if (status == XC_OK) status = push(d, &b, CAP_B, at, &context, sizeof context, err);
+    d->b = b;
+    XC_TRY(status);
+    XC_TRY(push_size(d, &d->a_len, CAP_A_LEN, at, question_len, err));
+    XC_TRY(push_size(d, &d->b_len, CAP_B_LEN, at, context_len, err));
+    XC_TRY(push_i64(d, &d->line, CAP_LINE, at, line, err));
+    if (!at) XC_TRY(push_i64(d, &d->answer_start, CAP_ANSWER_START, 0, 0, err));
+    XC_TRY(push_i64(d, &d->answer_start, CAP_ANSWER_START, at + 1, d->n_answers, err));
+    d->n++;
+    return XC_OK;
+}
+
+/* The byte at which letter n of s[0..len) begins; -1 = there are fewer. */
+static int64_t byte_of_letter(const char *s, size_t len, int64_t n)
+{
+    size_t at = 0;
+    uint32_t cp;
+
+    for (; n > 0 && at < len; n--) at += (size_t)xc_utf8_read(&cp, (const uint8_t *)s + at, len - at);
+    return n ? -1 : (int64_t)at;
+}
+
+enum xc_status xc_data_add_answer(struct xc_data *d, const char *text, size_t len, int64_t letter, struct xc_err *err)
+{
+    const char *const context = d->b[d->n - 1], *found;
+    const size_t context_len = d->b_len[d->n - 1], at = (size_t)d->n_answers;
+    int64_t byte = -1;
+
+    if (memchr(text, '\0', len)) return xc_fail(err, XC_E_FORMAT, "an answer with a NUL");
+    if (letter >= 0) {
+        byte = byte_of_letter(context, context_len, letter);
+        if (byte < 0 || len > context_len - (size_t)byte || memcmp(context + byte, text, len))
+            return xc_fail(err, XC_E_FORMAT, "answer '%.*s' does not stand at letter %lld of its context", len < 60 ? (int)len : 60, text, (long long)letter);
+    } else if ((found = memmem(context, context_len, text, len)) != NULL) {
+        byte = found - context;
+    }
+    XC_TRY(push_text(d, &d->answers, CAP_ANSWERS, at, text, len, err));
+    XC_TRY(push_i64(d, &d->answer_at, CAP_ANSWER_AT, at, byte, err));
+    d->answer_start[d->n] = ++d->n_answers;
+    return XC_OK;
 }
 
 /* ---- .conll ---- */
@@ -361,6 +440,8 @@ enum xc_status xc_data_append(struct xc_data *d, const struct xc_data *more, str
         { "a second text", d->b != NULL, more->b != NULL }, { "labels", d->label != NULL, more->label != NULL }, { "scores", d->score != NULL, more->score != NULL },
     };
 
+    if (d->answers || more->answers || d->answer_start || more->answer_start)
+        return xc_fail(err, XC_E_UNSUPPORTED, "questions with answers come from one file: join '%s' and '%s'", d->path, more->path);
     if (d->words || more->words) return xc_fail(err, XC_E_UNSUPPORTED, "tagged sentences come from one file: join '%s' and '%s'", d->path, more->path);
     for (size_t i = 0; i < XC_ARRAY_LEN(columns); i++)
         if (columns[i].here != columns[i].there)

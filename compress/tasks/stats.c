@@ -114,6 +114,15 @@ static double mean_of_pred(const struct xc_sample *s, const uint32_t *w, double 
     return sum / total_weight(w, s->n);
 }
 
+static double mean_of_hits(const struct xc_sample *s, const uint32_t *w, double *scratch)
+{
+    double sum = 0;
+
+    (void)scratch;
+    for (int64_t i = 0; i < s->n; i++) sum += weight_of(w, i) * s->hits[i];
+    return sum / total_weight(w, s->n);
+}
+
 /* ---- classes ---- */
 static double accuracy(const struct xc_sample *s, const uint32_t *w, double *scratch)
 {
@@ -230,6 +239,8 @@ const struct xc_metric xc_metric_pearson = { "pearson", "linear correlation", pe
 const struct xc_metric xc_metric_mse = { "mse", "mean squared error", mse, true };
 const struct xc_metric xc_metric_mae = { "mae", "mean absolute error", mae, true };
 const struct xc_metric xc_metric_r2 = { "r2", "share of variance explained", r2, false };
+const struct xc_metric xc_metric_exact_match = { "exact_match", "share of answers that are a right one, apart from case, articles and punctuation", mean_of_hits, false };
+const struct xc_metric xc_metric_answer_f1 = { "f1", "words that an answer shares with a right one: F1, mean over rows", mean_of_pred, false };
 const struct xc_metric xc_metric_mean = { "cosine", "mean cosine", mean_of_pred, false };
 const struct xc_metric xc_metric_agreement = { "agreement", "share of equal labels", mean_of_pred, false };
 const struct xc_metric xc_metric_accuracy = { "accuracy", "share of rows with the right label", accuracy, false };

@@ -34,6 +34,7 @@ extern const struct xc_metric xc_metric_spearman, xc_metric_pearson;            
 extern const struct xc_metric xc_metric_mse, xc_metric_mae, xc_metric_r2;          /* gold, pred */
 extern const struct xc_metric xc_metric_mean, xc_metric_agreement;                 /* mean of pred: a cosine; 0 or 1 */
 extern const struct xc_metric xc_metric_accuracy, xc_metric_f1, xc_metric_f1_macro, xc_metric_matthews; /* classes; f1: class 1 */
+extern const struct xc_metric xc_metric_exact_match, xc_metric_answer_f1;          /* mean of hits, 0 or 1; of pred, the row's F1 */
 extern const struct xc_metric xc_metric_count_precision, xc_metric_count_recall, xc_metric_count_f1;    /* counts: micro, as conlleval */
 
 /* NULL when there is none of this name in a NULL-terminated list. */

@@ -36,6 +36,7 @@ struct xc_eval_opts {
     const char *metric;        /* NULL = all */
     uint64_t seed;
     int32_t resamples;         /* 0 = 2000 */
+    int32_t stride;            /* answer: tokens that two windows of a text share; 0 = XC_STRIDE (questions.h) */
     double head_C, head_alpha; /* probe: 0 = defaults */
     const char *export_head;   /* probe: write the model with the fitted head here */
     struct xc_pool *pool;

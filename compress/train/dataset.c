@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "compress/tasks/questions.h"
 #include "runtime/base/rng.h"
 
 #define CHUNK 64 /* sequences that one thread tokenizes at a time */
@@ -18,6 +19,7 @@ void xc_dataset_release(struct xc_dataset *d)
     xc_free(d->start);
     xc_free(d->label);
     xc_free(d->token_label);
+    xc_free(d->span);
     xc_free(d->score);
     *d = (struct xc_dataset){ 0 };
 }
@@ -107,6 +109,68 @@ enum xc_status xc_dataset_tokenize(struct xc_dataset *d, const struct xc_tokeniz
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", d->data.path);
 }
 
+/* ---- questions ---- */
+/* The tokens of row `row`'s text that hold bytes at .. at + len - 1 of it, by run_qa.py's rule: the last that begins before, the first that ends behind. */
+static void find_answer(const struct xc_questions *q, int64_t row, int64_t at, int64_t len, int64_t *first, int64_t *last)
+{
+    const int64_t *begin = q->begin + q->text_start[row], *end = q->end + q->text_start[row], n = q->text_start[row + 1] - q->text_start[row];
+
+    *first = -1;
+    *last = n;
+    for (int64_t i = 0; i < n && begin[i] <= at; i++)
+        if (end[i] > begin[i]) *first = i;
+    for (int64_t i = n - 1; i >= 0 && end[i] >= at + len; i--)
+        if (end[i] > begin[i]) *last = i;
+}
+
+static enum xc_status answer_spans(struct xc_dataset *d, const struct xc_questions *q, struct xc_err *err)
+{
+    const struct xc_data *data = &d->data;
+
+    d->span = xc_calloc((size_t)(2 * q->n) + 1, sizeof *d->span);
+    if (!d->span) return xc_fail_nomem(err, (size_t)(2 * q->n) * sizeof *d->span);
+    for (int64_t w = 0; w < q->n; w++) {
+        const int64_t row = q->row[w], answer = data->answer_start[row];
+        int64_t first, last, begin = -1, end = -1;
+
+        if (answer == data->answer_start[row + 1]) continue;
+        if (data->answer_at[answer] < 0) {
+            xc_fail(err, XC_E_FORMAT, "answer '%.60s' is not in its context: there is nothing to learn where it is", data->answers[answer]);
+            return xc_data_fail_at(data, row, err, XC_E_FORMAT);
+        }
+        find_answer(q, row, data->answer_at[answer], (int64_t)strlen(data->answers[answer]), &first, &last);
+        for (int64_t i = q->start[w]; i < q->start[w + 1]; i++) {
+            if (q->place[i] >= 0 && q->place[i] == first) begin = i - q->start[w];
+            if (q->place[i] >= 0 && q->place[i] == last) end = i - q->start[w];
+        }
+        if (begin < 0 || end < begin) continue;
+        d->span[2 * w] = (int32_t)begin;
+        d->span[2 * w + 1] = (int32_t)end;
+    }
+    return XC_OK;
+}
+
+enum xc_status xc_dataset_questions(struct xc_dataset *d, const struct xc_tokenizer *tok, bool answers, const struct xc_questions_opts *opts, struct xc_err *err)
+{
+    const struct xc_data *data = &d->data;
+    struct xc_questions q;
+    enum xc_status status = xc_questions_make(&q, tok, data->a, data->a_len, data->b, data->b_len, data->n, opts, err);
+
+    if (status != XC_OK) return xc_fail_at(err, status, "%s", data->path);
+    status = answers ? answer_spans(d, &q, err) : XC_OK;
+    d->n = q.n;
+    d->truncated = q.cut;
+    d->ids = q.ids;
+    d->types = q.types;
+    d->words = q.place;
+    d->start = q.start;
+    q.ids = q.place = NULL;
+    q.types = NULL;
+    q.start = NULL;
+    xc_questions_release(&q);
+    return status;
+}
+
 /* ---- batches ---- */
 void xc_batches_release(struct xc_batches *b)
 {
@@ -186,7 +250,7 @@ enum xc_status xc_batch_fill(struct xc_batch *b, const struct xc_dataset *d, con
     XC_TRY(xc_grow((void **)&b->ids, &b->cap_ids, (size_t)b->tokens + 1, sizeof *b->ids, err));
     XC_TRY(xc_grow((void **)&b->types, &b->cap_types, (size_t)b->tokens + 1, sizeof *b->types, err));
     XC_TRY(xc_grow((void **)&b->start, &b->cap_start, (size_t)b->sequences + 1, sizeof *b->start, err));
-    XC_TRY(xc_grow((void **)&b->label, &b->cap_label, (size_t)(by_token ? b->tokens : b->rows) + 1, sizeof *b->label, err));
+    XC_TRY(xc_grow((void **)&b->label, &b->cap_label, (size_t)(by_token ? b->tokens : 2 * b->rows) + 1, sizeof *b->label, err));
     XC_TRY(xc_grow((void **)&b->score, &b->cap_score, (size_t)b->rows + 1, sizeof *b->score, err));
     b->start[0] = 0;
     for (int64_t i = 0, at = 0; i < b->rows; i++) {
@@ -196,6 +260,7 @@ enum xc_status xc_batch_fill(struct xc_batch *b, const struct xc_dataset *d, con
         for (int64_t k = 0; k < n; k++) b->types[at + k] = d->types[src + k];
         for (int32_t s = 0; s < d->per_row; s++) b->start[i * d->per_row + s + 1] = (int32_t)(at + d->start[row * d->per_row + s + 1] - src);
         if (d->label) b->label[i] = d->label[row];
+        if (d->span) memcpy(b->label + 2 * i, d->span + 2 * row, 2 * sizeof *b->label);
         if (d->score) b->score[i] = d->score[row];
         if (d->token_label) memcpy(b->label + at, d->token_label + src, (size_t)n * sizeof *b->label);
         if (mask->on) mask_row(b, d, row, at, mask);

@@ -15,12 +15,17 @@ struct xc_dataset {
     int64_t *start;        /* n * per_row + 1 */
     int32_t *label;        /* by row; NULL = none */
     int32_t *token_label;  /* by token, -1 = none; NULL */
+    int32_t *span;         /* question answering, two a row: the token that the answer begins with, and the one that it ends with; NULL */
     float *score;          /* by row; NULL */
     int64_t truncated;
 };
 
 /* Tokenizes d->data: texts, pairs read together (per_row 1) or apart (per_row 2), or sentences of words. */
 enum xc_status xc_dataset_tokenize(struct xc_dataset *d, const struct xc_tokenizer *tok, int32_t max_tokens, struct xc_pool *pool, struct xc_err *err);
+/* The same of questions: a row of the dataset is a window of a text (tasks/questions.h), of which data has fewer rows. With answers `span` is filled from the first of each; a
+ * window that does not hold all of it, and one without an answer, has its first token (as run_qa.py). */
+struct xc_questions_opts;
+enum xc_status xc_dataset_questions(struct xc_dataset *d, const struct xc_tokenizer *tok, bool answers, const struct xc_questions_opts *opts, struct xc_err *err);
 void xc_dataset_release(struct xc_dataset *d);
 
 struct xc_batches {
@@ -39,7 +44,7 @@ void xc_batches_release(struct xc_batches *b);
 struct xc_batch {
     int64_t rows, sequences, tokens;
     int32_t *ids, *types, *start; /* start: sequences + 1 */
-    int32_t *label;               /* by row, or by token for tags and masked tokens */
+    int32_t *label;               /* by row, two of them for answers, or by token for tags and masked tokens */
     float *score;
     size_t cap_ids, cap_types, cap_start, cap_label, cap_score;
 };

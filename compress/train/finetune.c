@@ -61,7 +61,7 @@ static enum xc_status dev_loss(struct xc_training *t, double *loss, struct xc_er
 
 static enum xc_status measure(struct xc_training *t, double *value, struct xc_err *err)
 {
-    const struct xc_eval_opts eval = { .data = t->opts->dev, .metric = t->opts->metric, .resamples = 2, .pool = t->opts->pool };
+    const struct xc_eval_opts eval = { .data = t->opts->dev, .metric = t->opts->metric, .stride = t->opts->stride, .resamples = 2, .pool = t->opts->pool };
     const struct xc_session_opts session = { .pool = t->opts->pool, .max_tokens = t->opts->max_tokens };
     struct xc_subject subject = { .path = t->from, .model = t->model };
     struct xc_model *exported = NULL;

@@ -30,7 +30,7 @@ struct xc_stage {
 };
 
 struct xc_finetune_opts {
-    const char *task;          /* "classify", "pair", "regress", "tag", "embed", "mlm" */
+    const char *task;          /* "classify", "pair", "regress", "tag", "answer", "embed", "mlm" */
     const char *data, *dev;    /* dev NULL = none: the last weights are kept */
     const char *const *more_data; /* further files of training rows */
     size_t n_more_data;
@@ -53,6 +53,7 @@ struct xc_finetune_opts {
     int64_t eval_every, checkpoint_every; /* steps; 0 = after each epoch */
     int64_t patience;          /* evaluations without a better metric, then stop; 0 = never */
     int32_t max_tokens;        /* 0 = the model's */
+    int32_t stride;            /* answer: tokens that two windows of a text share; 0 = XC_STRIDE (tasks/questions.h) */
     const char *const *freeze; /* "re:PATTERN", or the beginning of tensors' names */
     size_t n_freeze;
     struct xc_sparsify_opts sparsify;

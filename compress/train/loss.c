@@ -219,3 +219,78 @@ double xc_loss_direction(float *d, double *each, const float *x, const float *ta
 {
     return over_rows(&(struct rows){ .d = d, .each = each, .x = x, .target = target, .row = row, .C = C, .weight = weight }, direction_row, R, pool);
 }
+
+/* ---- spans: softmax down the columns ---- */
+struct spans {
+    float *d;
+    double *each;
+    const float *x, *target; /* target NULL = labels */
+    const int32_t *start, *label;
+    double smoothing, temperature, weight;
+};
+
+/* log sum exp of the n numbers x[0], x[2], ... */
+static double column_log_sum(const float *x, int64_t n, double factor)
+{
+    double top = -INFINITY, sum = 0;
+
+    for (int64_t i = 0; i < n; i++) top = fmax(top, factor * (double)x[2 * i]);
+    for (int64_t i = 0; i < n; i++) sum += exp(factor * (double)x[2 * i] - top);
+    return isnan(sum) ? NAN : top + log(sum);
+}
+
+static double label_column(const struct spans *j, float *d, const float *x, int64_t n, int32_t label)
+{
+    const double log_sum = column_log_sum(x, n, 1), even = j->smoothing / (double)n;
+    double mean = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        d[2 * i] = label < 0 ? 0.0f : (float)(j->weight / 2 * (exp((double)x[2 * i] - log_sum) - even - (i == label ? 1 - j->smoothing : 0)));
+        mean += (double)x[2 * i] / (double)n;
+    }
+    return label < 0 ? 0 : (log_sum - (1 - j->smoothing) * (double)x[2 * label] - j->smoothing * mean) / 2;
+}
+
+static double soft_column(const struct spans *j, float *d, const float *x, const float *t, int64_t n)
+{
+    const double f = 1 / j->temperature, log_x = column_log_sum(x, n, f), log_t = column_log_sum(t, n, f);
+    double sum = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const double p = exp(f * (double)t[2 * i] - log_t), q = f * (double)x[2 * i] - log_x;
+
+        sum -= p * q;
+        d[2 * i] += (float)(j->weight / 2 * j->temperature * (exp(q) - p));
+    }
+    return j->temperature * j->temperature * sum / 2;
+}
+
+static void span_sequence(void *arg, int64_t s, int thread)
+{
+    const struct spans *j = arg;
+    const int64_t at = 2 * (int64_t)j->start[s], n = j->start[s + 1] - j->start[s];
+
+    (void)thread;
+    j->each[s] = 0;
+    for (int64_t c = 0; c < 2 && n; c++)
+        j->each[s] += j->target ? soft_column(j, j->d + at + c, j->x + at + c, j->target + at + c, n) : label_column(j, j->d + at + c, j->x + at + c, n, j->label[2 * s + c]);
+}
+
+static double over_sequences(struct spans *j, int64_t n, struct xc_pool *pool)
+{
+    double sum = 0;
+
+    xc_pool_run(pool, span_sequence, j, n);
+    for (int64_t s = 0; s < n; s++) sum += j->each[s];
+    return sum;
+}
+
+double xc_loss_spans(float *d, double *each, const float *x, const int32_t *start, const int32_t *label, int64_t n, double smoothing, double weight, struct xc_pool *pool)
+{
+    return over_sequences(&(struct spans){ .d = d, .each = each, .x = x, .start = start, .label = label, .smoothing = smoothing, .weight = weight }, n, pool);
+}
+
+double xc_loss_soft_spans(float *d, double *each, const float *x, const float *target, const int32_t *start, int64_t n, double temperature, double weight, struct xc_pool *pool)
+{
+    return over_sequences(&(struct spans){ .d = d, .each = each, .x = x, .target = target, .start = start, .temperature = temperature, .weight = weight }, n, pool);
+}

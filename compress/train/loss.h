@@ -9,6 +9,10 @@
  * everywhere (Szegedy et al. 2015, arXiv:1512.00567; as torch.nn.CrossEntropyLoss). each (R): scratch. */
 double xc_loss_classes(float *d, double *each, const float *x, const int32_t *label, int64_t R, int64_t C, double smoothing, double weight, struct xc_pool *pool);
 
+/* Question answering: the answer of sequence s, rows start[s] .. start[s+1]-1 of x (R,2), begins at its row label[2s] and ends at label[2s+1]. Half the sum of two softmax
+ * cross-entropies, each over the rows of the sequence and one column; -1 = that end does not count. smoothing as above, over the rows. each (n): scratch. */
+double xc_loss_spans(float *d, double *each, const float *x, const int32_t *start, const int32_t *label, int64_t n, double smoothing, double weight, struct xc_pool *pool);
+
 /* (x - target)^2, x (R,1) */
 double xc_loss_square(float *d, const float *x, const float *target, int64_t R, double weight);
 
@@ -22,6 +26,9 @@ double xc_loss_contrast(float *d, double *each, const float *x, int64_t n, int64
 /* ---- what a student learns from a teacher (distill/): these add weight times the derivative to d. each (R): scratch. ---- */
 /* Cross-entropy of softmax(x/T) against softmax(target/T), times T^2, so that gradients keep their size (Hinton et al. 2015, arXiv:1503.02531); (R,C) */
 double xc_loss_soft(float *d, double *each, const float *x, const float *target, int64_t R, int64_t C, double temperature, double weight, struct xc_pool *pool);
+
+/* The same of xc_loss_spans: both columns, over the rows of each of n sequences; adds to d. */
+double xc_loss_soft_spans(float *d, double *each, const float *x, const float *target, const int32_t *start, int64_t n, double temperature, double weight, struct xc_pool *pool);
 
 /* Sum of the squares of x - target, (R,C). */
 double xc_loss_mse(float *d, double *each, const float *x, const float *target, int64_t R, int64_t C, double weight, struct xc_pool *pool);

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "compress/manifest.h"
+#include "compress/tasks/questions.h"
 #include "compress/train/loss.h"
 #include "formats/formats.h"
 #include "formats/json.h"
@@ -56,6 +57,7 @@ static enum xc_status read_data(const struct xc_training *t, struct xc_data *d, 
     const int number = XC_DATA_LABEL | XC_DATA_SCORE | XC_DATA_NUMBERS;
     struct xc_err ignored = { 0 };
 
+    if (is_task(t, "answer")) return xc_data_read_answers(d, path, !t->opts->no_labels, err);
     if (t->opts->no_labels && d != &t->dev.data && !is_task(t, "tag") && !is_task(t, "mlm"))
         return is_task(t, "pair") ? xc_data_read_tsv(d, path, XC_DATA_PAIR, err) : xc_data_read_texts(d, path, err);
     if (is_task(t, "classify")) return xc_data_read_tsv(d, path, XC_DATA_LABEL, err);
@@ -151,6 +153,10 @@ static enum xc_status targets(struct xc_training *t, const struct xc_model_info 
 {
     if (is_task(t, "classify") || is_task(t, "pair")) return row_labels(t, info, err);
     if (is_task(t, "tag")) return token_labels(t, err);
+    if (is_task(t, "answer")) {
+        t->kind = XC_LOSS_SPANS;
+        return XC_OK;
+    }
     if (is_task(t, "mlm")) {
         t->mask = (struct xc_masking){ .on = true, .mask_id = xc_tokenizer_special(t->tokenizer, XC_TOKEN_MASK), .vocab = (int32_t)info->vocab_size, .share = t->opts->mask_share, .seed = t->opts->seed };
         return t->mask.mask_id < 0 ? xc_fail(err, XC_E_UNSUPPORTED, "the tokenizer has no mask token") : XC_OK;
@@ -189,7 +195,8 @@ static enum xc_status load_data(struct xc_training *t, struct xc_err *err)
     XC_TRY(xc_tokenizer_open(&t->tokenizer, t->model->tokenizer, err));
     limit = t->opts->max_tokens > 0 && (!info.max_tokens || t->opts->max_tokens < info.max_tokens) ? t->opts->max_tokens : info.max_tokens;
     t->set.per_row = is_task(t, "embed") && t->set.data.b ? 2 : 1;
-    XC_TRY(xc_dataset_tokenize(&t->set, t->tokenizer, limit, t->opts->pool, err));
+    if (is_task(t, "answer")) XC_TRY(xc_dataset_questions(&t->set, t->tokenizer, !t->opts->no_labels, &(struct xc_questions_opts){ .max_tokens = limit, .stride = t->opts->stride, .pool = t->opts->pool }, err));
+    else XC_TRY(xc_dataset_tokenize(&t->set, t->tokenizer, limit, t->opts->pool, err));
     if (!t->opts->no_labels) XC_TRY(targets(t, &info, err));
     if (!t->task && t->opts->dev) {
         t->dev.per_row = t->set.per_row;
@@ -472,6 +479,7 @@ static enum xc_status describe(struct xc_training *t, struct xc_err *err)
     bad |= json_object_set_new(root, "optimizer", json_string(xc_optimizers[o->optimizer.kind])) != 0;
     if (o->bf16) bad |= json_object_set_new(root, "precision", json_string("bf16")) != 0;
     bad |= json_object_set_new(root, "seed", json_integer((json_int_t)o->seed)) != 0;
+    if (o->stride) bad |= json_object_set_new(root, "stride", json_integer(o->stride)) != 0;
     if (o->export) bad |= json_object_set_new(root, "export", json_string(o->export)) != 0;
     if (t->reversible) bad |= json_object_set_new(root, "reversible", json_true()) != 0;
     if (o->sparsify.prune) bad |= json_object_set_new(root, "prune", describe_pruning(&o->sparsify)) != 0;
@@ -559,7 +567,7 @@ static enum xc_status check_opts(const struct xc_training *t, struct xc_err *err
 
 enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, const struct xc_objective *objective, struct xc_err *err)
 {
-    static const struct { const char *task, *measure; } tasks[] = { { "classify", "classify" }, { "pair", "pair" }, { "regress", "regress" }, { "tag", "tag" }, { "embed", "sts" }, { "mlm", NULL } };
+    static const struct { const char *task, *measure; } tasks[] = { { "classify", "classify" }, { "pair", "pair" }, { "regress", "regress" }, { "tag", "tag" }, { "answer", "answer" }, { "embed", "sts" }, { "mlm", NULL } };
     size_t i = 0;
 
     *t = (struct xc_training){ .opts = opts, .from = from, .objective = objective };
@@ -603,6 +611,7 @@ double xc_training_loss(struct xc_training *t, double weight)
     case XC_LOSS_SQUARE: return xc_loss_square(t->d_out, x, t->batch.score, t->batch.rows, weight);
     case XC_LOSS_COSINE: return xc_loss_cosine(t->d_out, x, t->batch.score, t->batch.rows, t->out.cols, weight);
     case XC_LOSS_CONTRAST: return xc_loss_contrast(t->d_out, t->each, x, t->batch.rows, t->out.cols, t->opts->contrast_scale, weight);
+    case XC_LOSS_SPANS: return xc_loss_spans(t->d_out, t->each, x, t->batch.start, t->batch.label, t->batch.sequences, t->opts->smoothing, weight, t->opts->pool);
     case XC_LOSS_CLASSES: break;
     }
     return xc_loss_classes(t->d_out, t->each, x, t->batch.label, t->out.rows, t->out.cols, t->opts->smoothing, weight, t->opts->pool);
