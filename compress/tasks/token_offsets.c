@@ -37,7 +37,23 @@ static int64_t characters(const uint8_t *s, size_t n)
     return count;
 }
 
-/* What the character s[0..n) has become. */
+/* Bytes of what is replaced at once at s: a character with its marks, or one alone (unigram.c). */
+static size_t letter_bytes(const struct aligner *a, const uint8_t *s, size_t n)
+{
+    const struct xc_charsmap *const map = &a->tok->charsmap;
+    const bool longest = a->tok->h->flags & XC_TOK_SENTENCEPIECE;
+    const uint8_t *out;
+    size_t out_n, whole;
+    uint32_t cp;
+
+    if (is(a, XC_TOK_UNIGRAM) && map->n_units) {
+        whole = longest ? n : xc_cluster_bytes(s, n);
+        if ((longest || whole <= 5) && (whole = xc_charsmap_find(map, &out, &out_n, s, whole, longest)) != 0) return whole;
+    }
+    return (size_t)xc_utf8_read(&cp, s, n);
+}
+
+/* What the letter s[0..n) has become. */
 static int64_t units_of(const struct aligner *a, uint32_t cp, const uint8_t *s, size_t n)
 {
     const uint8_t *out;
@@ -62,9 +78,11 @@ static enum xc_status find_word(struct aligner *a, int32_t want, struct xc_err *
     a->n_letters = 0;
     while (a->at < a->len) {
         uint32_t cp;
-        const int64_t n = xc_utf8_read(&cp, a->s + a->at, (size_t)(a->len - a->at));
-        const uint16_t bits = xc_codepoint_of(cp)->bits;
+        const int64_t n = (int64_t)letter_bytes(a, a->s + a->at, (size_t)(a->len - a->at));
+        uint16_t bits;
 
+        xc_utf8_read(&cp, a->s + a->at, (size_t)(a->len - a->at));
+        bits = xc_codepoint_of(cp)->bits;
         if (!dropped(a, bits)) {
             if (bits & XC_CP_WHITE) {
                 if (a->word == want && a->n_letters) return XC_OK;
@@ -98,22 +116,50 @@ static int64_t spelled(const struct aligner *a, int32_t id, bool first)
     return characters(s + skip, n - skip);
 }
 
-/* How many units an unknown token takes from letter k on: BERT has one for all of a word between punctuation; else what the word's other tokens leave. */
-static int64_t unknown_units(const struct aligner *a, size_t k, const int32_t *ids, int64_t n, int64_t left)
+/* The byte that token id stands for where a character is spelled in bytes; -1 = it is another token. */
+static int32_t byte_of(const struct aligner *a, int32_t id)
+{
+    size_t n;
+    const char *s = xc_tokenizer_token(a->tok, id, &n);
+
+    if (!(a->tok->h->flags & XC_TOK_BYTE_FALLBACK) || n != 6 || memcmp(s, "<0x", 3)) return -1;
+    for (int32_t b = 0; b < 256; b++)
+        if (a->tok->byte_ids[b] == id) return b;
+    return -1;
+}
+
+/* BERT has one unknown token for all of a word between punctuation. */
+static int64_t unknown_piece(const struct aligner *a, size_t k)
 {
     int64_t units = 0;
 
-    if (is(a, XC_TOK_WORDPIECE)) {
-        const bool one = k < a->n_letters && a->letters[k].apart;
+    if (k < a->n_letters && a->letters[k].apart) return a->letters[k].units;
+    for (; k < a->n_letters && !a->letters[k].apart; k++) units += a->letters[k].units;
+    return units;
+}
 
-        for (; k < a->n_letters && (!a->letters[k].apart || (one && !units)); k++) {
-            units += a->letters[k].units;
-            if (one && units) break;
-        }
-        return units;
+/* Elsewhere an unknown token takes what the others leave; several of them a character each, where that is it. ids (n): from it on. 0: cannot be told. */
+static int64_t unknown_units(const struct aligner *a, const int32_t *ids, int64_t n, int64_t left)
+{
+    int64_t unknown = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] == a->tok->h->unk_id) unknown++;
+        else left -= spelled(a, ids[i], false);
     }
-    for (int64_t i = 0; i < n; i++) left -= ids[i] == a->tok->h->unk_id ? 0 : spelled(a, ids[i], false);
-    return left;
+    return unknown == 1 ? left : left == unknown;
+}
+
+/* How many of the n tokens from ids on are taken together, the bytes of unknown characters; and what they stand for. */
+static int64_t next_group(const struct aligner *a, int64_t *units, size_t k, const int32_t *ids, int64_t n, bool first, int64_t left)
+{
+    int64_t bytes = 0, b;
+
+    for (*units = 0; bytes < n && (b = byte_of(a, ids[bytes])) >= 0; bytes++) *units += (b & 0xC0) != 0x80; /* where a character begins */
+    if (bytes) return bytes;
+    if (ids[0] != a->tok->h->unk_id) *units = spelled(a, ids[0], first);
+    else *units = is(a, XC_TOK_WORDPIECE) ? unknown_piece(a, k) : unknown_units(a, ids, n, left);
+    return 1;
 }
 
 /* The tokens of one word, of which `a` has the letters. */
@@ -125,17 +171,18 @@ static void align(const struct aligner *a, int64_t *begin, int64_t *end, const i
     bool fits = true;
 
     for (size_t i = 0; i < a->n_letters; i++) left += a->letters[i].units;
-    for (int64_t i = 0; i < n && fits; i++) {
-        int64_t units;
+    for (int64_t i = 0, group; i < n; i += group) {
+        int64_t units, first, last;
 
         while (k < a->n_letters && used >= a->letters[k].units) k++, used = 0;
-        units = ids[i] == a->tok->h->unk_id ? unknown_units(a, k, ids + i, n - i, left) : spelled(a, ids[i], i == 0);
-        fits = units > 0 && units <= left;
+        group = next_group(a, &units, k, ids + i, n - i, i == 0, left);
+        fits = units <= left && (units > 0 || (i == 0 && ids[0] != a->tok->h->unk_id));
         if (!fits) break;
+        first = last = k < a->n_letters ? a->letters[k].begin : to; /* the mark of a word's beginning alone: nothing of it */
         left -= units;
-        begin[i] = a->letters[k].begin;
-        for (used += units; used > a->letters[k].units; k++) used -= a->letters[k].units;
-        end[i] = a->letters[k].end;
+        for (used += units; units && used > a->letters[k].units; k++) used -= a->letters[k].units;
+        if (units) last = a->letters[k].end;
+        for (int64_t g = i; g < i + group; g++) begin[g] = first, end[g] = last;
     }
     if (fits && left == 0) return;
     for (int64_t i = 0; i < n; i++) begin[i] = from, end[i] = to;

@@ -136,6 +136,12 @@ static void test_relations(void **state)
 /* ---- rows ---- */
 static double rows_loss(const char *name, float *d, double *each, const float *x, const float *t, struct xc_pool *pool)
 {
+    int32_t label[2 * N_SEQ];
+
+    for (int32_t s = 0; s < N_SEQ; s++)
+        for (int32_t c = 0; c < 2; c++) label[2 * s + c] = s == 2 && c ? -1 : 5 * (s + c) % (starts[s + 1] - starts[s]);
+    if (!strcmp(name, "span_labels")) return xc_loss_spans(d, each, x, starts, label, N_SEQ, 0.1, 1, pool);
+    if (!strcmp(name, "span_soft")) return xc_loss_soft_spans(d, each, x, t, starts, N_SEQ, 2.5, 1, pool);
     if (!strcmp(name, "soft_1")) return xc_loss_soft(d, each, x, t, ROWS, COLS, 1, 1, pool);
     if (!strcmp(name, "soft_2.5")) return xc_loss_soft(d, each, x, t, ROWS, COLS, 2.5, 1, pool);
     if (!strcmp(name, "mse")) return xc_loss_mse(d, each, x, t, ROWS, COLS, 1, pool);
@@ -150,13 +156,14 @@ static void test_rows(void **state)
     (void)state;
     for (size_t i = 6; i < XC_ARRAY_LEN(vectors); i++) {
         const struct distill_vector *v = &vectors[i];
-        float *x = lcg(5, ROWS * COLS), *t = lcg(6, ROWS * COLS), *d = calloc(ROWS * COLS, sizeof *d), *other = calloc(ROWS * COLS, sizeof *other);
+        const int64_t cols = !strncmp(v->name, "span_", 5) ? 2 : COLS;
+        float *x = lcg(5, ROWS * cols), *t = lcg(6, ROWS * cols), *d = calloc(ROWS * COLS, sizeof *d), *other = calloc(ROWS * COLS, sizeof *other);
         const double loss = rows_loss(v->name, d, each, x, t, NULL);
 
         if (!near(loss, v->loss, 1e-6)) fail_msg("%s: loss %.9g, must be %.9g", v->name, loss, v->loss);
-        compare(v, 0, d, COLS);
+        compare(v, 0, d, cols);
         assert_true(rows_loss(v->name, other, each, x, t, threads) == loss);
-        assert_memory_equal(d, other, ROWS * COLS * sizeof *d);
+        assert_memory_equal(d, other, (size_t)(ROWS * cols) * sizeof *d);
         for (int64_t at = 0; at < 4 * COLS; at += 17) {
             const float was = x[at];
             double up, down;

@@ -89,7 +89,7 @@ static double loss_of(struct job *j, const char *kind, const struct xc_view *y)
     if (!j->d) {
         j->d = malloc((size_t)(y->rows * y->cols) * sizeof *j->d);
         j->each = malloc((size_t)(3 * y->rows + 3) * sizeof *j->each);
-        j->label = malloc((size_t)y->rows * sizeof *j->label);
+        j->label = malloc((size_t)(2 * y->rows) * sizeof *j->label);
         j->score = malloc((size_t)y->rows * sizeof *j->score);
     }
     for (int64_t r = 0; r < y->rows; r++) {
@@ -106,6 +106,15 @@ static double loss_of(struct job *j, const char *kind, const struct xc_view *y)
     if (!strcmp(kind, "classes")) return xc_loss_classes(j->d, j->each, x, j->label, y->rows, y->cols, 0.1, 1 / (double)y->rows, threads) / (double)y->rows;
     if (!strcmp(kind, "plain")) return xc_loss_classes(j->d, j->each, x, j->label, y->rows, y->cols, 0, 1 / (double)y->rows, threads) / (double)y->rows;
     if (!strcmp(kind, "tokens")) return xc_loss_classes(j->d, j->each, x, j->label, y->rows, y->cols, 0, 1 / (double)counted, threads) / (double)counted;
+    if (!strcmp(kind, "spans")) {
+        for (int32_t s = 0; s < j->n_seq; s++) {
+            const int32_t n = j->start[s + 1] - j->start[s];
+
+            j->label[2 * s] = s % n;
+            j->label[2 * s + 1] = s == 2 ? -1 : (2 * s + 1) % n;
+        }
+        return xc_loss_spans(j->d, j->each, x, j->start, j->label, j->n_seq, 0, 1 / (double)j->n_seq, threads) / (double)j->n_seq;
+    }
     if (!strcmp(kind, "square")) return xc_loss_square(j->d, x, j->score, y->rows, 1 / (double)y->rows) / (double)y->rows;
     if (!strcmp(kind, "cosine")) {
         for (int64_t i = 0; i < pairs; i++) j->score[i] = pair_score[i % 3];

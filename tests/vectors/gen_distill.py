@@ -69,6 +69,14 @@ for name, loss in {
     "first": ((F.normalize(x) - F.normalize(t))[START[:-1]] ** 2).sum() / 2,
 }.items():
     emit(name, loss, *torch.autograd.grad(loss, (x,)))
+x, t = lcg(5, R, 2).requires_grad_(), lcg(6, R, 2)
+spans = list(enumerate(zip(START, START[1:])))
+label = lambda s, c, n: 5 * (s + c) % n  # row of the sequence; the end of the third does not count
+for name, loss in {
+    "span_labels": sum(F.cross_entropy(x[None, a:b, c], torch.tensor([label(s, c, b - a)]), label_smoothing=0.1) for s, (a, b) in spans for c in range(2) if (s, c) != (2, 1)) / 2,
+    "span_soft": -(2.5**2) * sum(((t[a:b] / 2.5).softmax(0) * (x[a:b] / 2.5).log_softmax(0)).sum() for _, (a, b) in spans) / 2,
+}.items():
+    emit(name, loss, *torch.autograd.grad(loss, (x,)))
 open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "distill_vectors.h"), "w").write(
     "/* Made by tests/vectors/gen_distill.py with PyTorch. { loss, { norm of the gradient, its product with fixed numbers } of each input } */\n"
     "static const struct distill_vector vectors[] = {\n" + "\n".join(lines) + "\n};\n"

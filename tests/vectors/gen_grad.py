@@ -38,7 +38,13 @@ def outputs(model, case, texts, field):
         kw = {"input_ids": torch.tensor(ids)[None], "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         if case.startswith("bert"):
             kw["token_type_ids"] = torch.tensor(types)[None]
-        rows.append(getattr(model(**kw), field)[0])
+        if field == "spans":
+            if case.startswith("longformer") and (ids == 2).sum() < 3:  # no question
+                kw["global_attention_mask"] = torch.zeros(1, len(ids), dtype=torch.long)
+            y = model(**kw)
+            rows.append(torch.stack([y.start_logits, y.end_logits], -1)[0])
+        else:
+            rows.append(getattr(model(**kw), field)[0])
     return rows
 
 
@@ -49,6 +55,10 @@ def loss_of(kind, rows):
     if kind == "square":
         x = torch.stack(rows)[:, 0]
         return F.mse_loss(x, torch.arange(len(x)).to(x) / 4)
+    if kind == "spans":  # mean over texts of half the cross-entropy of each end; the end of the third does not count
+        start = [F.cross_entropy(x[None, :, 0], torch.tensor([s % len(x)])) for s, x in enumerate(rows)]
+        end = [F.cross_entropy(x[None, :, 1], torch.tensor([(2 * s + 1) % len(x)])) for s, x in enumerate(rows) if s != 2]
+        return (sum(start) + sum(end)) / 2 / len(rows)
     if kind == "tokens":  # every fourth does not count
         x = torch.cat(rows)
         t = torch.arange(len(x))
@@ -69,6 +79,8 @@ CASES = [
     ("bert_st_mean", "embed", tf.BertModel, "last_hidden_state", "contrast"),
     ("roberta_classify", "classify", tf.RobertaForSequenceClassification, "logits", "classes"),
     ("distilbert_classify", "classify", tf.DistilBertForSequenceClassification, "logits", "classes"),
+    ("bert_answer", "answer", tf.BertForQuestionAnswering, "spans", "spans"),
+    ("longformer_answer", "answer", tf.LongformerForQuestionAnswering, "spans", "spans"),
 ]
 
 
