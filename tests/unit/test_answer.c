@@ -234,6 +234,12 @@ static void test_files(void **state)
     refuse(put("d.tsv", "question\tcontext\tanswer\tanswer_start\nq\tc d\td\t1\n"), "d.tsv:2: answer 'd' does not stand at letter 1 of its context");
     refuse(put("d.tsv", "question\tcontext\tanswer\tanswer_start\nq\tc d\td\tx\n"), "answer_start 'x' is no number");
     refuse(put("d.tsv", "question\tcontext\tanswer\n"), "no rows");
+    for (size_t n = 0; n + 1 < sizeof squad; n++) { /* cut anywhere */
+        char cut[sizeof squad] = "";
+
+        memcpy(cut, squad, n);
+        refuse(put("d.json", cut), "d.json");
+    }
     refuse(put("d.json", "{\"data\": []}"), "no questions");
     refuse(put("d.json", "{\"data\": [{\"paragraphs\": [{\"context\": 3, \"qas\": []}]}]}"), "'context'");
     refuse(put("d.json", "{\"data\": [{\"paragraphs\": [{\"context\": \"c\", \"qas\": [{\"question\": \"q\", \"answers\": [{\"text\": \"c\", \"answer_start\": 1}]}]}]}]}"), "question 1: answer 'c' does not stand at letter 1");

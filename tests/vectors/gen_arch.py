@@ -174,7 +174,7 @@ def old_names(folder, model, kind, texts):
 def seeds():
     """Seeds of the fuzzers: small files that pass, so that mutations go deep."""
     corpus = os.path.join(os.path.dirname(OUT), "..", "fuzz", "corpus")
-    for name in ("bert", "bert_classify", "bert_mlm_untied", "bert_old_names", "distilbert_tag", "distilbert_mlm", "roberta_classify", "roberta_mlm", "longformer_classify", "reformer_lm", "reformer_classify", "linformer", "reformer_pytorch_causal", "bert_linformer", "bert_synthesizer", "led"):
+    for name in ("bert", "bert_classify", "bert_mlm_untied", "bert_old_names", "distilbert_tag", "distilbert_mlm", "roberta_classify", "roberta_mlm", "longformer_classify", "longformer_answer", "reformer_lm", "reformer_classify", "linformer", "reformer_pytorch_causal", "bert_linformer", "bert_synthesizer", "led"):
         with open(f"{OUT}/{name}/model.safetensors", "rb") as f:
             header = f.read(int.from_bytes(f.read(8), "little"))
         os.makedirs(f"{corpus}/config", exist_ok=True)
