@@ -1,7 +1,7 @@
-/* sentencepiece: a .model file of the sentencepiece library (a protobuf, sentencepiece_model.proto) of type unigram.
+/* sentencepiece: a .model file of the sentencepiece library (a protobuf, sentencepiece_model.proto) of type unigram or BPE.
  *
  * Ids are those of the library itself (XC_TOK_SENTENCEPIECE), which is what the slow tokenizers of transformers use; no token is searched in texts but those
- * that tokenizer_config.json or added_tokens.json add. Refused by name: BPE, word and char models, user-defined symbols, blanks that are not escaped or go behind words;
+ * that tokenizer_config.json or added_tokens.json add. Refused by name: word and char models, blanks that are not escaped or go behind words;
  * and, since they have ids of their own, tokenizer classes other than Reformer's and T5's (these need their tokenizer.json). */
 #include <math.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "runtime/text/charsmap.h"
 #include "runtime/text/unicode.h"
 
+enum { UNIGRAM = 1, BPE };
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE };
 
 /* ---- protobuf ---- */
@@ -55,10 +56,27 @@ static enum xc_status next(struct field *f, const uint8_t **p, const uint8_t *en
 }
 
 /* ---- its messages ---- */
-static enum xc_status read_piece(struct xc_tok_spec *spec, const struct field *piece, double *lowest, struct xc_err *err)
+struct model { uint64_t type; double lowest; bool bytes, unused, crossing; }; /* crossing: a piece has U+2581 behind something else */
+
+static bool crosses(const uint8_t *s, size_t n)
+{
+    bool other = false;
+
+    for (size_t i = 0; i < n; i++) {
+        const bool meta = n - i >= 3 && !memcmp(s + i, "\xE2\x96\x81", 3);
+
+        if (meta && other) return true;
+        if (meta) i += 2;
+        other |= !meta;
+    }
+    return false;
+}
+
+static enum xc_status read_piece(struct xc_tok_spec *spec, const struct field *piece, struct model *m, struct xc_err *err)
 {
     const uint8_t *p = piece->s, *const end = p + piece->n, *s = (const uint8_t *)"";
     const size_t id = spec->n_tokens;
+    struct xc_tok_spec_token *token;
     uint64_t type = NORMAL;
     float score = 0;
     size_t n = 0;
@@ -73,28 +91,32 @@ static enum xc_status read_piece(struct xc_tok_spec *spec, const struct field *p
     if (id >= XC_TOK_MAX_TOKENS) return xc_fail(err, XC_E_LIMIT, "more than %d pieces", XC_TOK_MAX_TOKENS);
     if (n == 0 || !xc_utf8_valid(s, n)) return xc_fail(err, XC_E_FORMAT, "piece %zu is empty or no UTF-8", id);
     if (!(fabsf(score) <= 1e30f)) return xc_fail(err, XC_E_RANGE, "piece %zu has a score of %g", id, (double)score);
-    if (type == USER_DEFINED)
-        return xc_fail(err, XC_E_UNSUPPORTED, "piece %zu, '%.*s', is a user-defined symbol, which is not supported: use a tokenizer.json", id, n < 100 ? (int)n : 100, (const char *)s);
     if (type < NORMAL || type > BYTE) return xc_fail(err, XC_E_UNSUPPORTED, "piece %zu has the unknown type %llu", id, (unsigned long long)type);
+    if (xc_tok_spec_find(spec, (const char *)s, n) >= 0 && *s) return xc_fail(err, XC_E_FORMAT, "piece %zu, '%.*s', is there twice", id, n < 100 ? (int)n : 100, (const char *)s);
     XC_TRY(xc_tok_spec_add_token(spec, (int64_t)id, (const char *)s, n, true, err));
+    token = &spec->tokens[id];
     if (type == UNKNOWN) spec->h.unk_id = (int32_t)id;
-    if (type != NORMAL) return XC_OK; /* not searched: its score stays NaN */
-    spec->tokens[id].score = (double)score;
-    *lowest = fmin(*lowest, (double)score);
+    if (type == UNKNOWN || type == CONTROL || type == BYTE || !*s) return XC_OK; /* not searched: its score stays NaN */
+    token->score = (double)score;
+    token->kind = type == USER_DEFINED ? XC_TOK_USER : type == UNUSED ? XC_TOK_UNUSED : XC_TOK_PLAIN;
+    m->unused |= type == UNUSED;
+    m->crossing |= type != USER_DEFINED && crosses(s, n);
+    if (type == NORMAL) m->lowest = fmin(m->lowest, (double)score);
     return XC_OK;
 }
 
-static enum xc_status read_trainer(const struct field *spec, bool *bytes, struct xc_err *err)
+static enum xc_status read_trainer(const struct field *spec, struct model *m, struct xc_err *err)
 {
     const uint8_t *p = spec->s, *const end = p + spec->n;
     struct field f;
 
     while (p < end) {
         XC_TRY(next(&f, &p, end, err));
-        if (f.number == 3 && f.value != 1)
-            return xc_fail(err, XC_E_UNSUPPORTED, "a SentencePiece model of type %s is not supported, unigram is", f.value == 2 ? "BPE" : f.value == 3 ? "word" : f.value == 4 ? "char" : "unknown");
+        if (f.number == 3) m->type = f.value;
+        if (f.number == 3 && f.value != UNIGRAM && f.value != BPE)
+            return xc_fail(err, XC_E_UNSUPPORTED, "a SentencePiece model of type %s is not supported, unigram and BPE are", f.value == 3 ? "word" : f.value == 4 ? "char" : "unknown");
         if (f.number == 24 && f.value) return xc_fail(err, XC_E_UNSUPPORTED, "treat_whitespace_as_suffix is not supported");
-        if (f.number == 35) *bytes = f.value != 0;
+        if (f.number == 35) m->bytes = f.value != 0;
     }
     return XC_OK;
 }
@@ -142,26 +164,40 @@ static enum xc_status add_template(struct xc_tok_source *src, struct xc_err *err
     return XC_OK;
 }
 
+/* Of an unknown character 10 below the worst; of a user-defined piece more than anything else; one that is not used has none. */
+static void score_unigram(struct xc_tok_spec *spec, double lowest)
+{
+    spec->h.model = XC_TOK_UNIGRAM;
+    spec->unk_score = (double)((float)lowest - 10.0f);
+    for (size_t i = 0; i < spec->n_tokens; i++) {
+        struct xc_tok_spec_token *const t = &spec->tokens[i];
+
+        if (t->kind == XC_TOK_USER) t->score = (double)(float)(0.1 * (double)(t->len - 1));
+        if (t->kind == XC_TOK_UNUSED) t->score = NAN;
+        if (t->kind == XC_TOK_UNUSED) t->kind = XC_TOK_PLAIN;
+    }
+}
+
 enum xc_status xc_tok_read_sentencepiece(struct xc_tok_source *src, struct xc_err *err)
 {
     const uint8_t *p = (const uint8_t *)src->files->spm.bytes, *const end = p + src->files->spm.size;
     struct xc_tok_spec *spec = &src->spec;
-    double lowest = INFINITY;
-    bool bytes = false;
+    struct model m = { .type = UNIGRAM, .lowest = INFINITY };
     struct field f;
 
-    spec->h.model = XC_TOK_UNIGRAM;
+    spec->h.model = XC_TOK_BPE;
     spec->h.split = XC_TOK_SPLIT_NONE;
     spec->h.flags = XC_TOK_SENTENCEPIECE | XC_TOK_PREFIX_SPACE | XC_TOK_SQUEEZE;
     while (p < end) {
         XC_TRY(next(&f, &p, end, err));
-        if (f.number == 1 && f.s) XC_TRY(read_piece(spec, &f, &lowest, err));
-        if (f.number == 2 && f.s) XC_TRY(read_trainer(&f, &bytes, err));
+        if (f.number == 1 && f.s) XC_TRY(read_piece(spec, &f, &m, err));
+        if (f.number == 2 && f.s) XC_TRY(read_trainer(&f, &m, err));
         if (f.number == 3 && f.s) XC_TRY(read_normalizer(spec, &f, err));
     }
-    if (spec->h.unk_id < 0 || isinf(lowest)) return xc_fail(err, XC_E_FORMAT, "the SentencePiece model has no unknown piece, or no piece to search for");
-    spec->unk_score = (double)((float)lowest - 10.0f);
-    if (bytes) XC_TRY(xc_tok_set_byte_fallback(spec, err));
+    if (spec->h.unk_id < 0 || isinf(m.lowest)) return xc_fail(err, XC_E_FORMAT, "the SentencePiece model has no unknown piece, or no piece to search for");
+    if (m.type == UNIGRAM) score_unigram(spec, m.lowest);
+    else if (!m.unused && !m.crossing) spec->h.split = XC_TOK_SPLIT_META; /* nothing is merged across */
+    if (m.bytes) XC_TRY(xc_tok_set_byte_fallback(spec, err));
     XC_TRY(xc_tok_read_more_added(src, err));
     for (size_t i = 0; i < spec->n_added; i++) spec->added[i].flags &= ~(uint32_t)XC_TOK_NORMALIZED; /* found in the text as it is, as slow tokenizers do */
     return add_template(src, err);

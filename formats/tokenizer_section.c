@@ -246,7 +246,7 @@ enum xc_status xc_tok_spec_add_token(struct xc_tok_spec *spec, int64_t id, const
     }
     if (spec->tokens[id].s) return xc_fail(err, XC_E_FORMAT, "tokens '%.100s' and '%.100s' have the same id %lld", spec->tokens[id].s, s, (long long)id);
     if (in_vocab && 2 * (spec->map_used + 1) > spec->map_size) XC_TRY(map_grow(spec, err));
-    spec->tokens[id] = (struct xc_tok_spec_token){s, (uint32_t)len, in_vocab, NAN};
+    spec->tokens[id] = (struct xc_tok_spec_token){.s = s, .len = (uint32_t)len, .in_vocab = in_vocab, .score = NAN};
     if (!in_vocab) return XC_OK;
     slot = map_slot(spec, s, len);
     spec->map_used += *slot == 0;
@@ -361,7 +361,8 @@ static enum xc_status write_section(struct xc_buf **out, const struct xc_tok_spe
 {
     struct xc_tok_header h = spec->h;
     uint64_t size[XC_TOK_ARRAY_COUNT] = {0}, at = sizeof h, strings = 0;
-    const bool bpe = h.model == XC_TOK_BPE, unigram = h.model == XC_TOK_UNIGRAM;
+    const bool bpe = h.model == XC_TOK_BPE, characters = h.split >= XC_TOK_SPLIT_NONE, scored = h.model == XC_TOK_UNIGRAM || h.flags & XC_TOK_SENTENCEPIECE;
+    bool kinds = false;
     struct xc_buf *buf;
 
     h.n_tokens = (int32_t)spec->n_tokens;
@@ -370,6 +371,7 @@ static enum xc_status write_section(struct xc_buf **out, const struct xc_tok_spe
     for (size_t i = 0; i < spec->n_tokens; i++) {
         strings += spec->tokens[i].len;
         if (spec->tokens[i].in_vocab && spec->tokens[i].len > h.max_token_bytes) h.max_token_bytes = spec->tokens[i].len;
+        kinds |= spec->tokens[i].kind != XC_TOK_PLAIN;
     }
     size[XC_TOK_STR_BLOCKS] = (spec->n_tokens / 16 + 1) * 4;
     size[XC_TOK_STR_REL] = (spec->n_tokens + 1) * 2;
@@ -379,12 +381,14 @@ static enum xc_status write_section(struct xc_buf **out, const struct xc_tok_spe
     size[XC_TOK_ADDED_UNITS] = added->n_blocks * XC_TRIE_BLOCK * 4;
     size[XC_TOK_PIECES] = (h.n_single + h.n_pair) * sizeof(struct xc_tok_piece);
     size[XC_TOK_PREFIX] = strlen(spec->prefix);
-    size[XC_TOK_BYTE_IDS] = bpe || unigram ? 256 * sizeof(int32_t) : 0;
+    size[XC_TOK_BYTE_IDS] = bpe || characters ? 256 * sizeof(int32_t) : 0;
     size[XC_TOK_MERGES] = bpe ? spec->n_merges * sizeof *spec->merges : 0;
     size[XC_TOK_MERGE_TABLE] = bpe ? table->n * 4 : 0;
-    size[XC_TOK_SCORES] = unigram ? (spec->n_tokens + 1) * sizeof(double) : 0;
-    size[XC_TOK_CHARSMAP] = unigram ? spec->n_charsmap : 0;
+    size[XC_TOK_SCORES] = scored ? (spec->n_tokens + 1) * sizeof(double) : 0;
+    size[XC_TOK_CHARSMAP] = characters ? spec->n_charsmap : 0;
+    size[XC_TOK_KINDS] = kinds ? spec->n_tokens : 0;
     for (int i = 0; i < XC_TOK_ARRAY_COUNT; i++) {
+        if (i == XC_TOK_KINDS && !kinds) continue; /* for readers that know none */
         at = (at + 63) / 64 * 64;
         if (at + size[i] > UINT32_MAX / 2) return xc_fail(err, XC_E_LIMIT, "compiled tokenizer passes 2 GiB");
         h.array[i].offset = (uint32_t)at;
@@ -404,9 +408,10 @@ static enum xc_status write_section(struct xc_buf **out, const struct xc_tok_spe
     if (h.n_single) memcpy(buf->data + h.array[XC_TOK_PIECES].offset, spec->single, h.n_single * sizeof spec->single[0]);
     if (h.n_pair) memcpy(buf->data + h.array[XC_TOK_PIECES].offset + h.n_single * sizeof spec->single[0], spec->pair, h.n_pair * sizeof spec->pair[0]);
     PUT(XC_TOK_PREFIX, spec->prefix);
-    if (bpe) fill_byte_ids((void *)(buf->data + h.array[XC_TOK_BYTE_IDS].offset), spec);
-    if (unigram) fill_byte_tokens((void *)(buf->data + h.array[XC_TOK_BYTE_IDS].offset), spec);
-    if (unigram) fill_scores((void *)(buf->data + h.array[XC_TOK_SCORES].offset), spec);
+    if (bpe && !characters) fill_byte_ids((void *)(buf->data + h.array[XC_TOK_BYTE_IDS].offset), spec);
+    if (characters) fill_byte_tokens((void *)(buf->data + h.array[XC_TOK_BYTE_IDS].offset), spec);
+    if (scored) fill_scores((void *)(buf->data + h.array[XC_TOK_SCORES].offset), spec);
+    for (size_t i = 0; kinds && i < spec->n_tokens; i++) buf->data[h.array[XC_TOK_KINDS].offset + i] = spec->tokens[i].kind;
     PUT(XC_TOK_CHARSMAP, spec->charsmap);
     PUT(XC_TOK_MERGES, spec->merges);
     PUT(XC_TOK_MERGE_TABLE, table->slots);
@@ -431,7 +436,7 @@ static bool unspell(uint8_t *out, size_t *n, const struct xc_tokenizer *tok, con
     return *n > 0;
 }
 
-/* The keys of the vocabulary's trie: WordPiece all tokens; BPE those that a word is without merging. */
+/* The keys of the vocabulary's trie: WordPiece all tokens; those that have a score; BPE those that a word is without merging; of characters, these. */
 static enum xc_status vocabulary_keys(struct key *keys, size_t *n, const struct xc_tok_spec *spec, struct xc_encoder *e)
 {
     uint8_t bytes[XC_TOK_MAX_TOKEN_BYTES];
@@ -442,8 +447,13 @@ static enum xc_status vocabulary_keys(struct key *keys, size_t *n, const struct 
         size_t n_bytes;
 
         if (!t->in_vocab || !t->len || xc_tok_spec_find(spec, t->s, t->len) != (int32_t)i) continue;
-        if (spec->h.model == XC_TOK_UNIGRAM && isnan(t->score)) continue;
-        if (spec->h.model == XC_TOK_BPE) {
+        if (spec->h.model == XC_TOK_UNIGRAM || spec->h.flags & XC_TOK_SENTENCEPIECE) {
+            if (isnan(t->score)) continue;
+        } else if (spec->h.split >= XC_TOK_SPLIT_NONE) {
+            uint32_t cp;
+
+            if (xc_utf8_read(&cp, (const uint8_t *)t->s, t->len) != (int)t->len) continue;
+        } else if (spec->h.model == XC_TOK_BPE) {
             if (!unspell(bytes, &n_bytes, e->tok, t)) continue;
             if (!(spec->h.flags & XC_TOK_WHOLE_WORDS)) {
                 e->out->n = 0;

@@ -9,7 +9,8 @@ struct xc_tok_spec_token {
     const char *s; /* not ours: belongs to the source; NULL = unused id */
     uint32_t len;
     bool in_vocab; /* of the model; else an added token alone */
-    double score;  /* unigram; NaN = not searched in texts */
+    double score;  /* unigram, sentencepiece; NaN = not searched in texts */
+    uint8_t kind;  /* enum xc_tok_kind */
 };
 
 struct xc_tok_spec {

@@ -1,9 +1,10 @@
 /* tokenizer_subset: a compiled tokenizer with fewer tokens: the section taken apart, ids changed, and built again. */
+#include <math.h>
 #include <string.h>
 
 #include "formats/tokenizer.h"
 #include "formats/tokenizer_section.h"
-#include "runtime/text/encoder.h"
+#include "runtime/text/bpe.h"
 
 static int32_t moved(const int32_t *new_id, int32_t id) { return id >= 0 ? new_id[id] : -1; }
 
@@ -20,7 +21,8 @@ static enum xc_status add_tokens(struct xc_tok_spec *spec, const struct xc_token
 
         if (!len || new_id[i] < 0) continue;
         status = xc_tok_spec_add_token(spec, new_id[i], (const char *)s, len, !alone[i], err);
-        if (status == XC_OK && tok->h->model == XC_TOK_UNIGRAM) spec->tokens[new_id[i]].score = tok->scores[i];
+        if (status == XC_OK && tok->h->array[XC_TOK_SCORES].size) spec->tokens[new_id[i]].score = tok->scores[i];
+        if (status == XC_OK && (tok->user_defined || tok->unused)) spec->tokens[new_id[i]].kind = tok->kinds[i];
     }
     xc_free(alone);
     return status;
@@ -73,8 +75,8 @@ static enum xc_status subset(struct xc_buf **out, const struct xc_tokenizer *tok
     spec.h.unk_id = moved(new_id, h->unk_id);
     for (int i = 0; i < 5; i++) spec.h.roles[i] = moved(new_id, h->roles[i]);
     status = add_tokens(&spec, tok, new_id, err);
-    if (status == XC_OK && h->model == XC_TOK_UNIGRAM) {
-        spec.unk_score = tok->scores[h->n_tokens]; /* as it was: the same paths */
+    if (status == XC_OK && h->array[XC_TOK_SCORES].size) spec.unk_score = tok->scores[h->n_tokens]; /* as it was: the same paths */
+    if (status == XC_OK && h->split >= XC_TOK_SPLIT_NONE) {
         spec.n_charsmap = h->array[XC_TOK_CHARSMAP].size;
         spec.charsmap = xc_malloc(spec.n_charsmap + 1);
         if (!spec.charsmap) status = xc_fail_nomem(err, spec.n_charsmap);
@@ -106,6 +108,32 @@ static bool single_character(const uint8_t *s, size_t len)
 
     for (size_t i = 1; i < len; i++) n += (s[i] & 0xC0) != 0x80;
     return n == 1;
+}
+
+static bool keep_if(uint8_t *keep, int32_t id)
+{
+    if (id < 0 || keep[id]) return false;
+    keep[id] = 1;
+    return true;
+}
+
+/* The same of sentencepiece's BPE, where any two pieces merge that spell a third. Those that are not used can be on the way to any other. */
+static void keep_spelled_parts(uint8_t *keep, const struct xc_tokenizer *tok)
+{
+    for (uint32_t i = 0; tok->unused && i < (uint32_t)tok->h->n_tokens; i++) keep[i] |= tok->kinds[i] == XC_TOK_UNUSED;
+    for (bool more = true; more;) {
+        more = false;
+        for (uint32_t i = (uint32_t)tok->h->n_tokens; i-- > 0;) {
+            size_t len;
+            const uint8_t *s = xc_tokenizer_string(tok, i, &len);
+
+            if (!keep[i] || isnan(tok->scores[i])) continue;
+            for (size_t cut = 1; cut < len; cut++) {
+                more |= keep_if(keep, xc_bpe_find(tok, s, cut));
+                more |= keep_if(keep, xc_bpe_find(tok, s + cut, len - cut));
+            }
+        }
+    }
 }
 
 /* A token is made by merging two others, which are made in turn: all of them, for every merge that makes it. */
@@ -146,7 +174,8 @@ enum xc_status xc_tokenizer_close_set(uint8_t *keep, struct xc_buf *section, boo
 
         if (single_character(s, len) || (len > n && !memcmp(s, prefix, n) && single_character(s + n, len - n))) keep[i] = 1;
     }
-    keep_parts(keep, tok);
+    if (h->model == XC_TOK_BPE && h->flags & XC_TOK_SENTENCEPIECE) keep_spelled_parts(keep, tok);
+    else keep_parts(keep, tok);
     xc_tokenizer_free(&tok);
     return XC_OK;
 }

@@ -34,6 +34,7 @@ void xc_tokens_release(struct xc_tokens *tokens)
         xc_free(s->norm_words);
         xc_free(s->symbols);
         xc_free(s->heap);
+        xc_free(s->cuts);
         xc_free(s->nodes);
         xc_free(s->node_words);
         xc_free(s);

@@ -21,7 +21,7 @@ struct xc_text_model {
     /* Writes the normalised text to scratch->norm (n_norm bytes) and to norm_words its word indices; NULL = text is not changed. */
     enum xc_status (*normalise)(struct xc_encoder *e, const uint8_t *s, size_t n);
 };
-extern const struct xc_text_model xc_text_wordpiece, xc_text_bpe, xc_text_unigram;
+extern const struct xc_text_model xc_text_wordpiece, xc_text_bpe, xc_text_unigram, xc_text_characters; /* the last: BPE of characters */
 
 /* What a byte of text is to the scanner of wordpiece.c or bpe.c. */
 enum xc_byte_kind {
@@ -44,7 +44,9 @@ struct xc_tokenizer {
     const int32_t *byte_ids;
     const struct xc_tok_merge *merges;
     const uint32_t *merge_table;
-    const double *scores;    /* unigram */
+    const double *scores;    /* unigram, sentencepiece */
+    const uint8_t *kinds;    /* enum xc_tok_kind; read where user_defined or unused is set */
+    bool user_defined, unused;
     struct xc_charsmap charsmap;
     uint32_t n_added, n_prefix, n_merges, merge_mask;
     uint8_t first[2][256];   /* level 0 raw, 1 normalised: may an added token start with this byte? */
@@ -67,9 +69,11 @@ struct xc_text_scratch {
     size_t norm_cap;
     int32_t *norm_words; /* by byte of norm: index of the raw word */
     size_t norm_words_cap;
-    uint32_t *symbols; /* BPE, four arrays of a window: id, previous, next, rank of the pair with next */
+    uint32_t *symbols; /* BPE, five arrays of a window: id, previous, next, pair with next, place */
     size_t symbols_cap;
-    uint64_t *heap;    /* rank << 32 | position */
+    uint32_t *cuts;    /* BPE with unused pieces, by id: bytes of the left part where such a piece was last seen */
+    size_t cuts_cap;
+    uint64_t *heap;    /* order << 32 | position */
     size_t heap_cap;
     struct xc_uni_node *nodes; /* unigram: of the bytes in word, and what words these belong to */
     size_t nodes_cap;
@@ -89,6 +93,7 @@ struct xc_encoder {
     bool gap;             /* white space has been seen since */
     bool fixed_word;      /* encode_words: the caller counts */
     bool first;           /* what comes next begins the text */
+    bool unknown;         /* sentencepiece's BPE: the last piece was unknown */
     const int32_t *word_of; /* reading normalised text: the words of its bytes */
     size_t n_norm;
     size_t n_first;       /* unigram: bytes of norm that stem from the text's first character */
@@ -127,6 +132,30 @@ static inline const uint8_t *xc_tokenizer_string(const struct xc_tokenizer *tok,
 
     *len = tok->str_block[(id + 1) >> 4] + tok->str_rel[id + 1] - from;
     return tok->strings + from;
+}
+
+/* The tokens of the vocabulary that s[0..n) begins with, shortest first: from at = units[root], i = 0. */
+struct xc_prefixes { uint32_t at; size_t i; };
+
+static inline bool xc_tokenizer_next_prefix(const struct xc_tokenizer *tok, struct xc_prefixes *p, uint32_t *id, size_t *len, const uint8_t *s, size_t n)
+{
+    while (p->i < n && !xc_trie_leaf(p->at)) {
+        const uint32_t label = s[p->i] + 1u, child = tok->units[xc_trie_payload(p->at) ^ label];
+
+        if (xc_trie_label(child) != label) return false;
+        p->at = child;
+        *len = ++p->i;
+        if (xc_trie_leaf(child)) { /* the rest of its token is not in the trie */
+            const uint8_t *t = xc_tokenizer_string(tok, *id = xc_trie_payload(child), len);
+
+            return *len >= p->i && *len <= n && !memcmp(t + p->i, s + p->i, *len - p->i);
+        }
+        if (xc_trie_end(child)) {
+            *id = xc_trie_payload(tok->units[xc_trie_payload(child)]);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The longest token that s[0..n) begins with, from a root `depth` bytes deep; -1 when there is none. */

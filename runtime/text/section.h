@@ -23,9 +23,10 @@ enum xc_tok_model { XC_TOK_WORDPIECE = 1, XC_TOK_BPE = 2, XC_TOK_UNIGRAM = 3 };
 /* How text is cut before the model: an id of a known pattern, since there is no regex engine here. */
 enum xc_tok_split {
     XC_TOK_SPLIT_BERT = 1, /* white space removed, each punctuation mark a word */
-    XC_TOK_SPLIT_NONE = 3, /* unigram: the text whole */
-    XC_TOK_SPLIT_META = 4, /* unigram: before each U+2581, which a blank has become */
-    XC_TOK_SPLIT_WHITE_META = 5, /* unigram: white space removed, then as 4 */
+    /* Unigram, and BPE of characters (in place of bytes): */
+    XC_TOK_SPLIT_NONE = 3, /* the text whole */
+    XC_TOK_SPLIT_META = 4, /* before each U+2581, which a blank has become; BPE as sentencepiece: before the first of a run */
+    XC_TOK_SPLIT_WHITE_META = 5, /* white space removed, then as 4 */
     XC_TOK_SPLIT_GPT2 = 2  /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
 };
 
@@ -39,14 +40,15 @@ enum xc_tok_flag {
     XC_TOK_WHOLE_WORDS = 64,   /* ignore_merges: a word in the vocabulary is not merged; the trie then holds all tokens */
     XC_TOK_LEFT = 128,         /* truncation removes from the left */
     XC_TOK_TEMPLATE = 256,     /* made from a template, else "A" and "A B" */
-    XC_TOK_SENTENCEPIECE = 512,   /* unigram, and the rest: normalised as the sentencepiece library does it, else as tokenizers does */
+    XC_TOK_SENTENCEPIECE = 512,   /* unigram, BPE of characters, and the rest: normalised as the sentencepiece library does it, else as tokenizers does */
     XC_TOK_BYTE_FALLBACK = 1024,  /* an unknown character is its bytes */
     XC_TOK_STRIP_START = 2048,    /* white space at the text's ends is removed */
     XC_TOK_STRIP_END = 4096,
     XC_TOK_SQUEEZE = 8192,        /* two blanks and more are one; sentencepiece: and none at the ends */
     XC_TOK_SQUEEZE_META = 16384,  /* and that is U+2581 */
     XC_TOK_PREFIX_FIRST = 32768,  /* U+2581 is put before the text (XC_TOK_PREFIX_SPACE: before each part) unless it begins with one */
-    XC_TOK_FLAGS_KNOWN = 65535
+    XC_TOK_META_NORM = 65536,     /* that and U+2581 for blanks is the normaliser's work, whatever the text begins with: added tokens are searched behind it */
+    XC_TOK_FLAGS_KNOWN = 131071
 };
 
 enum xc_tok_array {
@@ -58,11 +60,12 @@ enum xc_tok_array {
     XC_TOK_ADDED_UNITS, /* u32, the tries of added tokens; values index ADDED */
     XC_TOK_PIECES,      /* struct xc_tok_piece [n_single + n_pair] */
     XC_TOK_PREFIX,      /* "##": what continues a word */
-    XC_TOK_BYTE_IDS,    /* i32 [256]: BPE's symbol of a byte, unigram's token of one (byte fallback); -1 none */
+    XC_TOK_BYTE_IDS,    /* i32 [256]: BPE's symbol of a byte, else the token of one (byte fallback); -1 none */
     XC_TOK_MERGES,      /* struct xc_tok_merge [], by rank */
     XC_TOK_MERGE_TABLE, /* u32 [power of 2]: rank + 1 of a pair, 0 empty; linear probing from xc_tok_pair_hash */
-    XC_TOK_SCORES,      /* unigram: f64 [n_tokens + 1], NaN: never found in a text; the last: of an unknown character */
-    XC_TOK_CHARSMAP,    /* unigram: SentencePiece's precompiled normalisation (charsmap.h), or nothing */
+    XC_TOK_SCORES,      /* unigram, sentencepiece: f64 [n_tokens + 1], NaN: never found in a text; the last: of an unknown character */
+    XC_TOK_CHARSMAP,    /* the same: SentencePiece's precompiled normalisation (charsmap.h), or nothing */
+    XC_TOK_KINDS,       /* sentencepiece: u8 [n_tokens], enum xc_tok_kind, or nothing (offset 0): all are plain */
     XC_TOK_ARRAY_COUNT
 };
 
@@ -88,6 +91,9 @@ struct xc_tok_header {
     uint32_t reserved[9];    /* 0 */
     struct { uint32_t offset, size; } array[16]; /* bytes; those past XC_TOK_ARRAY_COUNT are 0 */
 };
+
+/* A user-defined piece is never cut nor merged; one that is not used is a step to longer ones, and cut again (BPE). */
+enum xc_tok_kind { XC_TOK_PLAIN, XC_TOK_USER, XC_TOK_UNUSED };
 
 enum { XC_TOK_SINGLE_WORD = 1, XC_TOK_LSTRIP = 2, XC_TOK_RSTRIP = 4, XC_TOK_NORMALIZED = 8, XC_TOK_SPECIAL = 16, XC_TOK_IN_VOCAB = 32 };
 struct xc_tok_added { int32_t id; uint32_t flags; };

@@ -8,7 +8,9 @@ static const struct xc_text_model *model_of(const struct xc_tok_header *h)
 {
     if (h->model == XC_TOK_WORDPIECE && h->split == XC_TOK_SPLIT_BERT) return &xc_text_wordpiece;
     if (h->model == XC_TOK_BPE && h->split == XC_TOK_SPLIT_GPT2) return &xc_text_bpe;
-    if (h->model == XC_TOK_UNIGRAM && h->split >= XC_TOK_SPLIT_NONE && h->split <= XC_TOK_SPLIT_WHITE_META) return &xc_text_unigram;
+    if (h->split < XC_TOK_SPLIT_NONE || h->split > XC_TOK_SPLIT_WHITE_META) return NULL;
+    if (h->model == XC_TOK_UNIGRAM) return &xc_text_unigram;
+    if (h->model == XC_TOK_BPE) return &xc_text_characters;
     return NULL;
 }
 
@@ -26,6 +28,8 @@ static enum xc_status check_header(const struct xc_buf *section, struct xc_err *
         return xc_fail(err, XC_E_FORMAT, "tokenizer section is cut: %zu of %u bytes", section->size, (unsigned)h->bytes);
     if (!model_of(h)) return xc_fail(err, XC_E_VERSION, "unknown tokenizer model %u with split pattern %u", (unsigned)h->model, (unsigned)h->split);
     if (h->flags & ~(uint32_t)XC_TOK_FLAGS_KNOWN) return xc_fail(err, XC_E_VERSION, "unknown tokenizer flags 0x%x", (unsigned)h->flags);
+    if ((h->flags & XC_TOK_SENTENCEPIECE && h->split < XC_TOK_SPLIT_NONE) || (h->flags & XC_TOK_META_NORM && (h->split < XC_TOK_SPLIT_NONE || h->flags & XC_TOK_SENTENCEPIECE)))
+        return xc_fail(err, XC_E_FORMAT, "tokenizer flags 0x%x do not fit split pattern %u", (unsigned)h->flags, (unsigned)h->split);
     for (int i = 0; i < 16; i++) {
         const uint32_t at = h->array[i].offset, size = h->array[i].size;
 
@@ -33,7 +37,7 @@ static enum xc_status check_header(const struct xc_buf *section, struct xc_err *
             if (at || size) return xc_fail(err, XC_E_VERSION, "unknown array %d in tokenizer section", i);
             continue;
         }
-        if (i >= XC_TOK_SCORES && !at && !size) continue; /* written before there was unigram */
+        if (i >= XC_TOK_SCORES && !at && !size) continue; /* written before there was unigram; no kinds */
         if (at % 64 || at < end || at > h->bytes || size > h->bytes - at)
             return xc_fail(err, XC_E_FORMAT, "array %d of tokenizer section: offset %u, size %u, section of %u", i, (unsigned)at, (unsigned)size,
                            (unsigned)h->bytes);
@@ -43,7 +47,7 @@ static enum xc_status check_header(const struct xc_buf *section, struct xc_err *
     if (h->max_tokens < 0) return xc_fail(err, XC_E_RANGE, "tokenizer limit of %d tokens", (int)h->max_tokens);
     if (h->max_word_chars < 0 || h->max_word_chars > XC_TOK_MAX_WORD_CHARS)
         return xc_fail(err, XC_E_RANGE, "tokenizer limit of %d characters a word", (int)h->max_word_chars);
-    if (h->unk_id < -1 || h->unk_id >= h->n_tokens || (h->model != XC_TOK_BPE && h->unk_id < 0))
+    if (h->unk_id < -1 || h->unk_id >= h->n_tokens || (h->unk_id < 0 && (h->model != XC_TOK_BPE || h->flags & XC_TOK_SENTENCEPIECE)))
         return xc_fail(err, XC_E_RANGE, "unknown token has id %d of %d", (int)h->unk_id, (int)h->n_tokens);
     for (int i = 0; i < 5; i++)
         if (h->roles[i] < -1 || h->roles[i] >= h->n_tokens)
@@ -134,18 +138,27 @@ static enum xc_status check_bpe(struct xc_tokenizer *tok, struct xc_err *err)
     return XC_OK;
 }
 
-static enum xc_status check_unigram(struct xc_tokenizer *tok, struct xc_err *err)
+/* What unigram and BPE of characters share. */
+static enum xc_status check_characters(struct xc_tokenizer *tok, struct xc_err *err)
 {
     const struct xc_tok_header *h = tok->h;
+    const bool spm = h->flags & XC_TOK_SENTENCEPIECE, scored = spm || h->model == XC_TOK_UNIGRAM;
+    const uint32_t n_kinds = spm ? h->array[XC_TOK_KINDS].size : 0;
 
     XC_TRY(want_size(h, XC_TOK_BYTE_IDS, 256 * sizeof(int32_t), err));
-    XC_TRY(want_size(h, XC_TOK_SCORES, ((uint64_t)h->n_tokens + 1) * sizeof(double), err));
+    XC_TRY(want_size(h, XC_TOK_SCORES, scored ? ((uint64_t)h->n_tokens + 1) * sizeof(double) : 0, err));
+    XC_TRY(want_size(h, XC_TOK_KINDS, n_kinds ? (uint64_t)h->n_tokens : 0, err));
     for (int i = 0; i < 256; i++)
         if (tok->byte_ids[i] < (h->flags & XC_TOK_BYTE_FALLBACK ? 0 : -1) || tok->byte_ids[i] >= h->n_tokens)
             return xc_fail(err, XC_E_RANGE, "byte %d has token id %d", i, (int)tok->byte_ids[i]);
-    for (int32_t i = 0; i <= h->n_tokens; i++) /* NaN: never found; the sum of a long text stays finite */
+    for (int32_t i = 0; scored && i <= h->n_tokens; i++) /* NaN: never found; the sum of a long text stays finite */
         if (tok->scores[i] > 1e30 || tok->scores[i] < -1e30 || (i == h->n_tokens && !(tok->scores[i] <= 1e30)))
             return xc_fail(err, XC_E_RANGE, "token %d has a score of %g", (int)i, tok->scores[i]);
+    for (uint32_t i = 0; i < n_kinds; i++) {
+        if (tok->kinds[i] > XC_TOK_UNUSED) return xc_fail(err, XC_E_FORMAT, "token %u is of the unknown kind %d", (unsigned)i, tok->kinds[i]);
+        tok->user_defined |= tok->kinds[i] == XC_TOK_USER;
+        tok->unused |= tok->kinds[i] == XC_TOK_UNUSED;
+    }
     if (!xc_charsmap_open(&tok->charsmap, (const uint8_t *)h + h->array[XC_TOK_CHARSMAP].offset, h->array[XC_TOK_CHARSMAP].size))
         return xc_fail(err, XC_E_FORMAT, "the table of replacements is damaged");
     return XC_OK;
@@ -174,7 +187,8 @@ static enum xc_status check_arrays(struct xc_tokenizer *tok, struct xc_err *err)
     XC_TRY(check_template(tok->pieces, h->n_single, false, h->n_tokens, err));
     XC_TRY(check_template(tok->pieces + h->n_single, h->n_pair, true, h->n_tokens, err));
     tok->n_prefix = h->array[XC_TOK_PREFIX].size;
-    return h->model == XC_TOK_BPE ? check_bpe(tok, err) : h->model == XC_TOK_UNIGRAM ? check_unigram(tok, err) : XC_OK;
+    if (h->model == XC_TOK_BPE) XC_TRY(check_bpe(tok, err));
+    return h->split >= XC_TOK_SPLIT_NONE ? check_characters(tok, err) : XC_OK;
 }
 
 static void find_first_bytes(struct xc_tokenizer *tok)
@@ -214,6 +228,7 @@ enum xc_status xc_tokenizer_open(struct xc_tokenizer **out, struct xc_buf *secti
     tok->merges = array_of(tok->h, XC_TOK_MERGES);
     tok->scores = array_of(tok->h, XC_TOK_SCORES);
     tok->merge_table = array_of(tok->h, XC_TOK_MERGE_TABLE);
+    tok->kinds = array_of(tok->h, XC_TOK_KINDS);
     XC_TRY_GOTO(check_arrays(tok, err), fail);
     find_first_bytes(tok);
     tok->model->open(tok);

@@ -1,4 +1,4 @@
-/* unigram: SentencePiece's normalisation and its unigram language model.
+/* unigram: SentencePiece's normalisation and its unigram language model; for its BPE model the words go to merge.c.
  *
  * Kudo 2018, arXiv:1804.10959; Kudo and Richardson 2018, arXiv:1808.06226. Two readers of one table of replacements (charsmap.h) disagree, and each is
  * followed to the letter: the tokenizers library (a tokenizer.json: Precompiled, Strip, Replace, Metaspace) and sentencepiece itself (a .model).
@@ -11,10 +11,13 @@
  * doubles. So memory is bounded on any text but those made for the purpose, and the ids are those of the whole.
  *
  * Unknown characters score what the section says (10 below the worst token); adjacent ones are one unknown token, or all are bytes. */
-#include "runtime/text/encoder.h"
+#include <math.h>
+
+#include "runtime/text/bpe.h"
 
 #define XC_UNI_WINDOW 8192 /* bytes of one word, before paths are walked back */
 #define LOOK 64            /* bytes in sight of a replacement */
+#define FAR 100000.0       /* sentencepiece: a sum beyond it becomes 0, and those after it are counted from there */
 #define META 0x2581u
 
 struct xc_uni_node {
@@ -27,11 +30,13 @@ struct uni {
     const struct xc_tokenizer *tok;
     uint32_t flags, split;
     enum xc_status status;
+    bool merged; /* BPE: a word is put whole */
     /* white space */
     bool to_norm, started, prev_blank; /* prev_blank: sentencepiece */
     size_t held;         /* white space characters in scratch->pending that may be the last */
     size_t blanks, metas; /* blanks, U+2581 that wait to be squeezed or, sentencepiece, dropped at the end */
     /* words */
+    bool last_meta; /* sentencepiece: what was pushed last is U+2581 */
     bool part_started, at_start; /* at_start: what is put stems from the first character of the text */
     /* the best path, over scratch->word */
     size_t len, next, far; /* bytes, first position not passed, last one reached */
@@ -108,39 +113,34 @@ static void reach(struct uni *u, size_t from, size_t to, int32_t id, double scor
     if (to > u->far) u->far = to;
 }
 
+/* sentencepiece 0.2.3 starts its f32 sums afresh where the one at hand is large, so that they keep their precision on a text of any length. */
+static void start_afresh(struct uni *u)
+{
+    struct xc_uni_node *node = u->e->scratch->nodes;
+    const double offset = node[u->next].u.score;
+
+    if (!(fabs(offset) > FAR)) return;
+    for (size_t i = u->next; i <= u->far; i++)
+        if (node[i].start >= 0) node[i].u.score = (double)(float)(node[i].u.score - offset);
+}
+
 /* All tokens that begin at the next position. */
 static void step(struct uni *u)
 {
     const struct xc_tokenizer *tok = u->tok;
     const uint8_t *s = u->e->scratch->word + u->next;
     const size_t n = u->len - u->next, chars = s[0] < 0x80 ? 1 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-    uint32_t at = tok->units[tok->h->root];
+    struct xc_prefixes p = { .at = tok->units[tok->h->root] };
     bool single = false;
+    uint32_t id;
+    size_t end;
 
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t label = s[i] + 1u, child = tok->units[xc_trie_payload(at) ^ label];
-        uint32_t id;
-        size_t end = i + 1;
-
-        if (xc_trie_label(child) != label) break;
-        at = child;
-        if (xc_trie_leaf(at)) { /* the rest of its token is not in the trie */
-            size_t whole;
-            const uint8_t *t = xc_tokenizer_string(tok, id = xc_trie_payload(at), &whole);
-
-            if (whole < end || whole > n || memcmp(t + end, s + end, whole - end)) break;
-            end = whole;
-        } else if (xc_trie_end(at)) {
-            id = xc_trie_payload(tok->units[xc_trie_payload(at)]);
-        } else {
-            continue;
-        }
+    if (u->flags & XC_TOK_SENTENCEPIECE) start_afresh(u);
+    while (xc_tokenizer_next_prefix(tok, &p, &id, &end, s, n))
         if (tok->scores[id] == tok->scores[id]) {
             reach(u, u->next, u->next + end, (int32_t)id, tok->scores[id]);
             single |= end == chars;
         }
-        if (xc_trie_leaf(at)) break;
-    }
     if (!single) reach(u, u->next, u->next + chars, tok->h->unk_id, tok->scores[tok->h->n_tokens]);
     u->next += chars;
 }
@@ -191,13 +191,20 @@ static void shorten(struct uni *u)
 
 static void end_word(struct uni *u)
 {
+    struct xc_text_scratch *const s = u->e->scratch;
+
+    if (u->merged) {
+        if (u->status == XC_OK && u->len) u->status = xc_bpe_merge_long(u->e, &(struct xc_bpe_word){ .s = s->word, .n = u->len, .words = s->node_words });
+        u->len = 0;
+        return;
+    }
     if (u->status == XC_OK && u->len) {
         while (u->next < u->len) step(u);
         emit_path(u, u->len);
     }
     if (u->status == XC_OK && u->len) end_unknown(u);
     u->len = u->next = u->far = 0;
-    u->window = u->e->scratch->uni_window ? u->e->scratch->uni_window : XC_UNI_WINDOW;
+    u->window = s->uni_window ? s->uni_window : XC_UNI_WINDOW;
 }
 
 static void push(struct uni *u, uint32_t cp, int32_t word)
@@ -207,16 +214,16 @@ static void push(struct uni *u, uint32_t cp, int32_t word)
 
     if (u->status == XC_OK && s->word_cap < u->len + 4) u->status = xc_grow((void **)&s->word, &s->word_cap, u->len + 4, 1, u->e->err);
     if (u->status == XC_OK && s->node_words_cap < u->len + 4) u->status = xc_grow((void **)&s->node_words, &s->node_words_cap, u->len + 4, sizeof *s->node_words, u->e->err);
-    if (u->status == XC_OK && s->nodes_cap < u->len + 5) u->status = xc_grow((void **)&s->nodes, &s->nodes_cap, u->len + 5, sizeof *s->nodes, u->e->err);
+    if (u->status == XC_OK && !u->merged && s->nodes_cap < u->len + 5) u->status = xc_grow((void **)&s->nodes, &s->nodes_cap, u->len + 5, sizeof *s->nodes, u->e->err);
     if (u->status != XC_OK) return;
-    if (u->len == 0) s->nodes[0] = (struct xc_uni_node){ .u.score = 0, .start = 0 };
     n = (size_t)xc_utf8_write(s->word + u->len, cp);
-    for (size_t i = 0; i < n; i++) {
-        s->node_words[u->len + i] = word;
-        s->nodes[u->len + i + 1] = (struct xc_uni_node){ .start = -1 };
+    for (size_t i = 0; i < n; i++) s->node_words[u->len + i] = word;
+    if (!u->merged) {
+        if (u->len == 0) s->nodes[0] = (struct xc_uni_node){ .u.score = 0, .start = 0 };
+        for (size_t i = 1; i <= n; i++) s->nodes[u->len + i] = (struct xc_uni_node){ .start = -1 };
     }
     u->len += n;
-    if (u->len < u->window) return;
+    if (u->len < u->window || u->merged) return;
     while (u->next + u->tok->h->max_token_bytes + 4 <= u->len) step(u);
     shorten(u);
 }
@@ -236,7 +243,7 @@ static void put_word(struct uni *u, uint32_t cp, int32_t word)
         const bool prefix = u->flags & XC_TOK_PREFIX_SPACE || (u->flags & XC_TOK_PREFIX_FIRST && u->e->first && (u->at_start || u->split != XC_TOK_SPLIT_WHITE_META));
 
         u->part_started = true;
-        if (prefix && cp != META) push(u, META, -1);
+        if (prefix && (cp != META || u->flags & XC_TOK_META_NORM)) push(u, META, -1);
     } else if (cp == META && u->split != XC_TOK_SPLIT_NONE) {
         end_word(u);
     }
@@ -259,8 +266,16 @@ static void to_norm(struct uni *u, uint32_t cp, int32_t word)
 
 static void put_out(struct uni *u, uint32_t cp, int32_t word)
 {
-    if (u->to_norm) to_norm(u, cp, word);
-    else put_word(u, cp, word);
+    if (!u->to_norm) {
+        put_word(u, cp, word);
+        return;
+    }
+    if (u->flags & XC_TOK_META_NORM) {
+        if (!u->part_started && u->flags & XC_TOK_PREFIX_SPACE) to_norm(u, META, -1);
+        u->part_started = true;
+        if (cp == ' ') cp = META;
+    }
+    to_norm(u, cp, word);
 }
 
 static void end_blanks(struct uni *u)
@@ -297,6 +312,14 @@ static void put_stripped(struct uni *u, uint32_t cp)
 }
 
 /* ---- white space, as sentencepiece ---- */
+/* No piece of a model that is split crosses the beginning of a run of U+2581. */
+static void put_piece_character(struct uni *u, uint32_t cp)
+{
+    if (cp == META && u->split != XC_TOK_SPLIT_NONE && !u->last_meta) end_word(u);
+    u->last_meta = cp == META;
+    push(u, cp, cp == META ? -1 : u->e->word);
+}
+
 static void put_meta(struct uni *u, uint32_t cp)
 {
     if (cp == ' ') cp = META;
@@ -304,8 +327,8 @@ static void put_meta(struct uni *u, uint32_t cp)
         u->metas++;
         return;
     }
-    for (; u->metas; u->metas--) push(u, META, -1);
-    push(u, cp, cp == META ? -1 : u->e->word);
+    for (; u->metas; u->metas--) put_piece_character(u, META);
+    put_piece_character(u, cp);
 }
 
 /* What one entry, or a character without one, becomes. */
@@ -414,7 +437,11 @@ static void replace(struct uni *u, const uint8_t *s, size_t n)
         note_words(u, sight.s, sight.n);
         chars = sight.s[0] < 0x80 ? 1 : sight.s[0] < 0xE0 ? 2 : sight.s[0] < 0xF0 ? 3 : 4;
         if (longest) {
-            used = xc_charsmap_find(map, &out, &out_n, sight.s, sight.n, true);
+            uint32_t id;
+
+            used = xc_bpe_user(u->tok, &id, sight.s, sight.n); /* stays as it is */
+            if (used) out = sight.s, out_n = used;
+            else used = xc_charsmap_find(map, &out, &out_n, sight.s, sight.n, true);
         } else if (map->n_units) {
             if (!inside || !xc_cluster_joins(last, sight.s, sight.n)) {
                 whole = xc_cluster_bytes(sight.s, sight.n);
@@ -435,6 +462,8 @@ static void replace(struct uni *u, const uint8_t *s, size_t n)
 static void begin(struct uni *u, struct xc_encoder *e)
 {
     *u = (struct uni){ .e = e, .tok = e->tok, .flags = e->tok->h->flags, .split = e->tok->h->split };
+    u->merged = e->tok->h->model == XC_TOK_BPE;
+    e->unknown = false;
     u->prev_blank = (u->flags & XC_TOK_SQUEEZE) != 0;
     u->at_start = true;
     u->window = e->scratch->uni_window ? e->scratch->uni_window : XC_UNI_WINDOW;
@@ -446,6 +475,7 @@ static enum xc_status piece(struct xc_encoder *e, const uint8_t *s, size_t n)
 
     begin(&u, e);
     if (e->word_of) { /* normalised already */
+        if (u.flags & XC_TOK_META_NORM) u.flags &= ~(uint32_t)XC_TOK_PREFIX_SPACE;
         for (size_t i = 0; i < n && u.status == XC_OK && !xc_encoder_full(e);) {
             uint32_t cp;
             const int32_t word = e->word_of[i];
@@ -457,7 +487,6 @@ static enum xc_status piece(struct xc_encoder *e, const uint8_t *s, size_t n)
     } else {
         replace(&u, s, n);
         end_blanks(&u); /* what is held goes: it is stripped */
-        for (; u.metas && !(u.flags & XC_TOK_SQUEEZE); u.metas--) push(&u, META, -1);
     }
     if (!xc_encoder_full(e)) end_word(&u);
     return u.status;
@@ -479,3 +508,4 @@ static enum xc_status normalise(struct xc_encoder *e, const uint8_t *s, size_t n
 static void open_tables(struct xc_tokenizer *tok) { (void)tok; }
 
 const struct xc_text_model xc_text_unigram = { .name = "unigram", .open = open_tables, .piece = piece, .normalise = normalise };
+const struct xc_text_model xc_text_characters = { .name = "bpe", .open = open_tables, .piece = piece, .normalise = normalise };

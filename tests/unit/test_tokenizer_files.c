@@ -173,34 +173,6 @@ static void test_refused(void **state)
     }
 }
 
-/* --- hostile sections --- */
-
-/* Opens a changed copy and, if it opens, encodes: wrong ids are fine, a crash is not. */
-static bool try_section(const uint8_t *bytes, size_t n)
-{
-    static const char text[] = "the words abc, ab [MASK] <mask> don't stop \xC3\xA9\xE4\xB8\xAD\xFF caf\xC3\xA9 newword abababab aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    struct xc_tokenizer *tok;
-    struct xc_tokens out = {0};
-    struct xc_err err = {0};
-    struct xc_buf *buf;
-    bool opened;
-
-    OK(xc_buf_new(&buf, n, &err));
-    memcpy(buf->data, bytes, n);
-    opened = xc_tokenizer_open(&tok, buf, &err) == XC_OK;
-    if (opened) {
-        (void)xc_tokenizer_encode(tok, &out, text, sizeof text - 1, text, sizeof text - 1, NULL, &err);
-        for (size_t i = 0; i < out.n; i++) assert_in_range(out.ids[i], 0, xc_tokenizer_vocab_size(tok) - 1);
-        xc_tokenizer_free(&tok);
-    } else {
-        assert_null(tok);
-        assert_true(err.msg[0]);
-    }
-    xc_tokens_release(&out);
-    xc_buf_unref(&buf);
-    return opened;
-}
-
 /* --- SentencePiece --- */
 
 static enum xc_status compile_spm(struct xc_buf **out, const uint8_t *bytes, size_t n, const char *config, struct xc_err *err)
@@ -256,11 +228,11 @@ static void test_sentencepiece(void **state)
 static void test_sentencepiece_refused(void **state)
 {
     static const struct { const char *bytes; size_t n; const char *msg; } list[] = {
-        {"\x12\x02\x18\x02", 4, "of type BPE"},
+        {"\x12\x02\x18\x03", 4, "of type word"},
         {"\x12\x03\xC0\x01\x01", 5, "treat_whitespace_as_suffix"},
         {"\x1A\x02\x28\x00", 4, "escape_whitespaces"},
         {"\x1A\x05\x12\x03" "abc", 7, "damaged"},
-        {"\x0A\x05\x0A\x01" "a\x18\x04", 7, "user-defined symbol"},
+        {"\x0A\x03\x0A\x01" "a\x0A\x05\x0A\x01" "a\x18\x04", 12, "'a', is there twice"},
         {"\x0A\x05\x0A\x01" "a\x18\x09", 7, "unknown type 9"},
         {"\x0A\x03\x0A\x01\xFF", 5, "no UTF-8"},
         {"\x0A\x03\x0A\x01" "a", 5, "no unknown piece"},
@@ -279,6 +251,8 @@ static void test_sentencepiece_refused(void **state)
         assert_non_null(strstr(err.where, "spiece.model"));
     }
 }
+
+/* --- hostile sections --- */
 
 static void test_hostile_sections(void **state)
 {

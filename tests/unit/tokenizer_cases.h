@@ -168,4 +168,30 @@ static inline void expect(struct xc_tokenizer *tok, const char *text, const char
 #define META "\"pre_tokenizer\":{\"type\":\"Metaspace\"}"
 #define BYTE "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
 
+/* Opens a changed copy and, if it opens, encodes: wrong ids are fine, a crash is not. */
+static inline bool try_section(const uint8_t *bytes, size_t n)
+{
+    static const char text[] = "the words abc, ab [MASK] <mask> don't stop \xC3\xA9\xE4\xB8\xAD\xFF caf\xC3\xA9 newword abababab aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    struct xc_tokenizer *tok;
+    struct xc_tokens out = {0};
+    struct xc_err err = {0};
+    struct xc_buf *buf;
+    bool opened;
+
+    OK(xc_buf_new(&buf, n, &err));
+    memcpy(buf->data, bytes, n);
+    opened = xc_tokenizer_open(&tok, buf, &err) == XC_OK;
+    if (opened) {
+        (void)xc_tokenizer_encode(tok, &out, text, sizeof text - 1, text, sizeof text - 1, NULL, &err);
+        for (size_t i = 0; i < out.n; i++) assert_in_range(out.ids[i], 0, xc_tokenizer_vocab_size(tok) - 1);
+        xc_tokenizer_free(&tok);
+    } else {
+        assert_null(tok);
+        assert_true(err.msg[0]);
+    }
+    xc_tokens_release(&out);
+    xc_buf_unref(&buf);
+    return opened;
+}
+
 #endif

@@ -141,13 +141,13 @@ def as_gpt2(t):
     return t
 
 
-def train_sentencepiece(texts, size, path, **kw):
-    """A unigram model of sentencepiece; returns its bytes. Trained once for a path."""
+def train_sentencepiece(texts, size, path, kind="unigram", **kw):
+    """A model of sentencepiece; returns its bytes. Trained once for a path."""
     import sentencepiece as spm
     if not os.path.exists(path):
         with open(path + ".txt", "w") as f:
             f.write("\n".join(t.replace("\n", " ") for t in texts))
-        spm.SentencePieceTrainer.train(input=path + ".txt", model_prefix=path[:-len(".model")], vocab_size=size, model_type="unigram", num_threads=1, minloglevel=2,
+        spm.SentencePieceTrainer.train(input=path + ".txt", model_prefix=path[:-len(".model")], vocab_size=size, model_type=kind, num_threads=1, minloglevel=2,
                                        input_sentence_size=60000, shuffle_input_sentence=False, **kw)
         os.remove(path + ".txt")
     with open(path, "rb") as f:
@@ -187,13 +187,14 @@ def few_rules(path):
 
 
 def sentencepieces(sets, keep):
-    """Name -> bytes of a SentencePiece unigram model, trained where keep has none."""
+    """Name -> bytes of a SentencePiece model, trained where keep has none."""
     tatoeba = [x for k, v in sets.items() if k.startswith("tatoeba.train") for x in v]
     more = [x for k, v in sets.items() if k.startswith(("unlabeled", "stsb")) for x in v]
     mixed = [x for pair in zip(tatoeba, more * 2) for x in pair if x]
     make = lambda name, size, **kw: train_sentencepiece(mixed, size, os.path.join(keep, name + ".model"), character_coverage=0.999, **kw)
     return {"spm16k": make("spm16k", 16000), "spm8k_bytes": make("spm8k_bytes", 8000, byte_fallback=True),
-            "spm4k_as_is": make("spm4k_as_is", 4000, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False)}
+            "spm4k_as_is": make("spm4k_as_is", 4000, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False),
+            "spm8k_bpe": make("spm8k_bpe", 8000, kind="bpe"), "spm4k_bpe_bytes": make("spm4k_bpe_bytes", 4000, kind="bpe", byte_fallback=True, remove_extra_whitespaces=False)}
 
 
 def trained(sets, keep):
