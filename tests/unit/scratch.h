@@ -16,6 +16,31 @@ static inline void ok(enum xc_status status, const struct xc_err *err)
     if (status != XC_OK) fail_msg("%s", xc_err_text(err, text, sizeof text));
 }
 
+static inline const char *source_root(void)
+{
+    const char *const root = getenv("XC_SOURCE_ROOT");
+
+    return root ? root : ".";
+}
+
+/* Makes a folder of the test's own and writes its path to dir (size); not 0 where that fails. scratch_close removes it with all that is in it. */
+static inline int scratch_open(char *dir, size_t size, const char *name)
+{
+    const char *const tmp = getenv("TMPDIR");
+
+    snprintf(dir, size, "%s/xc-%s-XXXXXX", tmp ? tmp : "/tmp", name);
+    return mkdtemp(dir) ? 0 : 1;
+}
+
+/* The exit status of a test of which `failed` cases failed. */
+static inline int scratch_close(const char *dir, int failed)
+{
+    char command[2200];
+
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    return system(command) ? 1 : failed;
+}
+
 /* Good until the 64th call from here on. */
 static inline const char *path_in(const char *folder, const char *name)
 {

@@ -543,17 +543,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_outputs), cmocka_unit_test(test_facts), cmocka_unit_test(test_paths), cmocka_unit_test(test_layouts), cmocka_unit_test(test_rotations), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_write_limits),
         cmocka_unit_test(test_digests), cmocka_unit_test(test_identities),
     };
-    const char *const root = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[4096], source[PATH_MAX];
+    char source[PATH_MAX];
     int rc;
 
     if (argc == 3) return copy(argv[1], argv[2]);
     if (argc == 4) return compare(argv[1], argv[2], argv[3]);
-    if (!realpath(root ? root : ".", source)) return 1;
+    if (!realpath(source_root(), source)) return 1;
     snprintf(vectors, sizeof vectors, "%s/tests/vectors/arch", source);
-    snprintf(scratch_dir, sizeof scratch_dir, "%s/xc-arch-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(scratch_dir)) return 1;
+    if (scratch_open(scratch_dir, sizeof scratch_dir, "arch")) return 1;
     rc = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", scratch_dir);
-    return system(command) ? 1 : rc;
+    return scratch_close(scratch_dir, rc);
 }

@@ -475,14 +475,10 @@ int main(void)
         cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_plan), cmocka_unit_test(test_pair_sums), cmocka_unit_test(test_errors_small), cmocka_unit_test(test_manifest),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_golden), cmocka_unit_test(test_flip), cmocka_unit_test(test_reproduce), cmocka_unit_test(test_calibrate), cmocka_unit_test(test_grouped), cmocka_unit_test(test_no_memory),
     };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[2048];
     int rc;
 
-    snprintf(root, sizeof root, "%s", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-compress-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(root, sizeof root, "%s", source_root());
+    if (scratch_open(dir, sizeof dir, "compress")) return 1;
     rc = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : rc;
+    return scratch_close(dir, rc);
 }

@@ -174,14 +174,10 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_same), cmocka_unit_test(test_refused) };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[1100];
     int failed;
 
-    snprintf(root, sizeof root, "%s", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-fold-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(root, sizeof root, "%s", source_root());
+    if (scratch_open(dir, sizeof dir, "fold")) return 1;
     failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : failed;
+    return scratch_close(dir, failed);
 }

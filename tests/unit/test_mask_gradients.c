@@ -376,23 +376,18 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    static const char *const names[] = { "a.xc", "b.xc", "texts.tsv", "classes.tsv", "scores.tsv", "pairs.tsv", "other.tsv" };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_pytorch), cmocka_unit_test(test_finite_differences), cmocka_unit_test(test_draws),
         cmocka_unit_test(test_exchange),        cmocka_unit_test(test_pass),               cmocka_unit_test(test_refused),
     };
-    char template[] = "/tmp/xc_masks_XXXXXX";
     int failed;
 
-    if (!mkdtemp(template)) return 1;
-    snprintf(dir, sizeof dir, "%s", template);
+    if (scratch_open(dir, sizeof dir, "masks")) return 1;
     write_rows(in_dir("texts.tsv"), "other\ttext", "", ", ");
     write_rows(in_dir("classes.tsv"), "label\ttext", "", ", ");
     write_rows(in_dir("scores.tsv"), "score\ttext", "", ", ");
     write_rows(in_dir("pairs.tsv"), "score\ttext_a\ttext_b", "", "\t");
     write_rows(in_dir("other.tsv"), "label\ttext", "9", ", ");
     failed = cmocka_run_group_tests(tests, NULL, NULL);
-    for (size_t i = 0; i < XC_ARRAY_LEN(names); i++) unlink(in_dir(names[i]));
-    rmdir(dir);
-    return failed;
+    return scratch_close(dir, failed);
 }

@@ -440,14 +440,10 @@ int main(void)
         cmocka_unit_test(test_knapsack), cmocka_unit_test(test_bytes), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_bits_and_drop), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_estimated), cmocka_unit_test(test_float_inputs), cmocka_unit_test(test_no_memory),
     };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[2048];
     int rc;
 
-    snprintf(root, sizeof root, "%s", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-mixed-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(root, sizeof root, "%s", source_root());
+    if (scratch_open(dir, sizeof dir, "mixed")) return 1;
     rc = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : rc;
+    return scratch_close(dir, rc);
 }

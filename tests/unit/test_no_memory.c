@@ -286,14 +286,10 @@ int main(void)
         cmocka_unit_test(test_plan), cmocka_unit_test(test_compress_fast), cmocka_unit_test(test_compress_small), cmocka_unit_test(test_compress_calibrated), cmocka_unit_test(test_reproduce),
         cmocka_unit_test(test_convert), cmocka_unit_test(test_eval), cmocka_unit_test(test_check), cmocka_unit_test(test_tokenizers),
     };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[2048];
     int rc;
 
-    snprintf(root, sizeof root, "%s", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-nomem-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(root, sizeof root, "%s", source_root());
+    if (scratch_open(dir, sizeof dir, "nomem")) return 1;
     rc = cmocka_run_group_tests(tests, setup, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : rc;
+    return scratch_close(dir, rc);
 }

@@ -558,30 +558,17 @@ static void test_hostile(void **state)
     }
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_numpy), cmocka_unit_test(test_shapes), cmocka_unit_test(test_second_order), cmocka_unit_test(test_not_definite), cmocka_unit_test(test_ties),
         cmocka_unit_test(test_pass),          cmocka_unit_test(test_global), cmocka_unit_test(test_sparse),       cmocka_unit_test(test_hostile),
     };
-    const char *from = getenv("XC_SOURCE_ROOT");
-    char template[] = "/tmp/xc_prune_XXXXXX";
     int failed;
 
-    (void)argc;
-    (void)argv;
-    snprintf(root, sizeof root, "%s", from ? from : ".");
-    if (!mkdtemp(template)) return 1;
-    snprintf(dir, sizeof dir, "%s", template);
+    snprintf(root, sizeof root, "%s", source_root());
+    if (scratch_open(dir, sizeof dir, "prune")) return 1;
     make_matrices();
     failed = cmocka_run_group_tests(tests, NULL, NULL);
-    for (int i = 0; i < 3; i++) {
-        static const char *const names[] = { "a.xc", "b.xc", "texts.txt" };
-        char path[1100];
-
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        unlink(path);
-    }
-    rmdir(dir);
-    return failed;
+    return scratch_close(dir, failed);
 }

@@ -221,15 +221,11 @@ int main(void)
 {
     static const char rows[] = "label\ttext\n0\ta man is playing a guitar in the rain\n1\ttwo dogs run in the city\n0\tit rains\n1\tshe reads books and no one knows why\n";
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_train), cmocka_unit_test(test_fix), cmocka_unit_test(test_refused) };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[1100];
     int failed;
 
-    snprintf(root, sizeof root, "%s", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-spans-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(root, sizeof root, "%s", source_root());
+    if (scratch_open(dir, sizeof dir, "spans")) return 1;
     write_file(path_in(dir, "rows.tsv"), rows, sizeof rows - 1);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : failed;
+    return scratch_close(dir, failed);
 }

@@ -149,20 +149,16 @@ static void test_prune(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_numbers), cmocka_unit_test(test_no_room), cmocka_unit_test(test_prune) };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[2048];
     FILE *f;
     int rc;
 
-    snprintf(from, sizeof from, "%s/tests/data/tiny-bert", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-spill-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(from, sizeof from, "%s/tests/data/tiny-bert", source_root());
+    if (scratch_open(dir, sizeof dir, "spill")) return 1;
     snprintf(texts, sizeof texts, "%s/texts", dir);
     f = fopen(texts, "w");
     if (!f) return 1;
     for (int i = 0; i < 64; i++) fprintf(f, "the movie is a %s story of %d strange men\n", i % 3 ? "long" : "love", i);
     if (fclose(f)) return 1;
     rc = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : rc;
+    return scratch_close(dir, rc);
 }

@@ -674,15 +674,11 @@ int main(void)
         cmocka_unit_test(test_low_rank), cmocka_unit_test(test_low_rank_random), cmocka_unit_test(test_vocabulary), cmocka_unit_test(test_subset_of_tokenizers), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_source_untouched), cmocka_unit_test(test_no_memory),
     };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
-    char command[1100];
     int failed;
 
-    snprintf(root, sizeof root, "%s", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-structured-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(root, sizeof root, "%s", source_root());
+    if (scratch_open(dir, sizeof dir, "structured")) return 1;
     write_text(path_in(dir, "texts.txt"), texts, sizeof texts - 1);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : failed;
+    return scratch_close(dir, failed);
 }

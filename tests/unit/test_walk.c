@@ -284,16 +284,13 @@ static void test_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_bias), cmocka_unit_test(test_fit), cmocka_unit_test(test_lean), cmocka_unit_test(test_steps), cmocka_unit_test(test_table) };
-    const char *const source = getenv("XC_SOURCE_ROOT"), *const tmp = getenv("TMPDIR");
     static const char *const words[] = { "the", "movie", "is", "a", "love", "story", "what", "long", "and", "strange", "film", "one", "two", "he", "did", "not", "like", "it", "at", "all" };
     struct xc_rng rng;
-    char command[2048];
     FILE *f;
     int rc;
 
-    snprintf(from, sizeof from, "%s/tests/data/tiny-bert", source ? source : ".");
-    snprintf(dir, sizeof dir, "%s/xc-walk-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(dir)) return 1;
+    snprintf(from, sizeof from, "%s/tests/data/tiny-bert", source_root());
+    if (scratch_open(dir, sizeof dir, "walk")) return 1;
     snprintf(texts, sizeof texts, "%s/texts", dir);
     f = fopen(texts, "w");
     if (!f) return 1;
@@ -304,6 +301,5 @@ int main(void)
     }
     if (fclose(f)) return 1;
     rc = cmocka_run_group_tests(tests, NULL, NULL);
-    snprintf(command, sizeof command, "rm -rf '%s'", dir);
-    return system(command) ? 1 : rc;
+    return scratch_close(dir, rc);
 }
