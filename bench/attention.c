@@ -40,6 +40,7 @@ static float *normals(int64_t n, uint32_t seed, float spread)
     float *x = xc_alloc_aligned((size_t)(n + 64) * sizeof *x);
 
     if (!x) exit(1);
+    xc_alloc_expect(x, (size_t)n * sizeof *x); /* as a session's own values */
     for (int64_t i = 0; i < n; i++) {
         float sum = 0;
 

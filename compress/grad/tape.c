@@ -60,7 +60,6 @@ static enum xc_status fill(struct xc_tape *t, const struct xc_tape_opts *opts, s
     if (opts->trained) memcpy(t->trained, opts->trained, (tensors - 1) * sizeof *t->trained);
     XC_TRY(xc_run_new(&t->run, t->g->model, opts->kern, opts->pool, err));
     t->run->bf16 = opts->bf16;
-    t->run->values.large = t->run->node.large = t->memory.large = t->inner.large = true;
     return xc_tape_plan(t, opts, err);
 }
 

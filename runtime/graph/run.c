@@ -31,7 +31,7 @@ void *xc_scratch_alloc(struct xc_scratch *s, size_t bytes)
         if (size < need) size = need;
         b = xc_alloc_aligned(size + XC_ALIGN);
         if (!b) return NULL;
-        if (s->large) xc_alloc_expect(b, size + XC_ALIGN);
+        xc_alloc_expect(b, size + XC_ALIGN);
         b->next = NULL;
         b->size = size;
         s->total += size;

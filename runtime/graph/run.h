@@ -16,7 +16,6 @@ struct xc_scratch {
     struct xc_scratch_block *first, *at; /* the chain; the block being filled, NULL before the first */
     size_t used;  /* bytes of *at handed out */
     size_t total; /* bytes of all blocks */
-    bool large;   /* blocks will be written whole: ask for large pages */
 };
 void *xc_scratch_alloc(struct xc_scratch *s, size_t bytes); /* XC_ALIGN-aligned; NULL when out of memory */
 enum xc_status xc_scratch_reset(struct xc_scratch *s, struct xc_err *err); /* everything handed out is gone, its memory is kept */

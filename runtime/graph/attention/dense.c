@@ -82,7 +82,7 @@ static enum xc_status plan_sequences(struct dense *d, struct xc_err *err)
             return xc_fail(err, XC_E_RANGE, "node '%s': sequence %d has %lld keys, its bias reaches %lld", d->c->node->name, s, (long long)n_k, (long long)d->L);
         d->seq[s + 1] = (struct packed){ .k = p->k + k16 * D4, .k_scale = p->k_scale + k16, .v = p->v + blocks * D16 * XC_KEY_BLOCK,
                                          .v_scale = p->v_scale + blocks * D16, .tile = p->tile + d->attr->heads * xc_div_up(n_q, TILE),
-                                         .chunk = p->chunk + d->attr->heads * xc_div_up(xc_max_i64(n_q, n_k), XC_KEY_BLOCK) };
+                                         .chunk = p->chunk + 3 * d->attr->heads * xc_div_up(xc_max_i64(n_q, n_k), XC_KEY_BLOCK) };
     }
     return XC_OK;
 }
@@ -101,25 +101,22 @@ static int64_t sequence_of(const struct dense *d, int64_t item, bool chunks)
     return lo;
 }
 
-/* Item: (sequence, chunk of XC_KEY_BLOCK rows, head), in this order: heads share the pages of their rows, and fetch what lies beside them. Queries of
- * the head, and keys and values when it is the first of its group. */
+/* Item: (sequence, chunk of XC_KEY_BLOCK rows; queries, keys or values; head), in this order: heads share the pages of their rows, and fetch what lies beside them. */
 static void pack_rows(void *arg, int64_t item, int thread)
 {
     const struct dense *d = arg;
     const struct xc_kernels *kern = d->c->kern;
-    const struct xc_view *q = d->c->in[0], *k = d->c->in[1], *v = d->c->in[2];
-    const int64_t heads = d->attr->heads, s = sequence_of(d, item, true), h = (item - d->seq[s].chunk) % heads, group = heads / d->kv, g = h / group;
-    const int64_t j0 = (item - d->seq[s].chunk) / heads * XC_KEY_BLOCK, n_q = xc_min_i64(XC_KEY_BLOCK, n_rows(q, s) - j0), n_k = xc_min_i64(XC_KEY_BLOCK, n_rows(k, s) - j0);
-    const int64_t at = h * q->rows + q->rag->start[s] + j0;
-    const struct packed *all = &d->seq[q->rag->n_seq], *p = &d->seq[s];
+    const int64_t heads = d->attr->heads, s = sequence_of(d, item, true), at = item - d->seq[s].chunk, h = at % heads, what = at / heads % 3, j0 = at / heads / 3 * XC_KEY_BLOCK;
+    const struct xc_view *x = d->c->in[what];
+    const int64_t n = xc_min_i64(XC_KEY_BLOCK, n_rows(x, s) - j0), D16 = xc_round_up(d->D, 16), q_at = h * x->rows + x->rag->start[s] + j0;
+    const struct packed *all = &d->seq[x->rag->n_seq], *p = &d->seq[s];
+    const float *rows = rows_of(x, s, h * d->D) + j0 * x->cols;
 
     (void)thread;
-    if (n_q > 0)
-        kern->quantize_rows_s8(d->q + at * d->ldq, d->ldq, d->q_scale + at, d->q_sum + at, rows_of(q, s, h * d->D) + j0 * q->cols, q->cols, NULL, n_q, d->D, 0.0f);
-    if (h % group != 0 || n_k <= 0) return;
-    kern->pack_keys_s8(d->k + g * all->k + p->k + j0 * d->ldq, d->k_scale + g * all->k_scale + p->k_scale + j0, rows_of(k, s, g * d->D) + j0 * k->cols, k->cols, n_k, d->D);
-    kern->pack_values_s8(d->v + g * all->v + p->v + j0 * xc_round_up(d->D, 16), d->v_scale + g * all->v_scale + p->v_scale + j0 / XC_KEY_BLOCK * xc_round_up(d->D, 16),
-                         rows_of(v, s, g * d->D) + j0 * v->cols, v->cols, n_k, d->D);
+    if (n <= 0 || (what && h >= d->kv)) return;
+    if (what == 0) kern->quantize_rows_s8(d->q + q_at * d->ldq, d->ldq, d->q_scale + q_at, d->q_sum + q_at, rows, x->cols, NULL, n, d->D, 0.0f);
+    else if (what == 1) kern->pack_keys_s8(d->k + h * all->k + p->k + j0 * d->ldq, d->k_scale + h * all->k_scale + p->k_scale + j0, rows, x->cols, n, d->D);
+    else kern->pack_values_s8(d->v + h * all->v + p->v + j0 * D16, d->v_scale + h * all->v_scale + p->v_scale + j0 / XC_KEY_BLOCK * D16, rows, x->cols, n, d->D);
 }
 
 static enum xc_status pack(struct dense *d, struct xc_err *err)

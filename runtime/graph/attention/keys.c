@@ -49,6 +49,38 @@ void xc_keys_pack(const struct xc_keys_s8 *keys, const struct xc_kernels *kern, 
     kern->pack_values_s8((int8_t *)to.v, (float *)to.v_scale, v, ldv, n, keys->D);
 }
 
+struct packing {
+    const struct xc_kernels *kern;
+    const struct xc_key_source *source;
+    const int64_t *item; /* (n + 1): items before a source's */
+    int64_t n, heads;
+};
+
+/* Item: (source, block of XC_KEY_BLOCK rows, keys or values, head), in this order. */
+static void pack_block(void *arg, int64_t item, int thread)
+{
+    const struct packing *p = arg;
+    const int64_t i = xc_find_share(p->item, p->n, item), at = item - p->item[i], head = at % p->heads, first = at / p->heads / 2 * XC_KEY_BLOCK;
+    const struct xc_key_source *s = &p->source[i];
+    const int64_t n = xc_min_i64(XC_KEY_BLOCK, s->to->set[s->set].rows - first), D = s->to->D;
+    const struct xc_key_run_s8 to = xc_keys_run(s->to, head, s->set, first, n);
+
+    (void)thread;
+    if (at / p->heads % 2 == 0) p->kern->pack_keys_s8((int8_t *)to.k, (float *)to.k_scale, s->k + first * s->ldk + head * D, s->ldk, n, D);
+    else p->kern->pack_values_s8((int8_t *)to.v, (float *)to.v_scale, s->v + first * s->ldv + head * D, s->ldv, n, D);
+}
+
+enum xc_status xc_keys_pack_all(const struct xc_op_ctx *c, int64_t heads, const struct xc_key_source *source, int64_t n, struct xc_err *err)
+{
+    int64_t *item = xc_run_scratch(c->run, ((size_t)n + 1) * sizeof *item);
+
+    if (!item) return xc_fail_nomem(err, ((size_t)n + 1) * sizeof *item);
+    item[0] = 0;
+    for (int64_t i = 0; i < n; i++) item[i + 1] = item[i] + 2 * heads * xc_div_up(source[i].to->set[source[i].set].rows, XC_KEY_BLOCK);
+    xc_pool_run(c->pool, pack_block, &(struct packing){ .kern = c->kern, .source = source, .item = item, .n = n, .heads = heads }, item[n]);
+    return XC_OK;
+}
+
 struct xc_key_run_s8 xc_keys_run(const struct xc_keys_s8 *keys, int64_t head, int64_t set, int64_t first, int64_t n)
 {
     const struct xc_key_set *s = &keys->set[set], *all = &keys->set[keys->n_sets];
@@ -74,6 +106,18 @@ void xc_queries_pack(const struct xc_queries_s8 *queries, const struct xc_kernel
     const int64_t at = head * queries->rows + row0;
 
     kern->quantize_rows_s8(queries->q + at * queries->ld, queries->ld, queries->scale + at, queries->sum + at, q, ldq, NULL, n, queries->D, 0.0f);
+}
+
+size_t xc_tile_bytes(int64_t n, int64_t D) { return (size_t)(n * (xc_round_up(D, XC_ALIGN) + 8)); }
+
+struct xc_queries_s8 xc_tile_queries(void *at, const struct xc_kernels *kern, const float *q, int64_t ldq, int64_t n, int64_t D)
+{
+    struct xc_queries_s8 t = { .q = at, .rows = n, .D = D, .ld = xc_round_up(D, 4) };
+
+    t.scale = (float *)(void *)(t.q + n * xc_round_up(D, XC_ALIGN));
+    t.sum = (int32_t *)(void *)(t.scale + n);
+    xc_queries_pack(&t, kern, 0, 0, n, q, ldq);
+    return t;
 }
 
 float xc_attention_scale(const struct xc_attr_attention *attr, int64_t D) { return attr->scale != 0.0f ? attr->scale : 1.0f / sqrtf((float)D); }

@@ -1,5 +1,5 @@
 /* keys: int8 queries, keys and values of several sets of rows (a sequence, every d-th token of one, chosen tokens), head by head, in the run's
- * scratch: what kinds of attention share. Sets are packed by whoever calls, one (head, set) a call, so that the pool can share them out. */
+ * scratch: what kinds of attention share. */
 #ifndef XC_RUNTIME_GRAPH_ATTENTION_KEYS_H
 #define XC_RUNTIME_GRAPH_ATTENTION_KEYS_H
 
@@ -19,7 +19,15 @@ struct xc_keys_s8 {
 /* The caller sets set[i].rows between the two. */
 enum xc_status xc_keys_sets(struct xc_keys_s8 *keys, struct xc_run *run, int64_t n_sets, struct xc_err *err);
 enum xc_status xc_keys_room(struct xc_keys_s8 *keys, struct xc_run *run, int64_t heads, int64_t D, struct xc_err *err);
+/* One head of a set. */
 void xc_keys_pack(const struct xc_keys_s8 *keys, const struct xc_kernels *kern, int64_t head, int64_t set, const float *k, int64_t ldk, const float *v, int64_t ldv);
+/* All heads of several sets, which the pool shares out block by block: heads follow one another, so that a token's row is read while its page and the lines beside are at hand. */
+struct xc_key_source {
+    const struct xc_keys_s8 *to;
+    int64_t set, ldk, ldv;
+    const float *k, *v; /* (rows of the set; ldk and ldv apart): head h in columns h*D on */
+};
+enum xc_status xc_keys_pack_all(const struct xc_op_ctx *c, int64_t heads, const struct xc_key_source *source, int64_t n, struct xc_err *err);
 /* Rows first (a multiple of XC_KEY_BLOCK) to first + n - 1 of a set; the caller adds who sees them. */
 struct xc_key_run_s8 xc_keys_run(const struct xc_keys_s8 *keys, int64_t head, int64_t set, int64_t first, int64_t n);
 
@@ -32,6 +40,9 @@ struct xc_queries_s8 {
 enum xc_status xc_queries_room(struct xc_queries_s8 *queries, struct xc_run *run, int64_t heads, int64_t rows, int64_t D, struct xc_err *err);
 /* n rows of a head, to rows row0 on. */
 void xc_queries_pack(const struct xc_queries_s8 *queries, const struct xc_kernels *kern, int64_t head, int64_t row0, int64_t n, const float *q, int64_t ldq);
+/* n queries (ldq apart) of one head, in xc_tile_bytes of a thread's scratch, aligned, just before they are used. */
+size_t xc_tile_bytes(int64_t n, int64_t D);
+struct xc_queries_s8 xc_tile_queries(void *at, const struct xc_kernels *kern, const float *q, int64_t ldq, int64_t n, int64_t D);
 
 /* How attention kinds read their attributes and rows. */
 static inline int64_t xc_attention_kv_heads(const struct xc_attr_attention *attr) { return attr->kv_heads > 0 ? attr->kv_heads : attr->heads; }

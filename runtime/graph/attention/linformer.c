@@ -79,7 +79,7 @@ static void mix_head(void *arg, int64_t item, int thread)
 static void attend(void *arg, int64_t item, int thread)
 {
     const struct linformer *l = arg;
-    const int64_t s = xc_find_share(l->tile, l->q->rag->n_seq, item), n_q = xc_seq_rows(l->q, s), tiles = xc_div_up(n_q, TILE), D = l->D, D4 = xc_round_up(D, 4);
+    const int64_t s = xc_find_share(l->tile, l->q->rag->n_seq, item), n_q = xc_seq_rows(l->q, s), tiles = xc_div_up(n_q, TILE), D = l->D;
     const int64_t h = (item - l->tile[s]) / tiles, g = h / (l->heads / l->kv), row0 = (item - l->tile[s]) % tiles * TILE, rows = xc_min_i64(TILE, n_q - row0);
     uint8_t *scratch = l->scratch + (size_t)thread * l->each;
     const float *q = xc_seq_data(l->q, s, h * D) + row0 * l->q->cols;
@@ -87,13 +87,10 @@ static void attend(void *arg, int64_t item, int thread)
 
     if (l->attr->quantized) {
         const struct xc_key_run_s8 run = xc_keys_run(&l->keys, g, s, 0, l->slots);
-        int8_t *q8 = (int8_t *)scratch + xc_round_up((int64_t)xc_attn_scratch_bytes(D), XC_ALIGN);
-        float *q_scale = (float *)(void *)(q8 + TILE * xc_round_up(D4, XC_ALIGN));
-        int32_t *q_sum = (int32_t *)(void *)(q_scale + TILE);
-        const struct xc_attn_s8 a = { .q = q8, .ldq = D4, .q_scale = q_scale, .k = run.k, .k_scale = run.k_scale, .v = run.v, .v_scale = run.v_scale, .n_q = rows, .n_k = l->slots,
+        const struct xc_queries_s8 t = xc_tile_queries(scratch + xc_round_up((int64_t)xc_attn_scratch_bytes(D), XC_ALIGN), l->c->kern, q, l->q->cols, rows, D);
+        const struct xc_attn_s8 a = { .q = t.q, .ldq = t.ld, .q_scale = t.scale, .k = run.k, .k_scale = run.k_scale, .v = run.v, .v_scale = run.v_scale, .n_q = rows, .n_k = l->slots,
                                       .D = D, .scale = l->scale, .out = out, .ld_out = l->q->cols, .scratch = scratch };
 
-        l->c->kern->quantize_rows_s8(q8, D4, q_scale, q_sum, q, l->q->cols, NULL, rows, D, 0.0f);
         l->c->kern->attn_s8(&a, 0, rows);
         return;
     }
@@ -128,7 +125,7 @@ static enum xc_status linformer_forward(const struct xc_op_ctx *c, struct xc_err
     if (!l.mk || !l.mv || !l.tile) return xc_fail_nomem(err, mixed);
     l.tile[0] = 0;
     for (int64_t s = 0; s < n_seq; s++) l.tile[s + 1] = l.tile[s] + l.heads * xc_div_up(xc_seq_rows(l.q, s), TILE);
-    XC_TRY(xc_attention_scratch(c, l.D, xc_mix_scratch_bytes() + (size_t)(TILE * (xc_round_up(l.D, XC_ALIGN) + 8)), &l.scratch, &l.each, err));
+    XC_TRY(xc_attention_scratch(c, l.D, xc_mix_scratch_bytes() + xc_tile_bytes(TILE, l.D), &l.scratch, &l.each, err));
     if (attr->quantized) {
         XC_TRY(xc_keys_sets(&l.keys, c->run, n_seq, err));
         for (int64_t s = 0; s < n_seq; s++) l.keys.set[s].rows = l.slots;

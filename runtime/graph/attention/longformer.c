@@ -68,7 +68,7 @@ struct longformer {
     const float *span;     /* (heads) soft spans, in tokens; NULL */
     bool int8, folded;
     float scale;
-    uint8_t *scratch; /* by thread: the kernel's, then a tile of output */
+    uint8_t *scratch; /* by thread: the kernel's, then a tile of output and of int8 queries */
     size_t each, tile_at;
     /* units: (sequence, remainder of the position divided by dilation) */
     int64_t n_units;
@@ -82,7 +82,6 @@ struct longformer {
     float *glob_pos, *count;          /* positions as floats, each sequence padded to 16; 0, 1, 2, ... to the longest sequence */
     float *glob_q, *glob_k, *glob_v;  /* their rows of qg, k and v */
     /* int8 */
-    struct xc_queries_s8 queries, glob_queries;
     struct xc_keys_s8 keys, glob_keys, all_keys; /* units; global tokens of a sequence; a sequence by kg, vg */
 };
 
@@ -184,52 +183,35 @@ static enum xc_status cut_units(struct longformer *l, struct xc_err *err)
     return XC_OK;
 }
 
-/* Item: (head, unit), then (head, sequence with global tokens). */
-static void pack_item(void *arg, int64_t item, int thread)
-{
-    const struct longformer *l = arg;
-    const struct xc_kernels *kern = l->c->kern;
-    const int64_t h = item % l->heads, g = h / l->group;
-
-    (void)thread;
-    if (item < l->n_units * l->heads) {
-        const int64_t u = item / l->heads, s = l->unit_seq[u], first = l->unit_first[u], d = l->dilation;
-
-        xc_queries_pack(&l->queries, kern, h, l->unit_start[u], l->unit_rows[u], xc_seq_data(l->q, s, h * l->D) + first * l->q->cols, l->q->cols * d);
-        if (h % l->group == 0)
-            xc_keys_pack(&l->keys, kern, g, u, xc_seq_data(l->k, s, g * l->D) + first * l->k->cols, l->k->cols * d, xc_seq_data(l->v, s, g * l->D) + first * l->v->cols,
-                         l->v->cols * d);
-        return;
-    }
-    const int64_t s = item / l->heads - l->n_units, at = l->glob_start[s];
-
-    if (n_globals(l, s) == 0) return;
-    if (!l->folded) xc_queries_pack(&l->glob_queries, kern, h, at, n_globals(l, s), l->glob_q + at * l->q->cols + h * l->D, l->q->cols);
-    if (h % l->group) return;
-    xc_keys_pack(&l->glob_keys, kern, g, s, l->glob_k + at * l->k->cols + g * l->D, l->k->cols, l->glob_v + at * l->v->cols + g * l->D, l->v->cols);
-    if (!l->folded) xc_keys_pack(&l->all_keys, kern, g, s, xc_seq_data(l->kg, s, g * l->D), l->k->cols, xc_seq_data(l->vg, s, g * l->D), l->v->cols);
-}
-
 static enum xc_status pack(struct longformer *l, struct xc_err *err)
 {
     struct xc_run *run = l->c->run;
-    const int64_t n_seq = l->q->rag->n_seq, kv = l->heads / l->group;
+    const int64_t n_seq = l->q->rag->n_seq, kv = l->heads / l->group, most = l->n_units + 2 * n_seq;
+    struct xc_key_source *source = room(l, most, sizeof *source), *at = source;
 
-    XC_TRY(xc_queries_room(&l->queries, run, l->heads, l->q->rows, l->D, err));
-    XC_TRY(xc_queries_room(&l->glob_queries, run, l->heads, l->glob_start[n_seq], l->D, err));
+    if (!source) return xc_fail_nomem(err, (size_t)most * sizeof *source);
     XC_TRY(xc_keys_sets(&l->keys, run, l->n_units, err));
-    for (int64_t u = 0; u < l->n_units; u++) l->keys.set[u].rows = l->unit_rows[u];
-    XC_TRY(xc_keys_room(&l->keys, run, kv, l->D, err));
     XC_TRY(xc_keys_sets(&l->glob_keys, run, n_seq, err));
     XC_TRY(xc_keys_sets(&l->all_keys, run, n_seq, err));
+    for (int64_t u = 0; u < l->n_units; u++) {
+        const int64_t s = l->unit_seq[u], row = l->unit_first[u];
+
+        l->keys.set[u].rows = l->unit_rows[u];
+        *at++ = (struct xc_key_source){ .to = &l->keys, .set = u, .k = xc_seq_data(l->k, s, 0) + row * l->k->cols, .v = xc_seq_data(l->v, s, 0) + row * l->v->cols,
+                                        .ldk = l->k->cols * l->dilation, .ldv = l->v->cols * l->dilation };
+    }
     for (int64_t s = 0; s < n_seq; s++) {
+        const int64_t g = l->glob_start[s] * l->k->cols;
+
         l->glob_keys.set[s].rows = n_globals(l, s);
         l->all_keys.set[s].rows = n_globals(l, s) && !l->folded ? xc_seq_rows(l->q, s) : 0;
+        *at++ = (struct xc_key_source){ .to = &l->glob_keys, .set = s, .k = l->glob_k + g, .v = l->glob_v + g, .ldk = l->k->cols, .ldv = l->v->cols };
+        if (!l->folded) *at++ = (struct xc_key_source){ .to = &l->all_keys, .set = s, .k = xc_seq_data(l->kg, s, 0), .v = xc_seq_data(l->vg, s, 0), .ldk = l->k->cols, .ldv = l->v->cols };
     }
+    XC_TRY(xc_keys_room(&l->keys, run, kv, l->D, err));
     XC_TRY(xc_keys_room(&l->glob_keys, run, kv, l->D, err));
     XC_TRY(xc_keys_room(&l->all_keys, run, kv, l->D, err));
-    xc_pool_run(l->c->pool, pack_item, l, (l->n_units + n_seq) * l->heads);
-    return XC_OK;
+    return xc_keys_pack_all(l->c, kv, source, at - source, err);
 }
 
 /* How the window's keys first to first + n - 1 of a unit are seen. */
@@ -249,12 +231,13 @@ static struct xc_key_run see_globals(const struct longformer *l, int64_t s)
     return see;
 }
 
-/* Item: (unit, head, tile of queries), in this order. */
+/* Item: (unit, four tiles of queries, head, one of the tiles), in this order: heads follow one another while their tokens' rows are at hand, and a head's window while it is. */
 static void attend(void *arg, int64_t item, int thread)
 {
     const struct longformer *l = arg;
-    const int64_t u = xc_find_share(l->unit_tile, l->n_units, item), rows = l->unit_rows[u], tiles = xc_div_up(rows, TILE), s = l->unit_seq[u], d = l->dilation, D = l->D;
-    const int64_t h = (item - l->unit_tile[u]) / tiles, g = h / l->group, row0 = (item - l->unit_tile[u]) % tiles * TILE, row1 = xc_min_i64(row0 + TILE, rows);
+    const int64_t u = xc_find_share(l->unit_tile, l->n_units, item), rows = l->unit_rows[u], s = l->unit_seq[u], d = l->dilation, D = l->D, four = 4 * l->heads;
+    const int64_t tile0 = (item - l->unit_tile[u]) / four * 4, tiles = xc_min_i64(4, xc_div_up(rows, TILE) - tile0), in_four = (item - l->unit_tile[u]) % four;
+    const int64_t h = in_four / tiles, g = h / l->group, row0 = (tile0 + in_four % tiles) * TILE, row1 = xc_min_i64(row0 + TILE, rows);
     const int64_t w = xc_min_i64(l->window[h], rows), first = xc_max_i64(0, row0 - w) / XC_KEY_BLOCK * XC_KEY_BLOCK;
     const int64_t n = xc_min_i64(rows, row1 + (l->attr->causal ? 0 : w)) - first, at = l->q->rag->start[s] + l->unit_first[u];
     const int skip = n_globals(l, s) == 0; /* runs: global keys if any, window */
@@ -272,12 +255,14 @@ static void attend(void *arg, int64_t item, int thread)
     }
     if (l->int8) {
         struct xc_key_run_s8 run[2] = { xc_keys_run(&l->glob_keys, g, s, 0, 0), xc_keys_run(&l->keys, g, u, first, n) };
-        const int64_t q_at = h * l->queries.rows + l->unit_start[u];
+        const struct xc_queries_s8 t = xc_tile_queries(a.scratch + l->tile_at, l->c->kern, (const float *)l->q->data + (at + row0 * d) * l->q->cols + h * D, l->q->cols * d, row1 - row0, D);
+        struct xc_attn_runs of_tile = a;
 
+        of_tile.q_pos += row0;
+        of_tile.out += row0 * a.ld_out;
         run[0].see = see_globals(l, s);
         run[1].see = see_window(l, h, u, first, n);
-        l->c->kern->attn_runs_s8(&(struct xc_attn_runs_s8){ .a = a, .run = run + skip, .q = l->queries.q + q_at * l->queries.ld, .ldq = l->queries.ld,
-                                                            .q_scale = l->queries.scale + q_at }, row0, row1);
+        l->c->kern->attn_runs_s8(&(struct xc_attn_runs_s8){ .a = of_tile, .run = run + skip, .q = t.q, .ldq = t.ld, .q_scale = t.scale }, 0, row1 - row0);
         return;
     }
     const int64_t key = l->unit_first[u] + first * d;
@@ -304,11 +289,10 @@ static void attend_globals(void *arg, int64_t item, int thread)
     if (l->attr->causal) see.pos = l->count, see.low = -INFINITY, see.high = 0.0f, see.step = 1.0f;
     if (l->int8) {
         struct xc_key_run_s8 run = xc_keys_run(&l->all_keys, g, s, 0, rows);
-        const int64_t at = h * l->glob_queries.rows + l->glob_start[s] + row0;
+        const struct xc_queries_s8 t = xc_tile_queries(out + TILE * D, l->c->kern, l->glob_q + (l->glob_start[s] + row0) * l->q->cols + h * D, l->q->cols, row1 - row0, D);
 
         run.see = see;
-        l->c->kern->attn_runs_s8(&(struct xc_attn_runs_s8){ .a = a, .run = &run, .q = l->glob_queries.q + at * l->glob_queries.ld, .ldq = l->glob_queries.ld,
-                                                            .q_scale = l->glob_queries.scale + at }, 0, row1 - row0);
+        l->c->kern->attn_runs_s8(&(struct xc_attn_runs_s8){ .a = a, .run = &run, .q = t.q, .ldq = t.ld, .q_scale = t.scale }, 0, row1 - row0);
     } else {
         const struct xc_key_run_f32 run = { .see = see, .k = xc_seq_data(l->kg, s, g * D), .v = xc_seq_data(l->vg, s, g * D), .ldk = l->k->cols, .ldv = l->v->cols };
 
@@ -341,7 +325,7 @@ static enum xc_status longformer_forward(const struct xc_op_ctx *c, struct xc_er
     XC_TRY(find_globals(&l, err));
     XC_TRY(cut_units(&l, err));
     l.tile_at = (xc_attn_scratch_bytes(l.D) + XC_ALIGN - 1) / XC_ALIGN * XC_ALIGN;
-    XC_TRY(xc_attention_scratch(c, l.D, soft_bytes(&l) + (size_t)(TILE * l.D) * sizeof(float), &l.scratch, &l.each, err));
+    XC_TRY(xc_attention_scratch(c, l.D, soft_bytes(&l) + (size_t)(TILE * l.D) * sizeof(float) + xc_tile_bytes(TILE, l.D), &l.scratch, &l.each, err));
     if (l.int8) XC_TRY(pack(&l, err));
     xc_pool_run(c->pool, attend, &l, l.unit_tile[l.n_units]);
     if (l.folded) return xc_fold_forward(c, l.glob, l.glob_start, err);
