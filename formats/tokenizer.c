@@ -128,8 +128,6 @@ static enum xc_status read_bpe(struct xc_tok_spec *spec, const json_t *model, st
         XC_TRY(xc_json_str_or(&text, model, affixes[i], "", err));
         if (*text) return xc_fail(err, XC_E_UNSUPPORTED, "BPE with %s '%.50s' is not supported", affixes[i], text);
     }
-    XC_TRY(xc_json_bool_or(&on, model, "byte_fallback", false, err));
-    if (on) return xc_fail(err, XC_E_UNSUPPORTED, "BPE with byte_fallback is not supported");
     XC_TRY(xc_json_number_or(&dropout, model, "dropout", 0, 1, 0, err));
     if (dropout > 0) return xc_fail(err, XC_E_UNSUPPORTED, "BPE with dropout is not supported");
     XC_TRY(xc_json_bool_or(&on, model, "fuse_unk", false, err));
@@ -140,7 +138,10 @@ static enum xc_status read_bpe(struct xc_tok_spec *spec, const json_t *model, st
     XC_TRY(xc_json_array(&merges, model, "merges", err));
     XC_TRY(read_merges(spec, merges, err));
     XC_TRY(xc_json_str_or(&text, model, "unk_token", NULL, err));
-    return xc_tok_set_unk(spec, text, err);
+    XC_TRY(xc_tok_set_unk(spec, text, err));
+    XC_TRY(xc_json_bool_or(&on, model, "byte_fallback", false, err));
+    if (on) spec->h.flags |= XC_TOK_BYTE_FALLBACK;
+    return XC_OK;
 }
 
 /* files of before 2020 do not name it */
@@ -223,6 +224,7 @@ static enum xc_status read_byte_level(struct xc_tok_spec *spec, const json_t *p,
     XC_TRY(xc_json_bool_or(&prefix, p, "add_prefix_space", true, err));
     XC_TRY(xc_json_bool_or(&regex, p, "use_regex", true, err));
     if (regex == has_split || (has_split && prefix)) return xc_fail(err, XC_E_UNSUPPORTED, "ByteLevel with use_regex %s is not supported here", regex ? "true" : "false");
+    if (spec->h.flags & XC_TOK_BYTE_FALLBACK) return xc_fail(err, XC_E_UNSUPPORTED, "byte_fallback is not supported with ByteLevel");
     if (prefix) spec->h.flags |= XC_TOK_PREFIX_SPACE;
     spec->h.split = XC_TOK_SPLIT_GPT2;
     return XC_OK;
@@ -403,10 +405,19 @@ static enum xc_status read_post_processor(struct xc_tok_spec *spec, const json_t
     return xc_fail(err, XC_E_UNSUPPORTED, "post-processor '%.50s' is not supported", type);
 }
 
+/* BPE of characters: nothing before it, or a Metaspace, or a Split at a string. */
+static bool of_characters(const json_t *p)
+{
+    const json_t *const list = json_object_get(p, "pretokenizers");
+    const json_t *const last = json_array_size(list) ? json_array_get(list, json_array_size(list) - 1) : p;
+
+    return !last || json_is_null(last) || xc_tok_is(json_string_value(json_object_get(last, "type")), "Metaspace") || json_object_get(json_object_get(last, "pattern"), "String");
+}
+
 static enum xc_status read_tokenizer_json(struct xc_tok_source *src, struct xc_err *err)
 {
     struct xc_tok_spec *spec = &src->spec;
-    const json_t *root = src->json, *truncation = json_object_get(root, "truncation");
+    const json_t *root = src->json, *truncation = json_object_get(root, "truncation"), *pre = json_object_get(root, "pre_tokenizer");
     const char *type;
     json_t *model;
 
@@ -415,8 +426,14 @@ static enum xc_status read_tokenizer_json(struct xc_tok_source *src, struct xc_e
         XC_TRY(xc_tok_read_unigram(src, root, err));
     } else {
         XC_TRY(read_model(spec, root, err));
-        XC_TRY(read_normalizer(spec, json_object_get(root, "normalizer"), 0, err));
-        XC_TRY(read_pre_tokenizer(spec, json_object_get(root, "pre_tokenizer"), err));
+        if (spec->h.model == XC_TOK_BPE && of_characters(pre)) {
+            if (spec->h.flags & XC_TOK_WHOLE_WORDS) return xc_fail(err, XC_E_UNSUPPORTED, "ignore_merges is not supported without ByteLevel");
+            if (spec->h.flags & XC_TOK_BYTE_FALLBACK) XC_TRY(xc_tok_set_byte_fallback(spec, err));
+            XC_TRY(xc_tok_read_characters(src, root, err));
+        } else {
+            XC_TRY(read_normalizer(spec, json_object_get(root, "normalizer"), 0, err));
+            XC_TRY(read_pre_tokenizer(spec, pre, err));
+        }
     }
     XC_TRY(xc_tok_read_added(spec, json_object_get(root, "added_tokens"), err));
     XC_TRY(read_post_processor(spec, json_object_get(root, "post_processor"), 0, err));

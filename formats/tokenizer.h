@@ -1,6 +1,6 @@
 /* tokenizer: Hugging Face tokenizer files to the compiled section that runtime/text reads, and back.
  *
- * Read: tokenizer.json (WordPiece, byte-level BPE, Unigram); or spiece.model (SentencePiece unigram or BPE; also tokenizer.model, spm.model); or vocab.txt (BERT's WordPiece); or vocab.json with merges.txt (byte-level BPE of RoBERTa or GPT-2); each with
+ * Read: tokenizer.json (WordPiece, BPE of bytes and of characters, Unigram); or spiece.model (SentencePiece unigram or BPE; also tokenizer.model, spm.model); or vocab.txt (BERT's WordPiece); or vocab.json with merges.txt (byte-level BPE of RoBERTa or GPT-2); each with
  * tokenizer_config.json, special_tokens_map.json and added_tokens.json where they exist. Models, normalizers, pre-tokenizers, split patterns and
  * post-processors that runtime/text does not have are refused by name with XC_E_UNSUPPORTED. Not used: padding (there is none
  * here), decoder, the truncation strategy of tokenizer.json (always longest_first, as transformers does).

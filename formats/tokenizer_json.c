@@ -109,6 +109,8 @@ static json_t *unigram_normalizer_of(const struct xc_tokenizer *tok)
         bad |= json_array_append_new(list, json_pack("{s:s, s:b, s:b}", "type", "Strip", "strip_left", !!(f & XC_TOK_STRIP_START), "strip_right", !!(f & XC_TOK_STRIP_END)));
     if (f & XC_TOK_SQUEEZE)
         bad |= json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "Regex", " {2,}", "content", f & XC_TOK_SQUEEZE_META ? "\xE2\x96\x81" : " "));
+    if (f & XC_TOK_META_NORM && f & XC_TOK_PREFIX_SPACE) bad |= json_array_append_new(list, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", "\xE2\x96\x81"));
+    if (f & XC_TOK_META_NORM) bad |= json_array_append_new(list, json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content", "\xE2\x96\x81"));
     if (bad) xc_json_free(&list);
     return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", list);
 }
@@ -123,7 +125,7 @@ static json_t *metaspace_of(const struct xc_tokenizer *tok, bool split)
 
 static json_t *unigram_pre_tokenizer_of(const struct xc_tokenizer *tok)
 {
-    json_t *meta = metaspace_of(tok, tok->h->split != XC_TOK_SPLIT_NONE);
+    json_t *meta = tok->h->flags & XC_TOK_META_NORM ? json_null() : metaspace_of(tok, tok->h->split != XC_TOK_SPLIT_NONE);
 
     if (tok->h->split != XC_TOK_SPLIT_WHITE_META) return meta;
     return json_pack("{s:s, s:[{s:s}, o]}", "type", "Sequence", "pretokenizers", "type", "WhitespaceSplit", meta);
@@ -141,7 +143,7 @@ static json_t *model_of(const struct xc_tokenizer *tok)
         bad |= json_object_set_new(m, "continuing_subword_prefix", json_null());
         bad |= json_object_set_new(m, "end_of_word_suffix", json_null());
         bad |= json_object_set_new(m, "fuse_unk", json_boolean(tok->h->flags & XC_TOK_FUSE_UNK));
-        bad |= json_object_set_new(m, "byte_fallback", json_false());
+        bad |= json_object_set_new(m, "byte_fallback", json_boolean(tok->h->flags & XC_TOK_BYTE_FALLBACK));
         bad |= json_object_set_new(m, "ignore_merges", json_boolean(tok->h->flags & XC_TOK_WHOLE_WORDS));
     } else {
         bad |= json_object_set_new(m, "continuing_subword_prefix",
@@ -216,7 +218,7 @@ static json_t *post_processor_of(const struct xc_tokenizer *tok)
     int bad;
 
     if (!(tok->h->flags & XC_TOK_TEMPLATE))
-        return tok->h->model == XC_TOK_BPE ? json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1)
+        return tok->h->split == XC_TOK_SPLIT_GPT2 ? json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1)
                                            : json_null();
     special = json_object();
     p = json_object();
@@ -232,7 +234,7 @@ static json_t *normalizer_of(const struct xc_tokenizer *tok)
 {
     const uint32_t f = tok->h->flags;
 
-    if (tok->h->model == XC_TOK_UNIGRAM) return unigram_normalizer_of(tok);
+    if (tok->h->split >= XC_TOK_SPLIT_NONE) return unigram_normalizer_of(tok);
     if (tok->h->model == XC_TOK_BPE) return json_null();
     return json_pack("{s:s, s:b, s:b, s:b, s:b}", "type", "BertNormalizer", "clean_text", !!(f & XC_TOK_CLEAN), "handle_chinese_chars", !!(f & XC_TOK_CJK), "strip_accents",
                      !!(f & XC_TOK_STRIP), "lowercase", !!(f & XC_TOK_LOWER));
@@ -242,13 +244,13 @@ static json_t *byte_level(bool prefix) { return json_pack("{s:s, s:b, s:b, s:b}"
 
 static json_t *pre_tokenizer_of(const struct xc_tokenizer *tok)
 {
-    if (tok->h->model == XC_TOK_UNIGRAM) return unigram_pre_tokenizer_of(tok);
+    if (tok->h->split >= XC_TOK_SPLIT_NONE) return unigram_pre_tokenizer_of(tok);
     return tok->h->model == XC_TOK_BPE ? byte_level(tok->h->flags & XC_TOK_PREFIX_SPACE) : json_pack("{s:s}", "type", "BertPreTokenizer");
 }
 
 static json_t *decoder_of(const struct xc_tokenizer *tok)
 {
-    if (tok->h->model == XC_TOK_UNIGRAM) return metaspace_of(tok, true);
+    if (tok->h->split >= XC_TOK_SPLIT_NONE) return metaspace_of(tok, true);
     if (tok->h->model == XC_TOK_BPE) return byte_level(true);
     return json_pack("{s:s, s:o, s:b}", "type", "WordPiece", "prefix", json_stringn((const char *)tok->h + tok->h->array[XC_TOK_PREFIX].offset, tok->n_prefix), "cleanup", 1);
 }
@@ -279,8 +281,6 @@ static enum xc_status check_unigram(const struct xc_tokenizer *tok, struct xc_er
     bool ended = false;
     enum xc_status status = own ? XC_OK : xc_fail_nomem(err, (size_t)tok->h->n_tokens);
 
-    if (own && tok->h->flags & XC_TOK_SENTENCEPIECE)
-        status = xc_fail(err, XC_E_UNSUPPORTED, "a tokenizer of a SentencePiece model has no tokenizer.json that gives the same ids");
     for (int32_t i = 0; i < tok->h->n_tokens && status == XC_OK; i++) {
         if (own[i] && (ended || tok->scores[i] != tok->scores[i]))
             status = xc_fail(err, XC_E_UNSUPPORTED, "token %d cannot be written as one of a list of scores", (int)i);
@@ -301,6 +301,7 @@ static enum xc_status check_writable(const struct xc_tokenizer *tok, struct xc_e
 
         if (!xc_utf8_valid(s, len)) return xc_fail(err, XC_E_FORMAT, "token %u is not UTF-8", (unsigned)i);
     }
+    if (tok->h->flags & XC_TOK_SENTENCEPIECE) return xc_fail(err, XC_E_UNSUPPORTED, "a tokenizer of a SentencePiece model has no tokenizer.json that gives the same ids");
     if (!xc_utf8_valid((const uint8_t *)tok->h + tok->h->array[XC_TOK_PREFIX].offset, tok->n_prefix))
         return xc_fail(err, XC_E_FORMAT, "the prefix of continued words is not UTF-8");
     if (tok->h->model == XC_TOK_UNIGRAM) XC_TRY(check_unigram(tok, err));

@@ -44,6 +44,8 @@ enum xc_status xc_tok_read_vocab_json(struct xc_tok_source *src, struct xc_err *
 enum xc_status xc_tok_set_byte_fallback(struct xc_tok_spec *spec, struct xc_err *err);
 /* Model, normalizer and pre_tokenizer of a tokenizer.json of type Unigram. */
 enum xc_status xc_tok_read_unigram(struct xc_tok_source *src, const json_t *root, struct xc_err *err);
+/* The last two alone, for BPE of characters. */
+enum xc_status xc_tok_read_characters(struct xc_tok_source *src, const json_t *root, struct xc_err *err);
 
 /* ---- sentencepiece.c ---- */
 /* A SentencePiece model: spiece.model and its other names. */

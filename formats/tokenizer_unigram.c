@@ -1,5 +1,6 @@
-/* tokenizer_unigram: a tokenizer.json of type Unigram, as transformers makes them of SentencePiece models: Precompiled, Strip and Replace in this
- * order, Metaspace with or without WhitespaceSplit before it. Other normalizers and pre-tokenizers are refused by name. */
+/* tokenizer_unigram: a tokenizer.json of type Unigram, and what goes before BPE of characters, as transformers makes them of SentencePiece models:
+ * Precompiled, Strip and Replace in this order, Metaspace with or without WhitespaceSplit before it; or, in place of Metaspace, Prepend (U+2581) and Replace
+ * (blanks by it). Other normalizers and pre-tokenizers are refused by name. */
 #include <math.h>
 
 #include "formats/tokenizer_source.h"
@@ -111,15 +112,25 @@ static enum xc_status read_normalizer(struct xc_tok_spec *spec, const json_t *n,
         spec->h.flags |= (left ? XC_TOK_STRIP_START : 0u) | (right ? XC_TOK_STRIP_END : 0u);
         return XC_OK;
     }
-    if (xc_tok_is(type, "Replace") && *stage < 3) {
-        *stage = 3;
+    if (xc_tok_is(type, "Prepend") && *stage < 4 && xc_tok_is(json_string_value(json_object_get(n, "prepend")), META)) {
+        *stage = 4;
+        spec->h.flags |= XC_TOK_PREFIX_SPACE;
+        return XC_OK;
+    }
+    if (xc_tok_is(type, "Replace") && *stage < 5) {
         content = json_string_value(json_object_get(n, "content"));
-        if (!xc_tok_is(json_string_value(json_object_get(json_object_get(n, "pattern"), "Regex")), " {2,}") || (!xc_tok_is(content, " ") && !xc_tok_is(content, META)))
-            return xc_fail(err, XC_E_UNSUPPORTED, "a Replace of other than two and more blanks by one is not supported");
+        if (xc_tok_is(content, META) && xc_tok_is(json_string_value(json_object_get(json_object_get(n, "pattern"), "String")), " ")) {
+            *stage = 5;
+            spec->h.flags |= XC_TOK_META_NORM;
+            return XC_OK;
+        }
+        if (*stage >= 3 || !xc_tok_is(json_string_value(json_object_get(json_object_get(n, "pattern"), "Regex")), " {2,}") || (!xc_tok_is(content, " ") && !xc_tok_is(content, META)))
+            return xc_fail(err, XC_E_UNSUPPORTED, "a Replace of other than two and more blanks by one, or of blanks by U+2581, is not supported");
+        *stage = 3;
         spec->h.flags |= XC_TOK_SQUEEZE | (xc_tok_is(content, META) ? XC_TOK_SQUEEZE_META : 0u);
         return XC_OK;
     }
-    return xc_fail(err, XC_E_UNSUPPORTED, "normalizer '%.50s' is not supported with Unigram here; Precompiled, Strip and Replace in this order are", type);
+    return xc_fail(err, XC_E_UNSUPPORTED, "normalizer '%.50s' is not supported here; Precompiled, Strip, Replace, Prepend and Replace in this order are", type);
 }
 
 static enum xc_status read_metaspace(struct xc_tok_spec *spec, const json_t *p, bool white, struct xc_err *err)
@@ -145,7 +156,12 @@ static enum xc_status read_pre_tokenizer(struct xc_tok_spec *spec, const json_t 
     const char *type;
     bool white = false;
 
-    if (!json_is_object(p)) return xc_fail(err, XC_E_UNSUPPORTED, "a Unigram tokenizer without a pre-tokenizer is not supported");
+    if (spec->h.flags & XC_TOK_META_NORM) { /* there is no blank left to split at */
+        spec->h.split = XC_TOK_SPLIT_NONE;
+        if (!p || json_is_null(p) || xc_tok_is(json_string_value(json_object_get(json_object_get(p, "pattern"), "String")), " ")) return XC_OK;
+        return xc_fail(err, XC_E_UNSUPPORTED, "a pre-tokenizer is not supported behind a Replace of blanks by U+2581");
+    }
+    if (!json_is_object(p) || spec->h.flags & XC_TOK_PREFIX_SPACE) return xc_fail(err, XC_E_UNSUPPORTED, "a tokenizer of characters without a pre-tokenizer or a Replace of blanks by U+2581 is not supported");
     XC_TRY(xc_tok_type_of(&type, p, "pre_tokenizer", err));
     if (xc_tok_is(type, "Sequence")) {
         const json_t *const list = json_object_get(p, "pretokenizers");
@@ -162,10 +178,15 @@ static enum xc_status read_pre_tokenizer(struct xc_tok_spec *spec, const json_t 
 
 enum xc_status xc_tok_read_unigram(struct xc_tok_source *src, const json_t *root, struct xc_err *err)
 {
-    int stage = 0;
-
     src->spec.h.model = XC_TOK_UNIGRAM;
     XC_TRY(read_model(&src->spec, json_object_get(root, "model"), err));
+    return xc_tok_read_characters(src, root, err);
+}
+
+enum xc_status xc_tok_read_characters(struct xc_tok_source *src, const json_t *root, struct xc_err *err)
+{
+    int stage = 0;
+
     XC_TRY(read_normalizer(&src->spec, json_object_get(root, "normalizer"), &stage, 0, err));
     return read_pre_tokenizer(&src->spec, json_object_get(root, "pre_tokenizer"), err);
 }

@@ -1,4 +1,5 @@
-/* SentencePiece models: ids of the sentencepiece package (tests/vectors/tokenizer/sentencepiece, made by gen_sentencepiece.py), and what is bad. */
+/* SentencePiece models, and two of BPE as a tokenizer.json: ids of the sentencepiece and tokenizers packages (tests/vectors/tokenizer/sentencepiece, made by
+ * gen_sentencepiece.py), and what is bad. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,13 +13,15 @@
 #include "runtime/text/encoder.h"
 #include "tests/unit/tokenizer_cases.h"
 
-static const char *const models[] = {"bpe", "bpe_bytes", "bpe_user", "bpe_unused", "unigram_user", "unigram_far"};
-enum { N_MODELS = 6, N_BPE = 4, LONG = 200000 };
+static const char *const models[] = {"llama", "reformer", "bpe", "bpe_bytes", "bpe_user", "bpe_unused", "unigram_user", "unigram_far"};
+enum { N_MODELS = 8, N_JSON = 2, N_BPE = 6, LONG = 200000 };
 static const struct xc_encode_opts all = {.no_truncate = true};
 
-static enum xc_status compile_model(struct xc_buf **out, const uint8_t *bytes, size_t n, struct xc_err *err)
+static enum xc_status compile_model(struct xc_buf **out, size_t i, const uint8_t *bytes, size_t n, struct xc_err *err)
 {
-    return xc_tokenizer_compile_files(out, &(struct xc_tokenizer_files){.spm = {(const char *)bytes, n}}, NULL, err);
+    const struct xc_tokenizer_file file = {(const char *)bytes, n};
+
+    return xc_tokenizer_compile_files(out, i < N_JSON ? &(struct xc_tokenizer_files){.json = file} : &(struct xc_tokenizer_files){.spm = file}, NULL, err);
 }
 
 static struct xc_buf *model_file(size_t i, const char *what)
@@ -31,10 +34,10 @@ static struct xc_buf *model_file(size_t i, const char *what)
 
 static struct xc_buf *model_section(size_t i)
 {
-    struct xc_buf *file = model_file(i, "model"), *section;
+    struct xc_buf *file = model_file(i, i < N_JSON ? "json" : "model"), *section;
     struct xc_err err = {0};
 
-    OK(compile_model(&section, file->data, file->size, &err));
+    OK(compile_model(&section, i, file->data, file->size, &err));
     xc_buf_unref(&file);
     return section;
 }
@@ -69,39 +72,63 @@ static char *long_text(const char *letters)
     return out;
 }
 
-static void test_ids(void **state)
+/* Takes the section. */
+static void expect_sums(size_t i, struct xc_buf *section)
 {
     static const char *const letters[] = {"etaoinshrdlu", "ab"};
-    struct xc_buf *const texts[] = {vector_file("texts.bin"), vector_file("sentencepiece/texts.bin")};
+    struct xc_buf *texts[] = {vector_file("texts.bin"), vector_file("sentencepiece/texts.bin")}, *file = model_file(i, "sums");
+    struct xc_tokenizer *tok = open_section(section);
+    const uint8_t *sums = file->data;
 
+    assert_string_equal(xc_tokenizer_kind(tok), i < N_BPE ? "bpe" : "unigram");
+    for (size_t k = 0; k < 2; k++) {
+        const uint8_t *t = texts[k]->data;
+
+        for (uint32_t j = 0, n = take_u32(&t); j < n; j++) {
+            const uint32_t len = take_u32(&t);
+
+            expect_sum(tok, (const char *)take(&t, len), len, &sums, models[i], j);
+        }
+        xc_buf_unref(&texts[k]);
+    }
+    for (size_t k = 0; k < 2; k++) {
+        char *text = long_text(letters[k]);
+
+        expect_sum(tok, text, LONG, &sums, models[i], (uint32_t)k);
+        free(text);
+    }
+    assert_ptr_equal(sums, file->data + file->size);
+    xc_tokenizer_free(&tok);
+    xc_buf_unref(&section);
+    xc_buf_unref(&file);
+}
+
+static void test_ids(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_MODELS; i++) expect_sums(i, model_section(i));
+}
+
+/* What is written as a tokenizer.json has the same ids; a .model is not, since the packages disagree. */
+static void test_round_trip(void **state)
+{
     (void)state;
     for (size_t i = 0; i < N_MODELS; i++) {
-        struct xc_buf *section = model_section(i), *file = model_file(i, "sums");
-        struct xc_tokenizer *tok = open_section(section);
-        const uint8_t *sums = file->data;
+        struct xc_buf *section = model_section(i), *again;
+        struct xc_err err = {0};
+        char *json;
+        size_t n;
 
-        assert_string_equal(xc_tokenizer_kind(tok), i < N_BPE ? "bpe" : "unigram");
-        for (size_t k = 0; k < 2; k++) {
-            const uint8_t *t = texts[k]->data;
-
-            for (uint32_t j = 0, n = take_u32(&t); j < n; j++) {
-                const uint32_t len = take_u32(&t);
-
-                expect_sum(tok, (const char *)take(&t, len), len, &sums, models[i], j);
-            }
+        if (i < N_JSON) {
+            OK(xc_tokenizer_decompile(&json, &n, section, &err));
+            OK(compile_text(&again, json, &err));
+            expect_sums(i, again);
+            xc_free(json);
+        } else {
+            assert_int_equal(xc_tokenizer_decompile(&json, &n, section, &err), XC_E_UNSUPPORTED);
         }
-        for (size_t k = 0; k < 2; k++) {
-            char *text = long_text(letters[k]);
-
-            expect_sum(tok, text, LONG, &sums, models[i], (uint32_t)k);
-            free(text);
-        }
-        assert_ptr_equal(sums, file->data + file->size);
-        xc_tokenizer_free(&tok);
         xc_buf_unref(&section);
-        xc_buf_unref(&file);
     }
-    for (size_t k = 0; k < 2; k++) xc_buf_unref((struct xc_buf **)(uintptr_t)&texts[k]);
 }
 
 /* The window does not show, but in the time; limits give the beginning. */
@@ -147,7 +174,7 @@ static void test_windows(void **state)
 static void test_words(void **state)
 {
     static const char text[] = " the  the\tab abthe ";
-    struct xc_buf *section = model_section(0);
+    struct xc_buf *section = model_section(2);
     struct xc_tokenizer *tok = open_section(section);
     struct xc_tokens out = {0};
     struct xc_err err = {0};
@@ -255,10 +282,14 @@ static void test_hostile_sections(void **state)
         uint32_t seed = 1;
 
         assert_true(try_section(section->data, section->size));
-        expect_refused(section, offsetof(struct xc_tok_header, flags), h->flags | XC_TOK_META_NORM, 4, "do not fit");
-        expect_refused(section, offsetof(struct xc_tok_header, split), XC_TOK_SPLIT_GPT2, 4, i < N_BPE ? "do not fit" : "with split pattern 2");
-        expect_refused(section, offsetof(struct xc_tok_header, unk_id), 0xFFFFFFFFu, 4, "unknown token");
-        expect_refused(section, arrays + XC_TOK_SCORES * 8 + 4, h->array[XC_TOK_SCORES].size - 8, 4, "array 11");
+        if (i >= N_JSON) {
+            expect_refused(section, offsetof(struct xc_tok_header, flags), h->flags | XC_TOK_META_NORM, 4, "do not fit");
+            expect_refused(section, offsetof(struct xc_tok_header, split), XC_TOK_SPLIT_GPT2, 4, i < N_BPE ? "do not fit" : "with split pattern 2");
+            expect_refused(section, offsetof(struct xc_tok_header, unk_id), 0xFFFFFFFFu, 4, "unknown token");
+            expect_refused(section, arrays + XC_TOK_SCORES * 8 + 4, h->array[XC_TOK_SCORES].size - 8, 4, "array 11");
+        } else {
+            expect_refused(section, offsetof(struct xc_tok_header, flags), h->flags | XC_TOK_SENTENCEPIECE, 4, i ? "array 11" : "do not fit"); /* without its scores */
+        }
         if (h->array[XC_TOK_KINDS].size) {
             expect_refused(section, arrays + XC_TOK_KINDS * 8 + 4, (uint32_t)h->n_tokens - 1, 4, "array 13");
             expect_refused(section, h->array[XC_TOK_KINDS].offset + 5, 3, 1, "unknown kind 3");
@@ -281,7 +312,7 @@ static void test_hostile_sections(void **state)
 static void test_cut_models(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < N_MODELS; i++) {
+    for (size_t i = N_JSON; i < N_MODELS; i++) {
         struct xc_buf *file = model_file(i, "model"), *made;
         struct xc_err err = {0};
 
@@ -289,7 +320,7 @@ static void test_cut_models(void **state)
             uint8_t *copy = malloc(cut ? cut : 1);
 
             memcpy(copy, file->data, cut);
-            if (compile_model(&made, copy, cut, &err) == XC_OK) (void)try_section(made->data, made->size);
+            if (compile_model(&made, i, copy, cut, &err) == XC_OK) (void)try_section(made->data, made->size);
             else assert_true(!made && err.msg[0]);
             xc_buf_unref(&made);
             free(copy);
@@ -304,7 +335,7 @@ static void test_out_of_memory(void **state)
     char *text = repeat("abthe\xF0\x9F\x98\x80 ", 60);
 
     (void)state;
-    for (size_t i = 2; i < N_BPE; i++) {
+    for (size_t i = N_BPE - 2; i < N_BPE; i++) {
         struct xc_buf *file = model_file(i, "model");
         enum xc_status status = XC_E_NOMEM;
 
@@ -315,7 +346,7 @@ static void test_out_of_memory(void **state)
             struct xc_err err = {0};
 
             xc_alloc_fail_after(n);
-            status = compile_model(&section, file->data, file->size, &err);
+            status = compile_model(&section, i, file->data, file->size, &err);
             if (status == XC_OK) status = xc_tokenizer_open(&tok, section, &err);
             if (status == XC_OK) status = xc_tokenizer_encode(tok, &out, text, strlen(text), NULL, 0, &all, &err);
             xc_alloc_fail_after(-1);
@@ -334,6 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_windows),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_runs),

@@ -103,6 +103,8 @@ static void test_vocab_json(void **state)
 
 /* --- refused by name --- */
 
+#define BLANKS "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}"
+
 static void test_refused(void **state)
 {
     static const struct { const char *json, *msg; enum xc_status status; } list[] = {
@@ -142,7 +144,14 @@ static void test_refused(void **state)
         {"{" BPE(",\"dropout\":0.1") "," BYTE "}", "dropout", XC_E_UNSUPPORTED},
         {"{" BPE(",\"end_of_word_suffix\":\"</w>\"") "," BYTE "}", "end_of_word_suffix '</w>'", XC_E_UNSUPPORTED},
         {"{" BPE("") ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[abc]+\"},\"behavior\":\"Isolated\"}}", "split pattern '[abc]+'", XC_E_UNSUPPORTED},
-        {"{" BPE("") ",\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", "pre-tokenizer 'Metaspace'", XC_E_UNSUPPORTED},
+        {"{" BPE("") "," META "}", NULL, XC_OK},
+        {"{" BPE("") ",\"normalizer\":" BLANKS "}", NULL, XC_OK},
+        {"{" BPE("") "}", "without a pre-tokenizer", XC_E_UNSUPPORTED},
+        {"{" BPE("") ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"}," META "}", "without a pre-tokenizer", XC_E_UNSUPPORTED},
+        {"{" BPE("") ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"}," META "}", "'Prepend'", XC_E_UNSUPPORTED},
+        {"{" BPE("") ",\"normalizer\":" BLANKS "," META "}", "behind a Replace of blanks", XC_E_UNSUPPORTED},
+        {"{" BPE(",\"byte_fallback\":true") "," META "}", "no token '<0x00>'", XC_E_FORMAT},
+        {"{" BPE(",\"ignore_merges\":true") "," META "}", "ignore_merges", XC_E_UNSUPPORTED},
         {"{" BPE("") "," BYTE ",\"normalizer\":{\"type\":\"NFC\"}}", "normalizer 'NFC'", XC_E_UNSUPPORTED},
         {"{" BPE("") ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}}", "use_regex", XC_E_UNSUPPORTED},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}," BYTE "}", "'b' is not in the vocabulary", XC_E_FORMAT},

@@ -150,8 +150,14 @@ def train_sentencepiece(texts, size, path, kind="unigram", **kw):
         spm.SentencePieceTrainer.train(input=path + ".txt", model_prefix=path[:-len(".model")], vocab_size=size, model_type=kind, num_threads=1, minloglevel=2,
                                        input_sentence_size=60000, shuffle_input_sentence=False, **kw)
         os.remove(path + ".txt")
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    m = pb.ModelProto()
     with open(path, "rb") as f:
-        return f.read()
+        m.ParseFromString(f.read())
+    for spec, names in ((m.trainer_spec, ("input", "model_prefix")), (m.normalizer_spec, ("normalization_rule_tsv",))):  # paths of where this ran
+        for name in names:
+            spec.ClearField(name)
+    return m.SerializeToString()
 
 
 def unigram_of(proto, normalizer=True, scheme="always", split=True, white=False, strip=True, content="\u2581"):
@@ -171,6 +177,36 @@ def unigram_of(proto, normalizer=True, scheme="always", split=True, white=False,
     t.decoder = decoders.Metaspace(replacement="\u2581", prepend_scheme=scheme)
     t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in ("<unk>", "</s>")])
     t.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", t.token_to_id("</s>"))])
+    return t
+
+
+def bpe_of(proto, kind, added=False):
+    """As transformers turns a SentencePiece BPE model into a tokenizer.json: of llama (as it was: Prepend, Replace), first (as it is: Metaspace), gemma, reformer."""
+    from sentencepiece import sentencepiece_model_pb2 as pb
+    m = pb.ModelProto()
+    m.ParseFromString(proto)
+    vocab = {p.piece: i for i, p in enumerate(m.pieces)}
+    merges = []
+    for p in m.pieces:
+        local = [(p.piece[:i], p.piece[i:], p.score) for i in range(1, len(p.piece)) if p.piece[:i] in vocab and p.piece[i:] in vocab]
+        merges += sorted(local, key=lambda x: (vocab[x[0]], vocab[x[1]]))
+    merges = [x[:2] for x in sorted(merges, key=lambda x: (x[2], len(x[0]), len(x[1])), reverse=True)]
+    t = Tokenizer(models.BPE(vocab, merges, unk_token=None if kind == "first" else "<unk>", fuse_unk=True, byte_fallback=m.trainer_spec.byte_fallback))
+    if kind == "llama":
+        t.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    elif kind == "gemma":
+        t.normalizer = normalizers.Replace(" ", "\u2581")
+        t.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    elif kind == "first":
+        t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="first", split=False)
+    else:
+        t.normalizer = normalizers.Sequence([normalizers.Precompiled(m.normalizer_spec.precompiled_charsmap), normalizers.Replace(Regex(" {2,}"), " ")])
+        t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")
+    t.decoder = decoders.Metaspace(replacement="\u2581")
+    if added:
+        add_tokens(t)
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in ("<unk>", "<s>", "</s>")])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B:1", special_tokens=[("<s>", t.token_to_id("<s>"))])
     return t
 
 
@@ -233,6 +269,12 @@ def trained(sets, keep):
         "unigram_white_added": lambda: added(unigram_of(spm("spm16k"), white=True, strip=False, scheme="first")),
         "unigram_whole": lambda: unigram_of(spm("spm16k"), split=False, scheme="never"),
         "unigram_plain": lambda: unigram_of(spm("spm16k"), normalizer=False),
+        "bpe_llama": lambda: bpe_of(spm("spm4k_bpe_bytes"), "llama"),
+        "bpe_llama_added": lambda: bpe_of(spm("spm4k_bpe_bytes"), "llama", True),
+        "bpe_first_added": lambda: bpe_of(spm("spm4k_bpe_bytes"), "first", True),
+        "bpe_gemma_added": lambda: bpe_of(spm("spm4k_bpe_bytes"), "gemma", True),
+        "bpe_reformer": lambda: bpe_of(spm("spm8k_bpe"), "reformer"),
+        "bpe_reformer_added": lambda: bpe_of(spm("spm8k_bpe"), "reformer", True),
         "gpt2_50k_added": lambda: added(as_gpt2(bpe())),
         "roberta_50k_added_prefix": lambda: added(as_roberta(bpe(), True)),
     }
