@@ -40,8 +40,6 @@ size_t xc_bpe_user(const struct xc_tokenizer *tok, uint32_t *id, const uint8_t *
 
 static size_t utf8_bytes(uint8_t first) { return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4; }
 
-static bool continues(uint8_t byte) { return (byte & 0xC0) == 0x80; }
-
 /* The symbol that a word of characters begins with, and its bytes; -1 when there is none. With byte fallback the bytes of an unknown character are
  * symbols of their own, but for sentencepiece, which merges first. */
 static int32_t first_of(const struct xc_tokenizer *tok, size_t *len, const uint8_t *s, size_t n)
@@ -50,7 +48,7 @@ static int32_t first_of(const struct xc_tokenizer *tok, size_t *len, const uint8
     int32_t id;
 
     *len = 1;
-    if (!continues(s[0])) { /* else the rest of such a character */
+    if ((s[0] & 0xC0) != 0x80) { /* else the rest of such a character */
         *len = utf8_bytes(s[0]);
         if (*len > n) *len = n;
         id = xc_bpe_find(tok, s, *len);
@@ -236,10 +234,9 @@ static enum xc_status put(struct xc_encoder *e, const struct xc_bpe_word *text, 
 /* Emits the tokens that begin before symbol `until`; the first symbol of the next one, m when there is none. */
 static enum xc_status emit_until(struct xc_encoder *e, size_t *at, const struct merged *w, size_t until, const struct xc_bpe_word *text)
 {
-    const bool bytes = e->tok->h->split == XC_TOK_SPLIT_GPT2;
     size_t i = 0;
 
-    while (i < w->m && (i < until || (!bytes && continues(w->s[w->place[i]])))) { /* a window begins with a character */
+    while (i < w->m && i < until) {
         if (!xc_encoder_full(e)) XC_TRY(put(e, text, w, w->id[i], w->place[i], w->place[w->next[i]], 0));
         i = w->next[i];
     }

@@ -6,7 +6,7 @@
 
 Trained on sentences of tatoeba (CC BY 2.0, credit tatoeba.org): NAME.model, BPE and unigram of some hundred pieces, and texts.bin (u32 count; per text u32
 length, bytes), random texts of letters, odd blanks, controls, user-defined pieces whole and cut. NAME.sums holds a u32 for each text, of OUT_DIR/../texts.bin,
-of texts.bin, and for two of 200,000 letters without a blank: FNV-1a over its ids. NAME.json: two such models as transformers makes a tokenizer.json of them, with the
+of texts.bin, and for two of 200,000 letters without a blank: FNV-1a over its ids. NAME.json: such models as transformers makes a tokenizer.json of them, with the
 ids of the tokenizers package. --compare instead runs tests/vectors/tokenize_ids over N random texts
 of another seed, for each model, and says how many have other ids."""
 import argparse
@@ -135,7 +135,7 @@ def main():
                 f.write(proto)
             sums(name, sentencepiece.SentencePieceProcessor(model_proto=proto).encode(texts))
         plain = gen.train_sentencepiece(lines, 700, os.path.join(keep, "llama.model"), "bpe", character_coverage=0.99, normalization_rule_name="identity", byte_fallback=True)
-        for name, t in (("llama", gen.bpe_of(plain, "llama", True)), ("reformer", gen.bpe_of(made["bpe"], "reformer"))):
+        for name, t in (("llama", gen.bpe_of(plain, "llama")), ("llama_added", gen.bpe_of(plain, "llama", True)), ("reformer", gen.bpe_of(made["bpe"], "reformer"))):
             t.save(os.path.join(args.out, name + ".json"), pretty=False)
             sums(name, [e.ids for e in t.encode_batch(texts)])
     return 0
