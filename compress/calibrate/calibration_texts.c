@@ -22,7 +22,7 @@ static bool ends_with(const char *s, const char *end)
 
 static bool names_text(const char *name, size_t n)
 {
-    static const char *const names[] = { "text", "sentence", "question", "premise", "hypothesis" };
+    static const char *const names[] = { "text", "sentence", "question", "context", "premise", "hypothesis" };
 
     for (size_t i = 0; i < XC_ARRAY_LEN(names); i++)
         if (n >= strlen(names[i]) && !strncmp(name, names[i], strlen(names[i]))) return true;

@@ -30,23 +30,32 @@ LENGTHS = (1, 2, 17, 64, 127, 512)
 CLASSES = [
     ("bert", "BertModel", "encode", "last_hidden_state"), ("bert", "BertForSequenceClassification", "classify", "logits"),
     ("bert", "BertForTokenClassification", "tag", "logits"), ("bert", "BertForMaskedLM", "mlm", "logits"),
+    ("bert", "BertForQuestionAnswering", "answer", "answer"),
     ("distilbert", "DistilBertModel", "encode", "last_hidden_state"), ("distilbert", "DistilBertForSequenceClassification", "classify", "logits"),
     ("distilbert", "DistilBertForTokenClassification", "tag", "logits"), ("distilbert", "DistilBertForMaskedLM", "mlm", "logits"),
+    ("distilbert", "DistilBertForQuestionAnswering", "answer", "answer"),
     ("roberta", "RobertaModel", "encode", "last_hidden_state"), ("roberta", "RobertaForSequenceClassification", "classify", "logits"),
     ("roberta", "RobertaForTokenClassification", "tag", "logits"), ("roberta", "RobertaForMaskedLM", "mlm", "logits"),
+    ("roberta", "RobertaForQuestionAnswering", "answer", "answer"),
     ("longformer", "LongformerModel", "encode", "last_hidden_state"), ("longformer", "LongformerForSequenceClassification", "classify", "logits"),
     ("longformer", "LongformerForTokenClassification", "tag", "logits"), ("longformer", "LongformerForMaskedLM", "mlm", "logits"),
+    ("longformer", "LongformerForQuestionAnswering", "answer", "answer"),
 ]
 REFORMER = [("ReformerModelWithLMHead", "lm", True), ("ReformerForSequenceClassification", "classify", False)]  # 6 layers of 256, in double with its rotations: 1e-4
 
 
 def texts(kind, vocab):
     rng = np.random.default_rng(5)
+    if kind == "question":  # Longformer's: <s> q </s></s> c </s>
+        out = [(rng.integers(5, vocab, n), np.zeros(n, np.int64)) for n in LENGTHS[2:]]
+        for ids, _ in out:
+            ids[[len(ids) // 4, len(ids) // 4 + 1, -1]] = 2
+        return out
     return [(rng.integers(5, vocab, n), (np.arange(n) >= n // 2).astype(np.int64) if kind == "bert" else np.zeros(n, np.int64)) for n in LENGTHS]
 
 
 def compare(program, folder, head, model, kind, field, mean=False):
-    inputs = texts(kind, model.config.vocab_size)
+    inputs = texts("question" if kind == "longformer" and field == "answer" else kind, model.config.vocab_size)
     rows = gen_arch.run(model, kind, inputs, field)
     exact = []
     double = model.double()
@@ -55,7 +64,7 @@ def compare(program, folder, head, model, kind, field, mean=False):
             kw = {"input_ids": torch.tensor(ids)[None]}
             if kind == "bert":
                 kw["token_type_ids"] = torch.tensor(types)[None]
-            y = getattr(double(**kw), field).numpy()
+            y = (gen_arch.answer(double, kind, ids, kw) if field == "answer" else getattr(double(**kw), field)).numpy()
             exact.append(y[0] if y.ndim == 3 else y)
     own = max(np.abs(a - b).max() for a, b in zip(rows, exact))
     size = max(np.abs(b).max() for b in exact)
@@ -148,14 +157,15 @@ def main():
         sys.exit(__doc__)
     worst = 0
     for kind, cls, head, field in CLASSES:
+        labels = 2 if field == "answer" else 3
         if kind == "distilbert":
-            cfg = tf.DistilBertConfig(num_labels=3, n_layers=12)
+            cfg = tf.DistilBertConfig(num_labels=labels, n_layers=12)
         elif kind == "longformer":
-            cfg = tf.LongformerConfig(num_labels=3, vocab_size=50265, max_position_embeddings=4098, type_vocab_size=1, layer_norm_eps=1e-5, attention_window=128)
+            cfg = tf.LongformerConfig(num_labels=labels, vocab_size=50265, max_position_embeddings=4098, type_vocab_size=1, layer_norm_eps=1e-5, attention_window=128)
         elif kind == "roberta":
-            cfg = tf.RobertaConfig(num_labels=3, vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5)
+            cfg = tf.RobertaConfig(num_labels=labels, vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5)
         else:
-            cfg = tf.BertConfig(num_labels=3)
+            cfg = tf.BertConfig(num_labels=labels)
         torch.manual_seed(1)
         model = getattr(tf, cls)(cfg).eval()
         with tempfile.TemporaryDirectory() as folder:

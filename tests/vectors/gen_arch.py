@@ -66,6 +66,14 @@ def pairs(seed):
     return out
 
 
+def answer(model, kind, ids, kw):
+    """Logits of both ends; a text without a question has no global tokens, where Longformer would stop."""
+    if kind == "longformer" and (ids == 2).sum() < 3:
+        kw["global_attention_mask"] = torch.zeros(1, len(ids), dtype=torch.long)
+    y = model(**kw)
+    return torch.stack([y.start_logits, y.end_logits], -1)
+
+
 def run(model, kind, texts, field):
     rows = []
     with torch.no_grad():
@@ -73,13 +81,7 @@ def run(model, kind, texts, field):
             kw = {"input_ids": torch.tensor(ids)[None], "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
             if kind == "bert":
                 kw["token_type_ids"] = torch.tensor(types)[None]
-            if field == "answer":
-                if kind == "longformer" and (ids == 2).sum() < 3:
-                    kw["global_attention_mask"] = torch.zeros(1, len(ids), dtype=torch.long)
-                y = model(**kw)
-                y = torch.stack([y.start_logits, y.end_logits], -1)
-            else:
-                y = getattr(model(**kw), field)
+            y = answer(model, kind, ids, kw) if field == "answer" else getattr(model(**kw), field)
             rows.append(y[0].float().numpy() if y.dim() == 3 else y.float().numpy())
     return rows
 
