@@ -6,12 +6,12 @@
 #include "runtime/graph/graph.h"
 
 struct xc_load_opts {
-    const char *head;    /* NULL = what the checkpoint says; "embed", "classify", "tag", "answer", "mlm", "lm", "encode" (hidden states alone) */
+    const char *head;    /* NULL = what the checkpoint says; "embed", "classify", "tag", "answer", "choice", "mlm", "lm", "encode" (hidden states alone) */
     int32_t max_tokens;  /* 0 = what the checkpoint says */
     bool load_tensors;   /* bring all bytes in now; false = on demand from the source */
     bool random;         /* weights are drawn, not read: a directory of config.json and a tokenizer is enough. As BERT begins: normal with deviation 0.02, gains of norms 1, biases 0 */
     uint64_t seed;       /* of random and new_head */
-    bool new_head;       /* a head "answer" that the checkpoint lacks is drawn, with seed */
+    bool new_head;       /* a head "answer" or "choice" that the checkpoint lacks is drawn, with seed */
     bool all_tensors;    /* keep weights that no graph uses (an unused pooler), for convert; false = they are named in meta "unused_tensors" */
 };
 

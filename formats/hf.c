@@ -50,10 +50,10 @@ static enum xc_status find_arch(const struct xc_arch **arch, const char **type, 
 static enum xc_status choose_head(const char **head, const struct xc_hf_config *cfg, const struct xc_arch *arch, const char *wanted, struct xc_err *err)
 {
     static const struct { const char *suffix, *head; } classes[] = {
-        { "ForSequenceClassification", "classify" }, { "ForTokenClassification", "tag" }, { "ForQuestionAnswering", "answer" },
+        { "ForSequenceClassification", "classify" }, { "ForTokenClassification", "tag" }, { "ForQuestionAnswering", "answer" }, { "ForMultipleChoice", "choice" },
         { "ForMaskedLM", "mlm" }, { "ForPreTraining", "mlm" }, { "ModelWithLMHead", "lm" }, { "LM", "mlm" }, { "Model", "embed" },
     };
-    static const char *const heads[] = { "embed", "classify", "regress", "tag", "answer", "mlm", "lm", "encode" };
+    static const char *const heads[] = { "embed", "classify", "regress", "tag", "answer", "choice", "mlm", "lm", "encode" };
     const json_t *const list = json_object_get(cfg->json, "architectures");
     const char *const cls = json_string_value(json_array_get(list, 0)), *problem;
     char name[128];
@@ -61,7 +61,7 @@ static enum xc_status choose_head(const char **head, const struct xc_hf_config *
     *head = NULL;
     for (size_t i = 0; wanted && i < XC_ARRAY_LEN(heads); i++)
         if (!strcmp(heads[i], wanted)) *head = heads[i];
-    if (wanted) return *head ? XC_OK : xc_fail(err, XC_E_ARG, "head '%s' is none of embed, classify, regress, tag, answer, mlm, lm, encode", wanted);
+    if (wanted) return *head ? XC_OK : xc_fail(err, XC_E_ARG, "head '%s' is none of embed, classify, regress, tag, answer, choice, mlm, lm, encode", wanted);
     if (cfg->sentence || !cls) {
         *head = "embed";
         return XC_OK;

@@ -32,8 +32,8 @@ struct xc_hf_config {
     struct xc_checkpoint *cp;
     bool random;                 /* cp is NULL: tensors are drawn */
     uint64_t seed;
-    bool new_head;               /* head "answer" is drawn where the checkpoint has none */
-    const char *head;            /* "embed", "classify", "regress", "tag", "answer", "mlm", "lm", "encode": decided before build */
+    bool new_head;               /* heads "answer" and "choice" are drawn where the checkpoint has none */
+    const char *head;            /* "embed", "classify", "regress", "tag", "answer", "choice", "mlm", "lm", "encode": decided before build */
     struct xc_hf_module modules[XC_HF_MAX_MODULES]; /* pooling first, exactly once; the mean where no file says anything */
     int n_modules;
     bool sentence;               /* the modules come from sentence-transformers' files */
@@ -108,7 +108,8 @@ struct xc_bert_shape {
     enum xc_act act;
     int32_t position_offset, skip_id;
     int32_t global_first;        /* longformer: tokens that are global; and the window to each side, by layer */
-    int32_t question_end;        /* longformer: the tokens before this id are global where there are two texts; 0 = by number alone */
+    int32_t segment_end;         /* longformer: of two texts with this id between them one is global; 0 = by number alone */
+    bool second_global;          /* the second of them */
     int32_t window[XC_BERT_LAYERS]; /* linformer: slots, by layer */
     /* the key "attention" (bert_attention.c); 0 = dense, or the family's own */
     int32_t kind, sharing;

@@ -140,25 +140,25 @@ static enum xc_status set_shape(json_t *config, const struct xc_graph *g, struct
     return bad ? xc_fail_nomem(err, 0) : XC_OK;
 }
 
-/* Labels of a head that question answering was trained in the place of; the token that ends a question. */
-static void set_answers(json_t *config, const struct xc_model *m, bool *bad)
+/* Heads without labels go without those of another that they were trained in the place of; the token between two texts. */
+static void set_pairs(json_t *config, const struct xc_model *m, bool *bad)
 {
     const struct xc_graph *const g = xc_model_find_graph(m, "encode");
-    const int32_t question = g ? xc_graph_find_node(g, "question") : -1;
+    const int32_t global = g ? xc_graph_find_node(g, "global_tokens") : -1;
 
     json_object_del(config, "id2label");
     json_object_del(config, "label2id");
     json_object_del(config, "num_labels");
     json_object_del(config, "problem_type");
-    if (question >= 0 && !strcmp(g->nodes[question].op->name, "first_segment"))
-        *bad |= json_object_set_new(config, "sep_token_id", json_integer(((const struct xc_attr_segment *)g->nodes[question].attr)->end_id)) != 0;
+    if (global >= 0 && !strcmp(g->nodes[global].op->name, "segment"))
+        *bad |= json_object_set_new(config, "sep_token_id", json_integer(((const struct xc_attr_segment *)g->nodes[global].attr)->end_id)) != 0;
 }
 
 static enum xc_status make(json_t **config, const struct xc_model *m, int format, struct xc_err *err)
 {
     static const struct { const char *head, *suffix; } classes[] = {
         { "embed", "Model" }, { "encode", "Model" }, { "classify", "ForSequenceClassification" }, { "regress", "ForSequenceClassification" },
-        { "tag", "ForTokenClassification" }, { "answer", "ForQuestionAnswering" }, { "mlm", "ForMaskedLM" }, { "lm", "ModelWithLMHead" },
+        { "tag", "ForTokenClassification" }, { "answer", "ForQuestionAnswering" }, { "choice", "ForMultipleChoice" }, { "mlm", "ForMaskedLM" }, { "lm", "ModelWithLMHead" },
     };
     const char *const source = xc_model_meta(m, "source_config"), *const task = xc_model_meta(m, "task"), *const family = xc_model_meta(m, "family");
     const struct xc_arch *const arch = family ? xc_hf_arch(family) : NULL;
@@ -183,7 +183,7 @@ static enum xc_status make(json_t **config, const struct xc_model *m, int format
     if (json_object_get(*config, "torch_dtype")) bad |= json_object_set_new(*config, "torch_dtype", json_string(torch_dtype(format))) != 0;
     else bad |= json_object_set_new(*config, "dtype", json_string(torch_dtype(format))) != 0;
     if (m->n_labels) bad |= set_labels(*config, m);
-    if (!strcmp(task, "answer")) set_answers(*config, m, &bad);
+    if (!strcmp(task, "answer") || !strcmp(task, "choice")) set_pairs(*config, m, &bad);
     if (bad) return xc_fail_nomem(err, 0);
     XC_TRY(set_vocabulary(*config, m, err));
     return set_shape(*config, xc_model_find_graph(m, "encode"), err);

@@ -1,4 +1,4 @@
-/* gather: y_r = table[ids_r]:   dtable[ids_r] += dy_r, rows in ascending order; threads share out columns. positions and first_segment make
+/* gather: y_r = table[ids_r]:   dtable[ids_r] += dy_r, rows in ascending order; threads share out columns. positions and segment make
  * whole numbers, through which no gradient passes. */
 #include "compress/grad/grad.h"
 
@@ -28,4 +28,4 @@ static enum xc_status gather_backward(const struct xc_grad_ctx *c, struct xc_err
 }
 
 const struct xc_grad xc_grad_gather = { .op = "gather", .backward = gather_backward };
-const struct xc_grad xc_grad_positions = { .op = "positions" }, xc_grad_first_segment = { .op = "first_segment" };
+const struct xc_grad xc_grad_positions = { .op = "positions" }, xc_grad_segment = { .op = "segment" };

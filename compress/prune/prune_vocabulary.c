@@ -122,7 +122,7 @@ static void move_ids(const struct vocabulary *v)
             const struct xc_node *node = &v->p->model->graphs[i]->nodes[n];
 
             if (is_op(node, "positions")) move_id(v, &((struct xc_attr_positions *)node->attr)->skip_id);
-            if (is_op(node, "first_segment")) move_id(v, &((struct xc_attr_segment *)node->attr)->end_id);
+            if (is_op(node, "segment")) move_id(v, &((struct xc_attr_segment *)node->attr)->end_id);
         }
 }
 

@@ -47,14 +47,14 @@ static enum xc_status embeddings(struct xc_graph *g, const struct xc_hf_config *
                                  int32_t *x, struct xc_err *err)
 {
     const struct xc_attr_positions attr = { .offset = s->position_offset, .skip_id = s->skip_id };
-    int32_t ids, types, position_ids, question, word, position;
+    int32_t ids, types, position_ids, global, word, position;
 
     XC_TRY(xc_graph_add_input(g, &ids, "ids", tokens, 1, XC_DTYPE_I32, err));
     if (names->type) XC_TRY(xc_graph_add_input(g, &types, "types", tokens, 1, XC_DTYPE_I32, err));
     const struct xc_ref in[] = { xc_val(ids) };
 
     XC_TRY(xc_graph_add_node(g, &position_ids, "positions", "position_ids", in, 1, &attr, err));
-    if (s->question_end) XC_TRY(xc_graph_add_node(g, &question, "first_segment", "question", in, 1, &(struct xc_attr_segment){ .end_id = s->question_end }, err));
+    if (s->segment_end) XC_TRY(xc_graph_add_node(g, &global, "segment", "global_tokens", in, 1, &(struct xc_attr_segment){ .end_id = s->segment_end, .second = s->second_global }, err));
     XC_TRY(xc_hf_embedding(g, cfg, names->prefix, names->word, ids, s->vocab, s->hidden, &word, err));
     if (names->type) { /* the order of the sum is the reference's: (word + type) + position */
         int32_t type;
@@ -71,9 +71,9 @@ static enum xc_status attention(struct xc_graph *g, const struct xc_hf_config *c
                                 struct xc_err *err)
 {
     struct xc_attr_attention attr = { .heads = (int32_t)s->heads };
-    const int32_t question = s->question_end ? xc_graph_find_node(g, "question") : -1;
+    const int32_t global = s->segment_end ? xc_graph_find_node(g, "global_tokens") : -1;
     const char *const parts[6] = { names->q, names->k, names->v, names->qg, names->kg, names->vg };
-    const int n_parts = names->qg && (s->global_first || s->question_end) ? 6 : 3;
+    const int n_parts = names->qg && (s->global_first || s->segment_end) ? 6 : 3;
     int32_t qkv[6];
     struct xc_ref in[7];
     char name[256];
@@ -85,8 +85,8 @@ static enum xc_status attention(struct xc_graph *g, const struct xc_hf_config *c
     }
     if (names->qg) attr.kind = xc_hf_attention_kind("longformer"), attr.window = s->window[i], attr.global_first = s->global_first;
     snprintf(name, sizeof name, "%s%d.attention", names->layer, i);
-    if (question >= 0) in[6] = xc_val(g->nodes[question].out[0]);
-    return xc_graph_add_node(g, y, "attention", name, in, n_parts + (question >= 0), &attr, err);
+    if (global >= 0) in[6] = xc_val(g->nodes[global].out[0]);
+    return xc_graph_add_node(g, y, "attention", name, in, n_parts + (global >= 0), &attr, err);
 }
 
 static enum xc_status layer(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, int i, int32_t *x,
@@ -156,6 +156,21 @@ static enum xc_status mlm_head(struct xc_graph *g, const struct xc_hf_config *cf
     return xc_graph_add_output(g, y, err);
 }
 
+/* One number a sequence. RoBERTa and Longformer classify by a layer of their own and choose by the encoder's pooler. What a new head lacks is drawn. */
+static enum xc_status choice_head(struct xc_graph *g, const struct xc_hf_config *cfg, const struct xc_bert_names *names, int32_t *x, const struct xc_bert_shape *s, struct xc_err *err)
+{
+    const bool pooler = names->pooled_prefixed || !strcmp(names->pooled, "classifier.dense");
+    const char *const prefix = pooler ? names->prefix : "", *const pooled = pooler ? "pooler.dense" : names->pooled;
+    struct xc_hf_config drawn = *cfg;
+    char weight[64];
+
+    drawn.random = true;
+    snprintf(weight, sizeof weight, "%s.weight", pooled);
+    XC_TRY(xc_hf_first(g, x, *x, err));
+    XC_TRY(xc_hf_dense(g, cfg->new_head && !xc_hf_has(cfg, prefix, weight) ? &drawn : cfg, x, prefix, pooled, s->hidden, pooler ? XC_ACT_TANH : names->pooled_act, err));
+    return xc_hf_linear(g, cfg->new_head ? &drawn : cfg, x, "", "classifier", *x, 1, err);
+}
+
 enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg, const struct xc_bert_names *names, const struct xc_bert_shape *s, struct xc_err *err)
 {
     struct xc_bert_shape own = *s;
@@ -176,6 +191,8 @@ enum xc_status xc_bert_build(struct xc_model *m, const struct xc_hf_config *cfg,
         XC_TRY(xc_hf_linear(g, cfg, &x, "", names->classifier, x, xc_hf_n_labels(cfg), err));
     } else if (!strcmp(cfg->head, "tag")) {
         XC_TRY(xc_hf_linear(g, cfg, &x, "", "classifier", x, xc_hf_n_labels(cfg), err));
+    } else if (!strcmp(cfg->head, "choice")) {
+        XC_TRY(choice_head(g, cfg, names, &x, s, err));
     } else if (!strcmp(cfg->head, "answer")) {
         XC_TRY(xc_hf_answer_head(g, cfg, &x, err));
     }

@@ -1,6 +1,6 @@
 /* longformer: LongformerModel and its heads. Beltagy et al. 2020, arXiv:2004.05150. RoBERTa with windows. Global tokens are those that
- * transformers chooses by itself: a classifier's first one; in question answering all of the question, which ends at the first sep_token_id. Without them the global projections have no
- * effect and are not read. transformers wants three separators, <s> q </s></s> c </s>, and stops at any other text; here one with fewer than two has no question and no global tokens. */
+ * transformers chooses by itself: a classifier's first one; in question answering all of the question, which ends at the first sep_token_id; of a choice what stands behind. Without them the global projections have no
+ * effect and are not read. transformers wants three separators, <s> q </s></s> c </s>, and stops at any other text; here one with fewer than two is no pair and has no global tokens. */
 #include <string.h>
 
 #include "formats/hf.h"
@@ -41,11 +41,12 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
     XC_TRY(xc_bert_read_padding(&s, cfg, err));
     XC_TRY(xc_longformer_windows(&s, cfg, err));
     s.global_first = !strcmp(cfg->head, "classify") || !strcmp(cfg->head, "regress");
-    if (!strcmp(cfg->head, "answer")) {
+    if (!strcmp(cfg->head, "answer") || !strcmp(cfg->head, "choice")) {
         int64_t end;
 
         XC_TRY(xc_json_int_or(&end, cfg->json, "sep_token_id", 1, 1 << 24, 2, err));
-        s.question_end = (int32_t)end;
+        s.segment_end = (int32_t)end;
+        s.second_global = !strcmp(cfg->head, "choice");
     }
     return xc_bert_build(m, cfg, &names, &s, err);
 }

@@ -278,6 +278,7 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
     (void)opts;
     XC_TRY(read_config(&r, err));
     if (!strcmp(cfg->head, "tag")) return xc_fail(err, XC_E_UNSUPPORTED, "Reformer has no token classification in transformers");
+    if (!strcmp(cfg->head, "choice")) return xc_fail(err, XC_E_UNSUPPORTED, "Reformer has no multiple choice in transformers");
     if (!strcmp(cfg->head, "lm") && !r.causal) return xc_fail(err, XC_E_FORMAT, "'is_decoder' must be true for ReformerModelWithLMHead");
     if (!strcmp(cfg->head, "mlm") && r.causal) return xc_fail(err, XC_E_FORMAT, "'is_decoder' must be false for ReformerForMaskedLM");
     XC_TRY(xc_model_add_graph(m, &g, "encode", err));

@@ -45,7 +45,7 @@ XC_API void xc_model_free(struct xc_model **model);
 
 /* What the model's main graph answers. Strings live as long as the model. */
 struct xc_model_info {
-    const char *task;     /* "embed", "classify", "regress", "tag", "answer", "mlm", "lm", "encode" */
+    const char *task;     /* "embed", "classify", "regress", "tag", "answer", "choice", "mlm", "lm", "encode" */
     const char *family;   /* "bert", "roberta", ... */
     int64_t output_cols;  /* columns of the output */
     bool per_token;       /* one output row per token; false: one per text */

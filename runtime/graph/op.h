@@ -109,7 +109,7 @@ static inline int64_t xc_positions_limit(const struct xc_attr_positions *a, int6
     if (a->modulo) return 0;
     return a->divide ? (rows - a->offset) * a->divide : rows - a->offset;
 }
-struct xc_attr_segment { int32_t end_id; };             /* first_segment: the token between two texts */
+struct xc_attr_segment { int32_t end_id; bool second; }; /* segment: the token between two texts; which of them */
 struct xc_attr_attention {
     int32_t kind;          /* kinds.def: dense, ... */
     int32_t heads, kv_heads; /* kv_heads 0 = heads */

@@ -101,7 +101,7 @@ cp out with
 learn blind blind.xc --epochs 16
 reached 0 0.7
 run "$XC_BIN" inspect long.xc --graph
-out_has 'first_segment.1(%ids) end_id=3'
+out_has 'segment.1(%ids) end_id=3 second=false'
 run "$XC_BIN" eval long.xc -t answer -d dev.tsv -q --json
 expect_code 0
 json '["metrics"]' >want
@@ -115,7 +115,7 @@ sed 1d dev.tsv | tr '\t' ' ' | grep -v 'oslo' >texts
 run "$XC_BIN" compress long.xc -r cut.yaml --calibrate texts -o cut.xc -q
 expect_code 0
 run "$XC_BIN" inspect cut.xc --graph
-out_has 'first_segment.1(%ids) end_id='
+out_has 'segment.1(%ids) end_id='
 grep -v oslo dev.tsv >some.tsv
 run "$XC_BIN" eval cut.xc -t answer -d some.tsv -r long.xc -q --json
 [ "$(json '["flip_rate"]')" = 0.0 ] || fail "a smaller vocabulary answers otherwise"

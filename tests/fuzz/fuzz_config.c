@@ -22,7 +22,7 @@ static uint64_t data_size(const json_t *header)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const heads[] = { NULL, "embed", "classify", "tag", "answer", "mlm", "encode" };
+    static const char *const heads[] = { NULL, "embed", "classify", "tag", "answer", "choice", "mlm", "encode" };
     const struct xc_json_limits limits = { (size_t)1 << 20, 32, 100000 };
     const uint8_t *const nul = size ? memchr(data, 0, size) : NULL;
     json_t *config = NULL, *header = NULL;

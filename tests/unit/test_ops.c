@@ -89,26 +89,30 @@ static void test_positions(void **state)
     }
 }
 
-/* Flags of a question: by hand, with an empty sequence, one without the separator, one with one alone, one that begins with it. */
-static void test_first_segment(void **state)
+/* Flags of one text of a pair: by hand, with an empty sequence, one without the separator, one with one alone, one that begins with it. */
+static void test_segment(void **state)
 {
-    static const int32_t flags[] = { 5, 6, 2, 2, 7, 2, /**/ 5, 6, 7, /**/ 5, 6, 2, /**/ 2, 5, 2, /**/ 7, 2, 2 }, want[] = { 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0 };
+    static const int32_t id[] = { 5, 6, 2, 2, 7, 2, /**/ 5, 6, 7, /**/ 5, 6, 2, /**/ 2, 5, 2, /**/ 7, 2, 2 };
+    static const int32_t want[2][18] = { { 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0 }, { 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0 } };
     static const int32_t start[] = { 0, 6, 9, 9, 12, 15, 18 };
     const struct xc_ragged rag[] = { { .start = start, .n_seq = 6 }, { .start = start, .n_seq = 6 } };
-    const struct xc_attr_segment attr = { .end_id = 2 };
-    struct xc_view in = { .data = (void *)(uintptr_t)flags, .rows = 18, .cols = 1 }, out;
-    struct xc_run *run;
-    struct fix f;
 
     (void)state;
-    begin(&f);
-    add(&f, "first_segment", (struct xc_ref[]){ xc_val(ids(&f, 3)) }, 1, &attr);
-    OK(xc_run_new(&run, f.m, NULL, NULL, &err));
-    OK(xc_run_graph(run, f.g, &in, rag, 2, &out, &err));
-    assert_int_equal(out.rows, 18);
-    for (int r = 0; r < 18; r++) assert_int_equal(((int32_t *)out.data)[r], want[r]);
-    xc_run_free(&run);
-    end(&f);
+    for (int second = 0; second < 2; second++) {
+        const struct xc_attr_segment attr = { .end_id = 2, .second = second };
+        struct xc_view in = { .data = (void *)(uintptr_t)id, .rows = 18, .cols = 1 }, out;
+        struct xc_run *run;
+        struct fix f;
+
+        begin(&f);
+        add(&f, "segment", (struct xc_ref[]){ xc_val(ids(&f, 3)) }, 1, &attr);
+        OK(xc_run_new(&run, f.m, NULL, NULL, &err));
+        OK(xc_run_graph(run, f.g, &in, rag, 2, &out, &err));
+        assert_int_equal(out.rows, 18);
+        for (int r = 0; r < 18; r++) assert_int_equal(((int32_t *)out.data)[r], want[second][r]);
+        xc_run_free(&run);
+        end(&f);
+    }
 }
 
 /* Axial: the two coordinates of a place on a grid. */
@@ -533,7 +537,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gather), cmocka_unit_test(test_hostile_groups), cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_first_segment), cmocka_unit_test(test_grid_positions), cmocka_unit_test(test_add_mul), cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_segment), cmocka_unit_test(test_grid_positions), cmocka_unit_test(test_add_mul), cmocka_unit_test(test_norms),
         cmocka_unit_test(test_linear), cmocka_unit_test(test_unary), cmocka_unit_test(test_softmax), cmocka_unit_test(test_pool),
         cmocka_unit_test(test_l2_normalize), cmocka_unit_test(test_conv1d), cmocka_unit_test(test_columns),
         cmocka_unit_test(test_states), cmocka_unit_test(test_bad_runs),

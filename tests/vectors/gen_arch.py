@@ -67,9 +67,11 @@ def pairs(seed):
 
 
 def answer(model, kind, ids, kw):
-    """Logits of both ends; a text without a question has no global tokens, where Longformer would stop."""
+    """Logits of both ends, or of a choice; a text that is no pair has no global tokens, where Longformer would stop."""
     if kind == "longformer" and (ids == 2).sum() < 3:
         kw["global_attention_mask"] = torch.zeros(1, len(ids), dtype=torch.long)
+    if hasattr(model, "classifier"):
+        return model(**{k: v[None] for k, v in kw.items()}).logits
     y = model(**kw)
     return torch.stack([y.start_logits, y.end_logits], -1)
 
@@ -137,7 +139,7 @@ def make(name, kind, cls, heads_out, seed, hidden=32, heads=1, ffn=36, layers=2,
         model = model.to(dtype)
     model.save_pretrained(folder, **({"max_shard_size": shards} if shards else {}))
     model = model.float()
-    texts = pairs(seed + 1) if name == "longformer_answer" else inputs(kind, seed + 1)
+    texts = pairs(seed + 1) if name in ("longformer_answer", "longformer_choice") else inputs(kind, seed + 1)
     for head, field in heads_out.items():
         rows = run(model, kind, texts, field)
         write(f"{folder}/{head}.bin", texts, pool(rows, "mean") if head == "embed" else rows)
@@ -232,7 +234,9 @@ def main():
     make("longformer_regress", "longformer", "LongformerForSequenceClassification", logits("regress"), 27, layers=1, cfg_kw={"attention_window": 8, "num_labels": 1})
     for i, (kind, cls) in enumerate((("bert", "Bert"), ("distilbert", "DistilBert"), ("roberta", "Roberta"))):
         make(f"{kind}_answer", kind, f"{cls}ForQuestionAnswering", {"answer": "answer"}, 28 + i, hidden=24, ffn=28, layers=1)
+        make(f"{kind}_choice", kind, f"{cls}ForMultipleChoice", {"choice": "answer"}, 32 + i, hidden=16, ffn=20, layers=1)
     make("longformer_answer", "longformer", "LongformerForQuestionAnswering", {"answer": "answer"}, 31, hidden=24, heads=2, ffn=28, cfg_kw={"attention_window": [4, 8]})
+    make("longformer_choice", "longformer", "LongformerForMultipleChoice", {"choice": "answer"}, 35, hidden=16, heads=2, ffn=20, layers=1, cfg_kw={"attention_window": [4]})
     if not sys.argv[1:]:
         seeds()
     total = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(OUT) for f in files)
