@@ -124,7 +124,7 @@ static int run(void *opts, int argc, char **argv)
     (void)argc;
     status = text_run_open(&c.run, argv[0], c.o->threads, &err);
     c.cols = info->output_cols;
-    if (status == XC_OK && (info->per_token || (!info->n_labels && strcmp(info->task, "classify") && strcmp(info->task, "regress"))))
+    if (status == XC_OK && (info->per_token || (!info->n_labels && strcmp(info->task, "classify") && strcmp(info->task, "regress") && strcmp(info->task, "choice"))))
         status = xc_fail(&err, XC_E_UNSUPPORTED, "'%s' is a model for '%s', not a classifier; eval --task probe --export-head makes one", argv[0], info->task);
     if (status == XC_OK) status = text_run_input(&c.run, c.o->file, c.o->pairs, c.o->json, &err);
     if (status == XC_OK) status = classify_lines(&c, &err);
@@ -143,7 +143,7 @@ static int run(void *opts, int argc, char **argv)
 const struct cli_verb cli_verb_classify = {
     .name = "classify", .summary = "the label of each line, with its probability", .usage = "MODEL [--file FILE] [--pairs] [options]",
     .details =
-        "Prints the label, a tab and its probability for every line; for a model that answers one number, the number. A line is a text: bytes up to LF, one CR before it dropped. NULs "
+        "Prints the label, a tab and its probability for every line; for a model that answers one number, the number (of multiple choice: give each choice a line, with --pairs; the largest wins). A line is a text: bytes up to LF, one CR before it dropped. NULs "
         "and invalid UTF-8 (read as U+FFFD) are part of the text, an empty line is an empty text, the last line need not end.",
     .opts = table, .opts_size = sizeof(struct classify_opts), .min_args = 1, .max_args = 1, .run = run,
 };

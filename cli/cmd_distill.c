@@ -18,7 +18,7 @@ struct distill_opts {
     bool resume, no_golden, quiet, json;
 };
 
-static const char *const tasks[] = { "recipe", "classify", "pair", "regress", "tag", "answer", "embed", "mlm", NULL };
+static const char *const tasks[] = { "recipe", "classify", "pair", "regress", "tag", "answer", "choice", "embed", "mlm", NULL };
 static const char *const precisions[] = { "recipe", "f32", "bf16", NULL };
 static const char *const inits[] = { "recipe", "teacher", "select", "random", NULL };
 

@@ -15,7 +15,7 @@ struct eval_opts {
 };
 
 static const struct cli_opt table[] = {
-    CLI_STRING(struct eval_opts, task, 't', "task", "TASK", NULL, "sts, classify, pair, regress, tag, answer, probe or agreement"),
+    CLI_STRING(struct eval_opts, task, 't', "task", "TASK", NULL, "sts, classify, pair, regress, tag, answer, choice, probe or agreement"),
     CLI_STRING(struct eval_opts, data, 'd', "data", "FILE", NULL, "rows to answer: .tsv with a header, .conll for tag, .tsv or SQuAD's .json for answer, lines for agreement; plain or .zst"),
     CLI_STRING(struct eval_opts, reference, 'r', "reference", "MODEL", NULL, "a second model on the same rows: differences are paired"),
     CLI_STRING(struct eval_opts, metric, 'm', "metric", "NAME", NULL, "report this metric alone"),
@@ -127,7 +127,7 @@ static int run(void *opts, int argc, char **argv)
     if (!o->task) return cli_usage(&cli_verb_eval, "give --task");
     if (!o->data) return cli_usage(&cli_verb_eval, "give --data");
     task = xc_task_find(o->task);
-    if (!task) return cli_usage(&cli_verb_eval, "unknown task '%.60s'; tasks are sts, classify, pair, regress, tag, answer, probe, agreement", o->task);
+    if (!task) return cli_usage(&cli_verb_eval, "unknown task '%.60s'; tasks are sts, classify, pair, regress, tag, answer, choice, probe, agreement", o->task);
     if (task->needs_train && !o->train) return cli_usage(&cli_verb_eval, "task '%s' needs --train", task->name);
     if (!task->needs_train && (o->train || o->export_head)) return cli_usage(&cli_verb_eval, "task '%s' trains nothing: --train and --export-head are for probe", task->name);
     if (o->stride && strcmp(task->name, "answer") != 0) return cli_usage(&cli_verb_eval, "--stride is for task answer, which cuts long texts into windows");
@@ -159,7 +159,7 @@ const struct cli_verb cli_verb_eval = {
         "MODEL is a .xc file or a Hugging Face directory. Metrics are fractions with a 95 % interval from a bootstrap over rows (percentiles, seeded). With --reference "
         "both models answer the same rows: the difference has a paired interval, and the share of answers that differ and the cosines of the embeddings are shown.\n\n"
         "Tasks and their columns: sts (score, text_a, text_b), classify (label, text), pair (label, text_a, text_b), regress (score or label; text, or text_a and text_b), "
-        "tag (.conll: token, tab, tag), answer (question, context, answer, which is empty where the context has none; answer_start if there; or SQuAD's .json), probe (label or score, text, for --train and --data), agreement (lines, or a .tsv with text). A label is a number from 0, or a name "
+        "tag (.conll: token, tab, tag), answer (question, context, answer, which is empty where the context has none; answer_start if there; or SQuAD's .json), choice (label, text, choice0, choice1, ...), probe (label or score, text, for --train and --data), agreement (lines, or a .tsv with text). A label is a number from 0, or a name "
         "that the model has. A .tsv has a header line and no quoting.",
     .opts = table, .opts_size = sizeof(struct eval_opts), .min_args = 1, .max_args = 1, .run = run,
 };

@@ -20,7 +20,7 @@ struct finetune_opts {
     bool resume, no_golden, quiet, json;
 };
 
-static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "answer", "embed", "mlm", NULL };
+static const char *const tasks[] = { "none", "classify", "pair", "regress", "tag", "answer", "choice", "embed", "mlm", NULL };
 static const char *const exports[] = { "f32", "int8", "int4", NULL };
 
 static const struct cli_opt table[] = {
@@ -154,7 +154,7 @@ const struct cli_verb cli_verb_finetune = {
         "MODEL is an f32 .xc file or a Hugging Face directory. Its own head is trained on when it fits the task and has every label of the data; otherwise a new one is put on the "
         "encoder. Batches are packed token by token, nothing is padded. The result depends on model, data, options and seed, not on the number of threads.\n\n"
         "Tasks and their columns: classify (label, text), pair (label, text_a, text_b), regress (score or label; text, or text_a and text_b), tag (.conll: token, tab, tag), answer "
-        "(question, context, answer, which is empty where the context has none; answer_start if there, in letters; or SQuAD's .json), embed "
+        "(question, context, answer, which is empty where the context has none; answer_start if there, in letters; or SQuAD's .json), choice (text, choice0, choice1, ..., label, the number of the right one), embed "
         "(text_a, text_b; with score: the cosine learns the score over the largest one; without: every text_a finds its text_b in the batch), mlm (lines, or a .tsv with text).",
     .opts = table, .opts_size = sizeof(struct finetune_opts), .min_args = 1, .max_args = 1, .run = run,
 };

@@ -348,6 +348,7 @@ static enum xc_status check(const struct xc_distill_opts *o, struct xc_err *err)
     if (o->quantize && o->train.sparsify.prune && strcmp(o->quantize, "int8") != 0 && strcmp(o->quantize, "int4") != 0)
         return xc_fail(err, XC_E_UNSUPPORTED, "a student that is pruned while it is distilled is written as int8 or int4, not by a recipe ('%s')", o->quantize);
     if (wants_labels(o) && !strcmp(o->train.task, "mlm")) return xc_fail(err, XC_E_UNSUPPORTED, "loss 'labels' is not there for task 'mlm'");
+    if (!strcmp(o->train.task, "choice") && o->augment.count) return xc_fail(err, XC_E_UNSUPPORTED, "texts with choices are not augmented: leave the augmentation out");
     if (!strcmp(o->train.task, "answer") && o->augment.count) return xc_fail(err, XC_E_UNSUPPORTED, "questions cannot be augmented: words that are replaced would move the answers; leave the augmentation out");
     if (wants_labels(o) && !strcmp(o->train.task, "embed") && o->augment.count) return xc_fail(err, XC_E_UNSUPPORTED, "augmented pairs have no scores of their own: leave loss 'labels' out, or the augmentation");
     return XC_OK;

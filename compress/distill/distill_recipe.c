@@ -27,7 +27,7 @@ struct key {
     const char *const *choices;
 };
 
-static const char *const tasks[] = { "classify", "pair", "regress", "tag", "answer", "embed", "mlm", NULL };
+static const char *const tasks[] = { "classify", "pair", "regress", "tag", "answer", "choice", "embed", "mlm", NULL };
 
 #define OPTS(f) offsetof(struct xc_distill_opts, f)
 static const struct key root_keys[] = {

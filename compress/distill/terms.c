@@ -153,7 +153,8 @@ static enum xc_status add_answers(struct build *b, struct xc_err *err)
 {
     const struct xc_graph *g = b->t->graph, *gt = b->teacher->graph;
     const int32_t mine = g->outputs[0], theirs = b->teacher->blocks.output;
-    const bool classes = b->student->n_labels > 0 || !strcmp(b->opts->train.task, "mlm") || !strcmp(b->opts->train.task, "answer"); /* an answer chooses among tokens */
+    const bool classes = b->student->n_labels > 0 || !strcmp(b->opts->train.task, "mlm") || !strcmp(b->opts->train.task, "answer") ||
+                         !strcmp(b->opts->train.task, "choice"); /* an answer chooses among tokens, a choice among sequences */
     const struct xc_term term = { .loss = XC_DISTILL_LOGITS, .teacher = b->teacher_index, .want = theirs };
 
     if (asked(b->opts, XC_DISTILL_LOGITS)) {
@@ -232,6 +233,11 @@ static double rows_loss(struct xc_training *t, const struct xc_term *term, const
         const double w = weight / (double)all->sequences;
 
         return w * xc_loss_soft_spans(d, t->each, x->data, want, t->batch.start, t->batch.sequences, opts->temperature, w, pool);
+    }
+    if (term->loss == XC_DISTILL_LOGITS && !strcmp(opts->train.task, "choice")) {
+        const double w = weight / (double)all->rows;
+
+        return w * xc_loss_soft(d, t->each, x->data, want, t->batch.rows, t->set.per_row, opts->temperature, w, pool);
     }
     switch (term->loss) {
     case XC_DISTILL_LOGITS: return weight / rows * xc_loss_soft(d, t->each, x->data, want, x->rows, x->cols, opts->temperature, weight / rows, pool);

@@ -35,7 +35,7 @@ struct layers {
     int32_t n;
 };
 
-/* Finds what layer l reads and gives: one value each, or it is no layer. */
+/* Finds what layer l reads and gives: one value each, or it is no layer. Flags that all layers read (Longformer's global tokens) are not counted. */
 static enum xc_status find_ends(struct layer *l, const struct xc_graph *g, struct xc_err *err)
 {
     l->in = l->out = -1;
@@ -43,7 +43,7 @@ static enum xc_status find_ends(struct layer *l, const struct xc_graph *g, struc
         for (int32_t i = 0; i < g->nodes[n].n_in; i++) {
             const int32_t v = g->nodes[n].in[i].kind == XC_REF_VALUE ? g->nodes[n].in[i].id : -1;
 
-            if (v < 0 || g->values[v].node >= l->first) continue;
+            if (v < 0 || g->values[v].node >= l->first || g->values[v].dtype == XC_DTYPE_I32) continue;
             if (l->in >= 0 && l->in != v) return xc_fail(err, XC_E_UNSUPPORTED, "layer %d reads more than one value and cannot be dropped", l->number);
             l->in = v;
         }

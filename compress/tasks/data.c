@@ -9,7 +9,7 @@
 #include "formats/units.h"
 #include "runtime/text/unicode.h"
 
-enum { CAP_A, CAP_B, CAP_A_LEN, CAP_B_LEN, CAP_LABEL, CAP_SCORE, CAP_LINE, CAP_WORDS, CAP_TAGS, CAP_START, CAP_ANSWERS, CAP_ANSWER_START, CAP_ANSWER_AT };
+enum { CAP_A, CAP_B, CAP_A_LEN, CAP_B_LEN, CAP_LABEL, CAP_SCORE, CAP_LINE, CAP_WORDS, CAP_TAGS, CAP_START, CAP_ANSWERS, CAP_ANSWER_START, CAP_ANSWER_AT, CAP_CHOICES, CAP_CHOICE_LEN };
 
 void xc_data_release(struct xc_data *d)
 {
@@ -27,6 +27,8 @@ void xc_data_release(struct xc_data *d)
     xc_free(d->answers);
     xc_free(d->answer_start);
     xc_free(d->answer_at);
+    xc_free(d->choices);
+    xc_free(d->choice_len);
     *d = (struct xc_data){ 0 };
     xc_arena_init(&d->arena);
 }
@@ -128,8 +130,9 @@ enum { COL_TEXT, COL_A, COL_B, COL_LABEL, COL_SCORE, COL_QUESTION, COL_CONTEXT, 
 static const char *const col_names[] = { "text", "text_a", "text_b", "label", "score", "question", "context", "answer", "answer_start" };
 
 struct columns {
-    int at[COL_COUNT]; /* -1 = not there */
-    int n;
+    int at[COL_COUNT];          /* -1 = not there */
+    int choice[XC_MAX_CHOICES]; /* choice0, ...; of those that are there n_choices without a gap */
+    int n, n_choices;
 };
 
 static const char *field_end(const char *p, const char *end)
@@ -139,15 +142,29 @@ static const char *field_end(const char *p, const char *end)
     return tab ? tab : end;
 }
 
+/* The number behind "choice"; -1 = no such column. */
+static int choice_number(const char *p, size_t n)
+{
+    if (n < 7 || n > 8 || memcmp(p, "choice", 6) || p[6] < '0' || p[6] > '9' || (n == 8 && (p[6] == '0' || p[7] < '0' || p[7] > '9'))) return -1;
+    return n == 7 ? p[6] - '0' : 10 * (p[6] - '0') + p[7] - '0';
+}
+
 static enum xc_status read_header(struct columns *c, const char *line, size_t len, struct xc_err *err)
 {
     const char *p = line, *end = line + len;
 
     if (len >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) p += 3; /* a byte order mark */
     for (int k = 0; k < COL_COUNT; k++) c->at[k] = -1;
+    for (int k = 0; k < XC_MAX_CHOICES; k++) c->choice[k] = -1;
+    c->n_choices = 0;
     for (c->n = 0; c->n < 1000; c->n++) {
         const char *stop = field_end(p, end);
+        const int choice = choice_number(p, (size_t)(stop - p));
 
+        if (choice >= 0 && choice < XC_MAX_CHOICES) {
+            if (c->choice[choice] >= 0) return xc_fail(err, XC_E_FORMAT, "column 'choice%d' is there twice", choice);
+            c->choice[choice] = c->n;
+        }
         for (int k = 0; k < COL_COUNT; k++) {
             if ((size_t)(stop - p) != strlen(col_names[k]) || memcmp(p, col_names[k], (size_t)(stop - p))) continue;
             if (c->at[k] >= 0) return xc_fail(err, XC_E_FORMAT, "column '%s' is there twice", col_names[k]);
@@ -157,6 +174,7 @@ static enum xc_status read_header(struct columns *c, const char *line, size_t le
         p = stop + 1;
     }
     c->n++;
+    while (c->n_choices < XC_MAX_CHOICES && c->choice[c->n_choices] >= 0) c->n_choices++;
     return XC_OK;
 }
 
@@ -170,6 +188,7 @@ static enum xc_status check_columns(const struct columns *c, int want, const cha
     else if (want & XC_DATA_QUESTION) missing = NULL;
     else if ((want & XC_DATA_PAIR) && (c->at[COL_A] < 0 || c->at[COL_B] < 0)) missing = "columns 'text_a' and 'text_b'";
     else if (!(want & XC_DATA_PAIR) && c->at[COL_TEXT] < 0) missing = "column 'text'";
+    else if ((want & XC_DATA_CHOICE) && c->n_choices < 2) missing = "columns 'choice0' and 'choice1'";
     else if ((want & XC_DATA_LABEL) && (want & XC_DATA_SCORE) && !label && !score) missing = "column 'label' or 'score'";
     else if ((want & XC_DATA_LABEL) && !(want & XC_DATA_SCORE) && !label) missing = "column 'label'";
     else if ((want & XC_DATA_SCORE) && !(want & XC_DATA_LABEL) && !score) missing = "column 'score'";
@@ -207,6 +226,24 @@ static enum xc_status add_answered(struct xc_data *d, int want, const char *cons
     return xc_data_add_answer(d, field[COL_ANSWER], size[COL_ANSWER], letter, err);
 }
 
+static enum xc_status add_choice(struct xc_data *d, const struct columns *c, int column, const char *text, size_t len, struct xc_err *err)
+{
+    for (int k = 0; k < c->n_choices; k++) {
+        const size_t at = (size_t)d->n * (size_t)c->n_choices + (size_t)k;
+
+        if (c->choice[k] != column) continue;
+        d->n_choices = c->n_choices;
+        if (at >= d->cap[CAP_CHOICES]) { /* columns may stand in any order: room for the row at once */
+            XC_TRY(xc_grow((void **)&d->choices, &d->cap[CAP_CHOICES], (size_t)(d->n + 1) * (size_t)c->n_choices, sizeof *d->choices, err));
+            XC_TRY(xc_grow((void **)&d->choice_len, &d->cap[CAP_CHOICE_LEN], (size_t)(d->n + 1) * (size_t)c->n_choices, sizeof *d->choice_len, err));
+        }
+        d->choices[at] = xc_arena_strndup(&d->arena, text, len);
+        d->choice_len[at] = len;
+        return d->choices[at] ? XC_OK : xc_fail_nomem(err, len);
+    }
+    return XC_OK;
+}
+
 static enum xc_status add_row(struct xc_data *d, const struct columns *c, int want, const char *line, size_t len, int64_t number, struct xc_err *err)
 {
     const char *field[COL_COUNT] = { 0 }, *p = line, *end = line + len;
@@ -223,6 +260,7 @@ static enum xc_status add_row(struct xc_data *d, const struct columns *c, int wa
                 field[k] = p;
                 size[k] = (size_t)(stop - p);
             }
+        if (want & XC_DATA_CHOICE) XC_TRY(add_choice(d, c, n, p, (size_t)(stop - p), err));
         if (stop == end) break;
         p = stop + 1;
     }
@@ -442,6 +480,7 @@ enum xc_status xc_data_append(struct xc_data *d, const struct xc_data *more, str
 
     if (d->answers || more->answers || d->answer_start || more->answer_start)
         return xc_fail(err, XC_E_UNSUPPORTED, "questions with answers come from one file: join '%s' and '%s'", d->path, more->path);
+    if (d->choices || more->choices) return xc_fail(err, XC_E_UNSUPPORTED, "texts with choices come from one file: join '%s' and '%s'", d->path, more->path);
     if (d->words || more->words) return xc_fail(err, XC_E_UNSUPPORTED, "tagged sentences come from one file: join '%s' and '%s'", d->path, more->path);
     for (size_t i = 0; i < XC_ARRAY_LEN(columns); i++)
         if (columns[i].here != columns[i].there)

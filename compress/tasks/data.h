@@ -2,6 +2,7 @@
  *
  *   .tsv     a header line names the columns; no quoting; `text`, or `text_a` and `text_b`, with `label` or `score`; others are ignored
  *            question answering: `question`, `context` and `answer` (empty: the context has none); `answer_start`, if there, is the answer's place in letters from 0
+ *            multiple choice: `text` and `choice0`, `choice1`, ...; `label` is the number of the right one
  *   .json    question answering as SQuAD 1.1 and 2.0 have it (Rajpurkar et al. 2016, arXiv:1606.05250; 2018, arXiv:1806.03822)
  *   .conll   a token, a tab, its tag; a blank line ends a sentence
  *   lines    a text each
@@ -28,7 +29,10 @@ struct xc_data {
     int64_t *answer_start;    /* n + 1 */
     int64_t *answer_at;       /* of each answer: byte of the context, -1 = it is not there */
     int64_t n_answers;
-    size_t cap[13];           /* of the arrays; internal */
+    const char **choices;     /* multiple choice: row i has choices[i * n_choices] and so on */
+    size_t *choice_len;
+    int32_t n_choices;
+    size_t cap[15];           /* of the arrays; internal */
 };
 
 enum {
@@ -37,8 +41,10 @@ enum {
     XC_DATA_SCORE = 4,  /* a column score is needed; with XC_DATA_LABEL, either of them */
     XC_DATA_NUMBERS = 8, /* label, where it stands for score, is read as a number */
     XC_DATA_QUESTION = 16, /* question and context are needed, in the place of text_a and text_b */
-    XC_DATA_ANSWER = 32    /* and answer */
+    XC_DATA_ANSWER = 32,   /* and answer */
+    XC_DATA_CHOICE = 64    /* text and its choices are needed */
 };
+#define XC_MAX_CHOICES 64
 
 enum xc_status xc_data_read_tsv(struct xc_data *out, const char *path, int want, struct xc_err *err);
 enum xc_status xc_data_read_conll(struct xc_data *out, const char *path, struct xc_err *err);

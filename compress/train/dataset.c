@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "compress/tasks/choice.h"
 #include "compress/tasks/questions.h"
 #include "runtime/base/rng.h"
 
@@ -107,6 +108,22 @@ enum xc_status xc_dataset_tokenize(struct xc_dataset *d, const struct xc_tokeniz
     for (int64_t c = 0; c < xc_div_up(t.n, CHUNK); c++) xc_tokens_release(&t.chunk[c].tokens);
     xc_free(t.chunk);
     return status == XC_OK ? XC_OK : xc_fail_at(err, status, "%s", d->data.path);
+}
+
+/* ---- choices ---- */
+enum xc_status xc_dataset_choices(struct xc_dataset *d, const struct xc_tokenizer *tok, int32_t max_tokens, struct xc_pool *pool, struct xc_err *err)
+{
+    const struct xc_data data = d->data;
+    enum xc_status status;
+
+    XC_TRY(xc_choice_pairs(&d->data, &data, err));
+    d->per_row = 1;
+    status = xc_dataset_tokenize(d, tok, max_tokens, pool, err);
+    xc_choice_pairs_release(&d->data);
+    d->data = data;
+    d->n = data.n;
+    d->per_row = data.n_choices;
+    return status;
 }
 
 /* ---- questions ---- */

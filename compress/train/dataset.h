@@ -9,7 +9,7 @@
 struct xc_dataset {
     struct xc_data data;
     int64_t n;             /* rows */
-    int32_t per_row;       /* sequences of a row: 2 for two texts that are read apart */
+    int32_t per_row;       /* sequences of a row: 2 for two texts that are read apart, one for each choice */
     int32_t *ids, *words;  /* tokens of all sequences */
     uint8_t *types;
     int64_t *start;        /* n * per_row + 1 */
@@ -22,6 +22,9 @@ struct xc_dataset {
 
 /* Tokenizes d->data: texts, pairs read together (per_row 1) or apart (per_row 2), or sentences of words. */
 enum xc_status xc_dataset_tokenize(struct xc_dataset *d, const struct xc_tokenizer *tok, int32_t max_tokens, struct xc_pool *pool, struct xc_err *err);
+/* The same of a text and its choices: a pair read together for each of them. */
+enum xc_status xc_dataset_choices(struct xc_dataset *d, const struct xc_tokenizer *tok, int32_t max_tokens, struct xc_pool *pool, struct xc_err *err);
+
 /* The same of questions: a row of the dataset is a window of a text (tasks/questions.h), of which data has fewer rows. With answers `span` is filled from the first of each; a
  * window that does not hold all of it, and one without an answer, has its first token (as run_qa.py). */
 struct xc_questions_opts;

@@ -30,7 +30,7 @@ struct xc_stage {
 };
 
 struct xc_finetune_opts {
-    const char *task;          /* "classify", "pair", "regress", "tag", "answer", "embed", "mlm" */
+    const char *task;          /* "classify", "pair", "regress", "tag", "answer", "choice", "embed", "mlm" */
     const char *data, *dev;    /* dev NULL = none: the last weights are kept */
     const char *const *more_data; /* further files of training rows */
     size_t n_more_data;

@@ -186,7 +186,7 @@ static enum xc_status add_head(struct xc_model *m, int32_t hidden, const struct 
     } else {
         if (strcmp(o->task, "tag") && strcmp(o->task, "answer")) XC_TRY(add_pooling(g, &y, y, o->pooling, o->seed, err));
         if (!strcmp(o->task, "answer")) XC_TRY(add_linear(g, &y, "qa_outputs", y, 2, o->seed, err));
-        else if (strcmp(o->task, "embed")) XC_TRY(add_linear(g, &y, "classifier", y, strcmp(o->task, "regress") ? o->n_labels : 1, o->seed, err));
+        else if (strcmp(o->task, "embed")) XC_TRY(add_linear(g, &y, "classifier", y, strcmp(o->task, "regress") && strcmp(o->task, "choice") ? o->n_labels : 1, o->seed, err));
     }
     XC_TRY(xc_graph_add_output(g, y, err));
     for (int32_t i = 0; i < o->n_labels; i++) XC_TRY(xc_model_add_label(m, o->labels[i], err));
@@ -216,17 +216,17 @@ static enum xc_status load_encoder(struct xc_model **out, const char *path, int3
 
 enum xc_status xc_head_load(struct xc_model **out, const char *path, const struct xc_head_opts *o, bool *is_new, struct xc_err *err)
 {
-    const bool answers = !strcmp(o->task, "answer");
-    const struct xc_load_opts own = { 0 }, as_task = { .head = o->task, .new_head = answers, .seed = o->seed };
+    const bool drawn = !strcmp(o->task, "answer") || (!strcmp(o->task, "choice") && (o->pooling == XC_HEAD_AUTO || o->pooling == XC_HEAD_POOLER));
+    const struct xc_load_opts own = { 0 }, as_task = { .head = o->task, .new_head = drawn, .seed = o->seed };
     enum xc_status status;
     int32_t hidden;
 
     *is_new = false;
     XC_TRY(xc_model_load(out, path, &own, err));
     if (fits(*out, o)) return XC_OK;
-    if (!strcmp(o->task, "embed") || !strcmp(o->task, "mlm") || answers) { /* a checkpoint may hold several heads; Longformer's attention differs with what is asked */
+    if (!strcmp(o->task, "embed") || !strcmp(o->task, "mlm") || drawn) { /* a checkpoint may hold several heads; Longformer's attention differs with what is asked */
         xc_model_free(out);
-        *is_new = answers;
+        *is_new = drawn;
         if (xc_model_load(out, path, &as_task, NULL) == XC_OK && fits(*out, o)) return XC_OK;
     }
     if (*out) xc_model_free(out);

@@ -10,7 +10,7 @@ enum xc_head_pooling { XC_HEAD_AUTO = 0, XC_HEAD_MEAN, XC_HEAD_FIRST, XC_HEAD_MA
 extern const char *const xc_head_poolings[]; /* their names, NULL-terminated */
 
 struct xc_head_opts {
-    const char *task;          /* "classify", "regress", "tag", "answer", "embed", "mlm" */
+    const char *task;          /* "classify", "regress", "tag", "answer", "choice", "embed", "mlm" */
     const char *const *labels; /* classify, tag: the names of the classes, in order */
     int32_t n_labels;
     enum xc_head_pooling pooling;

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "compress/manifest.h"
+#include "compress/tasks/choice.h"
 #include "compress/tasks/questions.h"
 #include "compress/train/loss.h"
 #include "formats/formats.h"
@@ -58,6 +59,7 @@ static enum xc_status read_data(const struct xc_training *t, struct xc_data *d, 
     struct xc_err ignored = { 0 };
 
     if (is_task(t, "answer")) return xc_data_read_answers(d, path, !t->opts->no_labels, err);
+    if (is_task(t, "choice")) return xc_data_read_tsv(d, path, XC_DATA_CHOICE | (t->opts->no_labels ? 0 : XC_DATA_LABEL), err);
     if (t->opts->no_labels && d != &t->dev.data && !is_task(t, "tag") && !is_task(t, "mlm"))
         return is_task(t, "pair") ? xc_data_read_tsv(d, path, XC_DATA_PAIR, err) : xc_data_read_texts(d, path, err);
     if (is_task(t, "classify")) return xc_data_read_tsv(d, path, XC_DATA_LABEL, err);
@@ -153,6 +155,10 @@ static enum xc_status targets(struct xc_training *t, const struct xc_model_info 
 {
     if (is_task(t, "classify") || is_task(t, "pair")) return row_labels(t, info, err);
     if (is_task(t, "tag")) return token_labels(t, err);
+    if (is_task(t, "choice")) {
+        t->kind = XC_LOSS_CHOICES;
+        return xc_choice_labels(&t->set.label, &t->set.data, err);
+    }
     if (is_task(t, "answer")) {
         t->kind = XC_LOSS_SPANS;
         return XC_OK;
@@ -196,6 +202,7 @@ static enum xc_status load_data(struct xc_training *t, struct xc_err *err)
     limit = t->opts->max_tokens > 0 && (!info.max_tokens || t->opts->max_tokens < info.max_tokens) ? t->opts->max_tokens : info.max_tokens;
     t->set.per_row = is_task(t, "embed") && t->set.data.b ? 2 : 1;
     if (is_task(t, "answer")) XC_TRY(xc_dataset_questions(&t->set, t->tokenizer, !t->opts->no_labels, &(struct xc_questions_opts){ .max_tokens = limit, .stride = t->opts->stride, .pool = t->opts->pool }, err));
+    else if (is_task(t, "choice")) XC_TRY(xc_dataset_choices(&t->set, t->tokenizer, limit, t->opts->pool, err));
     else XC_TRY(xc_dataset_tokenize(&t->set, t->tokenizer, limit, t->opts->pool, err));
     if (!t->opts->no_labels) XC_TRY(targets(t, &info, err));
     if (!t->task && t->opts->dev) {
@@ -567,7 +574,7 @@ static enum xc_status check_opts(const struct xc_training *t, struct xc_err *err
 
 enum xc_status xc_training_init(struct xc_training *t, const char *from, const char *to, const struct xc_finetune_opts *opts, const struct xc_objective *objective, struct xc_err *err)
 {
-    static const struct { const char *task, *measure; } tasks[] = { { "classify", "classify" }, { "pair", "pair" }, { "regress", "regress" }, { "tag", "tag" }, { "answer", "answer" }, { "embed", "sts" }, { "mlm", NULL } };
+    static const struct { const char *task, *measure; } tasks[] = { { "classify", "classify" }, { "pair", "pair" }, { "regress", "regress" }, { "tag", "tag" }, { "answer", "answer" }, { "choice", "choice" }, { "embed", "sts" }, { "mlm", NULL } };
     size_t i = 0;
 
     *t = (struct xc_training){ .opts = opts, .from = from, .objective = objective };
@@ -612,6 +619,7 @@ double xc_training_loss(struct xc_training *t, double weight)
     case XC_LOSS_COSINE: return xc_loss_cosine(t->d_out, x, t->batch.score, t->batch.rows, t->out.cols, weight);
     case XC_LOSS_CONTRAST: return xc_loss_contrast(t->d_out, t->each, x, t->batch.rows, t->out.cols, t->opts->contrast_scale, weight);
     case XC_LOSS_SPANS: return xc_loss_spans(t->d_out, t->each, x, t->batch.start, t->batch.label, t->batch.sequences, t->opts->smoothing, weight, t->opts->pool);
+    case XC_LOSS_CHOICES: return xc_loss_classes(t->d_out, t->each, x, t->batch.label, t->batch.rows, t->set.per_row, t->opts->smoothing, weight, t->opts->pool);
     case XC_LOSS_CLASSES: break;
     }
     return xc_loss_classes(t->d_out, t->each, x, t->batch.label, t->out.rows, t->out.cols, t->opts->smoothing, weight, t->opts->pool);

@@ -15,7 +15,7 @@
 #include "compress/train/span_training.h"
 #include "compress/train/sparsify.h"
 
-enum xc_loss { XC_LOSS_CLASSES = 0, XC_LOSS_SQUARE, XC_LOSS_COSINE, XC_LOSS_CONTRAST, XC_LOSS_SPANS };
+enum xc_loss { XC_LOSS_CLASSES = 0, XC_LOSS_SQUARE, XC_LOSS_COSINE, XC_LOSS_CONTRAST, XC_LOSS_SPANS, XC_LOSS_CHOICES };
 
 struct xc_training;
 struct xc_head_opts;

@@ -94,17 +94,23 @@ expect_code 0
 reached 0.9 1
 
 # ---- Longformer: a window of two tokens to each side does not reach the question, which is global ----
-learn longformer long.xc --epochs 16
+learn longformer long.xc --epochs 14
 [ "$(json '["new_head"]')" = False ] || fail "the head was there"
 reached 0.95 1
 cp out with
-learn blind blind.xc --epochs 16
+learn blind blind.xc
 reached 0 0.7
 run "$XC_BIN" inspect long.xc --graph
 out_has 'segment.1(%ids) end_id=3 second=false'
 run "$XC_BIN" eval long.xc -t answer -d dev.tsv -q --json
 expect_code 0
 json '["metrics"]' >want
+printf 'passes:\n  - drop_layers: {keep: 1, by: last}\n' >drop.yaml # the flags go to the layers that stay
+run "$XC_BIN" compress long.xc -r drop.yaml -o dropped.xc -q
+expect_code 0
+run "$XC_BIN" inspect dropped.xc --graph
+out_has 'second=false'
+out_lacks 'layer.1.attention'
 run "$XC_BIN" convert long.xc -o hf -q
 expect_code 0
 grep -q LongformerForQuestionAnswering hf/config.json || fail "the class of the checkpoint"
@@ -144,6 +150,50 @@ printf 'who was it?\tand then it was.\n' >lines
 run "$XC_BIN" answer two.xc --may-lack --file lines -q
 expect_code 0
 [ "$(cut -f1 out)" = "" ] || fail "an answer where there is none"
+
+# ---- multiple choice: which of three words is in the text; in Longformer the choice is what is global ----
+# choices SEED N
+choices() {
+    awk -v seed="$1" -v n="$2" 'BEGIN {
+        srand(seed)
+        m = split("anna bob carl paris rome oslo monday friday may june", w, " ")
+        print "choice1\tlabel\ttext\tchoice0\tchoice2"
+        for (i = 0; i < n; i++) {
+            for (k = m; k > 1; k--) { j = 1 + int(rand() * k); t = w[k]; w[k] = w[j]; w[j] = t }
+            k = int(rand() * 3)
+            for (j = 0; j < 3; j++) c[j] = j == k ? w[1 + int(rand() * 3)] : w[4 + j]
+            print c[1] "\t" k "\t" w[1] " and " w[2] " and " w[3] "\t" c[0] "\t" c[2]
+        }
+    }'
+}
+choices 1 500 >train.tsv
+choices 2 150 >dev.tsv
+mkdir chooser
+cp longformer/vocab.txt chooser
+echo "{\"architectures\": [\"LongformerForMultipleChoice\"], $long}" >chooser/config.json
+run "$XC_BIN" convert chooser -o start.xc --init random --seed 1 -q
+run "$XC_BIN" finetune start.xc -t choice -d train.tsv --dev dev.tsv -o choice.xc --epochs 6 --batch-tokens 256 --lr 4e-3 --dropout 0 --attention-dropout 0 --threads 1 -q --json
+expect_code 0
+[ "$(json '["new_head"]')" = False ] || fail "the head was there"
+reached 0.6 1
+accuracy=$(json '["dev"]["best"]')
+run "$XC_BIN" convert choice.xc -o mc -q
+expect_code 0
+grep -q LongformerForMultipleChoice mc/config.json || fail "the class of the checkpoint"
+run "$XC_BIN" eval mc -t choice -d dev.tsv -q --json
+[ "$(json '["metrics"]["accuracy"]["value"]')" = "$accuracy" ] || fail "the directory answers otherwise"
+run "$XC_BIN" compress mc --quantize int8 -o mc8.xc -q
+run "$XC_BIN" eval mc8.xc -t choice -d dev.tsv -r choice.xc -q --json
+awk -v f="$(json '["flip_rate"]')" 'BEGIN { exit !(f < 0.15) }' || fail "int8 chooses otherwise"
+printf 'anna and bob\tanna\nanna and bob\tmay\n' >lines
+run "$XC_BIN" classify choice.xc --pairs --file lines -q
+expect_code 0
+[ "$(wc -l <out)" = 2 ] || fail "a number for each choice"
+run "$XC_BIN" distill choice.xc -t choice -d train.tsv -s layers=1 -o student.xc --threads 1 -q --json -r /dev/stdin <<R
+stages:
+  - {name: prediction, epochs: 1, max_steps: 10, losses: {logits: 1, labels: 1}}
+R
+expect_code 0
 
 # ---- mistakes ----
 run "$XC_BIN" eval bert.xc -t tag -d dev.tsv -q

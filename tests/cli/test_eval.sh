@@ -65,7 +65,7 @@ expect_usage "xcompress eval: give --task; see 'xcompress eval --help'"
 run "$XC_BIN" eval m.xc --task sts
 expect_usage "xcompress eval: give --data; see 'xcompress eval --help'"
 run "$XC_BIN" eval m.xc --task nonsense --data sts.tsv
-expect_usage "xcompress eval: unknown task 'nonsense'; tasks are sts, classify, pair, regress, tag, answer, probe, agreement; see 'xcompress eval --help'"
+expect_usage "xcompress eval: unknown task 'nonsense'; tasks are sts, classify, pair, regress, tag, answer, choice, probe, agreement; see 'xcompress eval --help'"
 run "$XC_BIN" eval m.xc -t probe -d dev.tsv
 expect_usage "xcompress eval: task 'probe' needs --train; see 'xcompress eval --help'"
 run "$XC_BIN" eval m.xc -t agreement -d dev.tsv

@@ -20,7 +20,7 @@ static void path_of(char *out, size_t n, const char *rest) { snprintf(out, n, "%
 
 static void open_case(struct job *j, const struct grad_case *c)
 {
-    const bool pairs = !strcmp(c->loss, "cosine") || !strcmp(c->loss, "contrast");
+    const bool pairs = !strcmp(c->loss, "cosine") || !strcmp(c->loss, "contrast") || !strcmp(c->loss, "choices");
     char path[1024], rest[128];
     struct arch_sample in;
     struct xc_pool *const pool = j->pool;

@@ -115,6 +115,10 @@ static double loss_of(struct job *j, const char *kind, const struct xc_view *y)
         }
         return xc_loss_spans(j->d, j->each, x, j->start, j->label, j->n_seq, 0, 1 / (double)j->n_seq, threads) / (double)j->n_seq;
     }
+    if (!strcmp(kind, "choices")) {
+        j->label[0] = 1, j->label[1] = 0;
+        return xc_loss_classes(j->d, j->each, x, j->label, 2, 2, 0, 0.5, threads) / 2;
+    }
     if (!strcmp(kind, "square")) return xc_loss_square(j->d, x, j->score, y->rows, 1 / (double)y->rows) / (double)y->rows;
     if (!strcmp(kind, "cosine")) {
         for (int64_t i = 0; i < pairs; i++) j->score[i] = pair_score[i % 3];

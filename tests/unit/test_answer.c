@@ -1,4 +1,4 @@
-/* Question answering: the letters of tokens against the tokenizers library, exact match and F1 against SQuAD's definition (tests/vectors/gen_answer.py), windows, the best span, files of
+/* Question answering, and multiple choice: the letters of tokens against the tokenizers library, exact match and F1 against SQuAD's definition (tests/vectors/gen_answer.py), windows, the best span, files of
  * questions, the task on a tiny model. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -247,7 +247,7 @@ static void test_files(void **state)
 }
 
 /* ---- the task ---- */
-static struct xc_subject open_subject(void)
+static struct xc_subject open_subject_of(const char *checkpoint, const char *task)
 {
     struct xc_subject s;
     const char *const root = getenv("XC_SOURCE_ROOT");
@@ -257,13 +257,16 @@ static struct xc_subject open_subject(void)
     for (char c = 'a'; c <= 'z'; c++) snprintf(vocabulary + strlen(vocabulary), sizeof vocabulary - strlen(vocabulary), "%c\n##%c\n", c, c);
     put("vocab.txt", vocabulary);
     for (int i = 0; i < 2; i++) {
-        snprintf(from, sizeof from, "%s/tests/vectors/arch/bert_answer/%s", root ? root : ".", files[i]);
+        snprintf(from, sizeof from, "%s/tests/vectors/arch/%s/%s", root ? root : ".", checkpoint, files[i]);
         assert_non_null(realpath(from, absolute));
-        if (symlink(absolute, path_in(folder, files[i]))) assert_int_equal(access(path_in(folder, files[i]), R_OK), 0);
+        unlink(path_in(folder, files[i]));
+        assert_int_equal(symlink(absolute, path_in(folder, files[i])), 0);
     }
-    OK(xc_subject_open(&s, folder, xc_task_find("answer"), NULL, &err));
+    OK(xc_subject_open(&s, folder, xc_task_find(task), NULL, &err));
     return s;
 }
+
+static struct xc_subject open_subject(void) { return open_subject_of("bert_answer", "answer"); }
 
 /* Long texts in windows of 26 tokens: the answer is the best of what the model says to each window alone; on any number of threads, in any batch. */
 static void test_run(void **state)
@@ -393,6 +396,67 @@ static void test_targets(void **state)
     xc_subject_close(&s);
 }
 
+/* ---- multiple choice ---- */
+static void refuse_choices(const struct xc_subject *s, const char *data, const char *message)
+{
+    const struct xc_eval_opts opts = { .resamples = 100, .data = put("no.tsv", data) };
+    struct xc_eval_result r;
+    char text[512];
+
+    assert_int_not_equal(xc_evaluate(&r, xc_task_find("choice"), s, NULL, &opts, &err), XC_OK);
+    if (!strstr(xc_err_text(&err, text, sizeof text), message)) fail_msg("said '%s', not '%s'", text, message);
+}
+
+/* The largest number of the pairs, each run alone; columns in any order. Targets of training are the same pairs. */
+static void test_choices(void **state)
+{
+    enum { N = 4, K = 3 };
+    static const char *const text[N] = { "the cat", "a dog", "x", "one two" }, *const choice[N][K] = { { "sat", "ran", "" }, { "b c", "q", "owl" }, { "y", "z", "a b" }, { "three", "four", "two" } };
+    struct xc_subject s = open_subject_of("bert_choice", "choice");
+    struct xc_eval_opts opts = { .resamples = 100 };
+    struct xc_dataset d = { .per_row = 1 };
+    struct xc_eval_result r;
+    int best[N];
+    char data[1000] = "choice1\tlabel\tchoice0\ttext\tchoice2\n";
+
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        float most = -INFINITY;
+
+        for (int k = 0; k < K; k++) {
+            struct xc_output out;
+
+            OK(xc_session_run_pairs(s.session, &text[i], NULL, &choice[i][k], NULL, 1, &out, &err));
+            if (out.data[0] > most) most = out.data[0], best[i] = k;
+        }
+        snprintf(data + strlen(data), sizeof data - strlen(data), "%s\t%d\t%s\t%s\t%s\n", choice[i][1], i ? best[i] : (best[i] + 1) % K, choice[i][0], text[i], choice[i][2]);
+    }
+    opts.data = put("choices.tsv", data);
+    OK(xc_evaluate(&r, xc_task_find("choice"), &s, &s, &opts, &err));
+    assert_int_equal(r.rows, N);
+    assert_true(metric(&r, "accuracy") == 0.75 && r.has_flips && r.flip_rate == 0);
+    OK(xc_data_read_tsv(&d.data, opts.data, XC_DATA_CHOICE | XC_DATA_LABEL, &err));
+    OK(xc_dataset_choices(&d, s.session->tokenizer, 26, NULL, &err));
+    assert_true(d.n == N && d.per_row == K);
+    for (int i = 0; i < N * K; i++) {
+        struct xc_tokens t = { 0 };
+
+        OK(xc_tokenizer_encode(s.session->tokenizer, &t, text[i / K], strlen(text[i / K]), choice[i / K][i % K], strlen(choice[i / K][i % K]), NULL, &err));
+        assert_int_equal(d.start[i + 1] - d.start[i], t.n);
+        assert_memory_equal(d.ids + d.start[i], t.ids, t.n * sizeof *t.ids);
+        xc_tokens_release(&t);
+    }
+    xc_dataset_release(&d);
+    refuse_choices(&s, "label\ttext\tchoice0\n0\ta\tb\n", "no columns 'choice0' and 'choice1'");
+    refuse_choices(&s, "label\ttext\tchoice0\tchoice2\n0\ta\tb\tc\n", "no columns 'choice0' and 'choice1'");
+    refuse_choices(&s, "label\ttext\tchoice0\tchoice1\tchoice0\n0\ta\tb\tc\td\n", "column 'choice0' is there twice");
+    refuse_choices(&s, "label\ttext\tchoice0\tchoice1\n2\ta\tb\tc\n", "no.tsv:2: label '2' is no number of a choice, 0 to 1");
+    xc_subject_close(&s);
+    s = open_subject();
+    refuse_choices(&s, "label\ttext\tchoice0\tchoice1\n0\ta\tb\tc\n", "task 'choice' needs a model for multiple choice; this is a model for 'answer'");
+    xc_subject_close(&s);
+}
+
 static void test_out_of_memory(void **state)
 {
     struct xc_eval_opts opts = { .resamples = 100, .data = put("oom.json", squad) };
@@ -412,6 +476,18 @@ static void test_out_of_memory(void **state)
         failures++;
     }
     assert_in_range(failures, 30, 100000);
+    xc_subject_close(&s);
+    s = open_subject_of("bert_choice", "choice");
+    opts.data = put("oom.tsv", "label\ttext\tchoice0\tchoice1\n0\ta\tb\tc\n1\ta\tb\tc\n");
+    for (int64_t n = 0;; n++) {
+        enum xc_status status;
+
+        xc_alloc_fail_once(n);
+        status = xc_evaluate(&r, xc_task_find("choice"), &s, NULL, &opts, &err);
+        xc_alloc_fail_after(-1);
+        if (status == XC_OK) break;
+        if (status != XC_E_NOMEM) fail_msg("allocation %lld: %s at %s", (long long)n, err.msg, err.where);
+    }
     xc_subject_close(&s);
 }
 
@@ -434,7 +510,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_offsets), cmocka_unit_test(test_scores), cmocka_unit_test(test_windows), cmocka_unit_test(test_best_span), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_run), cmocka_unit_test(test_task), cmocka_unit_test(test_targets), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_run), cmocka_unit_test(test_task), cmocka_unit_test(test_targets), cmocka_unit_test(test_choices), cmocka_unit_test(test_out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

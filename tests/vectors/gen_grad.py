@@ -38,9 +38,11 @@ def outputs(model, case, texts, field):
         kw = {"input_ids": torch.tensor(ids)[None], "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         if case.startswith("bert"):
             kw["token_type_ids"] = torch.tensor(types)[None]
-        if field == "spans":
-            if case.startswith("longformer") and (ids == 2).sum() < 3:  # no question
-                kw["global_attention_mask"] = torch.zeros(1, len(ids), dtype=torch.long)
+        if case.startswith("longformer") and (ids == 2).sum() < 3:  # no pair
+            kw["global_attention_mask"] = torch.zeros(1, len(ids), dtype=torch.long)
+        if field == "choices":
+            rows.append(model(**{k: v[None] for k, v in kw.items()}).logits[0])
+        elif field == "spans":
             y = model(**kw)
             rows.append(torch.stack([y.start_logits, y.end_logits], -1)[0])
         else:
@@ -55,6 +57,8 @@ def loss_of(kind, rows):
     if kind == "square":
         x = torch.stack(rows)[:, 0]
         return F.mse_loss(x, torch.arange(len(x)).to(x) / 4)
+    if kind == "choices":  # the first four texts are two rows of two choices
+        return F.cross_entropy(torch.cat(rows[:4]).view(2, 2), torch.tensor([1, 0]))
     if kind == "spans":  # mean over texts of half the cross-entropy of each end; the end of the third does not count
         start = [F.cross_entropy(x[None, :, 0], torch.tensor([s % len(x)])) for s, x in enumerate(rows)]
         end = [F.cross_entropy(x[None, :, 1], torch.tensor([(2 * s + 1) % len(x)])) for s, x in enumerate(rows) if s != 2]
@@ -81,6 +85,7 @@ CASES = [
     ("distilbert_classify", "classify", tf.DistilBertForSequenceClassification, "logits", "classes"),
     ("bert_answer", "answer", tf.BertForQuestionAnswering, "spans", "spans"),
     ("longformer_answer", "answer", tf.LongformerForQuestionAnswering, "spans", "spans"),
+    ("longformer_choice", "choice", tf.LongformerForMultipleChoice, "choices", "choices"),
 ]
 
 
