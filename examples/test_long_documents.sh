@@ -13,9 +13,15 @@ cmp -s "$tmp/start.xc" "$tmp/again.xc" || fail "a seed does not give the same mo
 if "$xc" convert "$tmp/start.xc" -o "$tmp/no.xc" --init random -q 2>"$tmp/err"; then fail "weights were drawn over those of a file"; fi
 grep -q 'has its own' "$tmp/err" || fail "$(cat "$tmp/err")"
 echo '[MAX 3 [SM 4 9 ] ]' | "$xc" tokenize "$tmp/start.xc" --no-special | grep -qx '15 16 8 15 19 9 14 20 20' || fail "tokens of listops"
+# Parts of listops rows: their values, once each, and no row with another label than its value
+printf 'label\ttext\n4\t[MED 3 [MAX 1 4 ] [SM 8 7 ] 5 ]\n4\t[MIN [MED 9 4 1 ] [MAX 1 4 ] ]\n' >"$tmp/rows.tsv"
+awk -v least=3 -v most=8 -f "$here/listops_parts.awk" "$tmp/rows.tsv" | tr '\n' ';' >"$tmp/parts"
+[ "$(cat "$tmp/parts")" = "label	text;4	[MAX 1 4 ];5	[SM 8 7 ];4	[MED 9 4 1 ];" ] || fail "parts: $(cat "$tmp/parts")"
+sed 's/^4/5/' "$tmp/rows.tsv" >"$tmp/wrong.tsv"
+if awk -v least=3 -v most=8 -f "$here/listops_parts.awk" "$tmp/wrong.tsv" >/dev/null 2>"$tmp/err"; then fail "a wrong label was taken"; fi
+grep -q 'row 2: the value is 4, the label 5' "$tmp/err" || fail "$(cat "$tmp/err")"
 for kind in dense longformer linformer reformer synthesizer; do
-    sed s/INIT/random/ "$here/table/$kind.yaml" >"$tmp/$kind.yaml"
-    "$xc" compress "$tmp/start.xc" -r "$tmp/$kind.yaml" -o "$tmp/$kind.xc" --no-golden -q >"$tmp/said"
+    "$xc" compress "$tmp/start.xc" -r "$here/table/$kind.yaml" -c "$tmp/train.tsv" -o "$tmp/$kind.xc" --no-golden -q >"$tmp/said"
     [ $kind = dense ] || grep -q 'no attention' "$tmp/said" || fail "$kind: no controls: $(cat "$tmp/said")"
     "$xc" finetune "$tmp/$kind.xc" -t classify -d "$tmp/train.tsv" -e 1 --batch-rows 8 --attention-dropout 0 -o "$tmp/trained.xc" --no-golden -q >/dev/null
     "$xc" compress "$tmp/trained.xc" --quantize int8 -o "$tmp/int8.xc" --no-golden -q >/dev/null
