@@ -2,13 +2,13 @@
 """Makes the SentencePiece models and the expected ids of tests/unit/test_sentencepiece.c, with the sentencepiece package.
 
     gen_sentencepiece.py OUT_DIR [--data DIR]    (pip install sentencepiece protobuf tokenizers; OUT_DIR is tests/vectors/tokenizer/sentencepiece)
-    gen_sentencepiece.py OUT_DIR --compare PROGRAM [--texts N] [--seed N]
+    gen_sentencepiece.py DIR --compare PROGRAM [--texts N] [--seed N]
 
 Trained on sentences of tatoeba (CC BY 2.0, credit tatoeba.org): NAME.model, BPE and unigram of some hundred pieces, and texts.bin (u32 count; per text u32
 length, bytes), random texts of letters, odd blanks, controls, user-defined pieces whole and cut. NAME.sums holds a u32 for each text, of OUT_DIR/../texts.bin,
 of texts.bin, and for two of 200,000 letters without a blank: FNV-1a over its ids. NAME.json: such models as transformers makes a tokenizer.json of them, with the
-ids of the tokenizers package. --compare instead runs tests/vectors/tokenize_ids over N random texts
-of another seed, for each model, and says how many have other ids."""
+ids of the tokenizers package. --compare instead runs PROGRAM (tests/vectors/tokenize_ids) on every *.model of
+DIR, over N random texts of another seed, hostile ones, lines of the data sets, unbroken words of 200,000 letters and code points, and says how many have other ids."""
 import argparse
 import os
 import random
@@ -97,19 +97,22 @@ def main():
     p.add_argument("out")
     p.add_argument("--data", default=os.environ.get("XC_DATA", os.path.join(HERE, "..", "..", "..", "shared", "data")))
     p.add_argument("--compare")
-    p.add_argument("--texts", type=int, default=20000)
+    p.add_argument("--texts", type=int, default=10000)
     p.add_argument("--seed", type=int, default=2)
     args = p.parse_args()
     if args.compare:
+        sets = compare.corpora(args.data) if os.path.isdir(args.data) else {}
         for name in sorted(f[:-6] for f in os.listdir(args.out) if f.endswith(".model")):
             with open(os.path.join(args.out, name + ".model"), "rb") as f, tempfile.TemporaryDirectory() as tmp:
                 proto = f.read()
                 with open(os.path.join(tmp, "spiece.model"), "wb") as g:
                     g.write(proto)
                 ours, theirs = compare.Ours(args.compare, tmp), compare.SentencePiece(proto)
+                compare.compare(name, "corpora", ours, theirs, [t for texts in sets.values() for t in texts[:4000]])
                 compare.compare(name, "random", ours, theirs, list(random_texts(args.texts, args.seed)))
-                compare.compare(name, "hostile", ours, theirs, gen.hostile(args.texts // 4, args.seed))
+                compare.compare(name, "hostile", ours, theirs, gen.hostile(args.texts // 2, args.seed))
                 compare.compare(name, "long words", ours, theirs, list(compare.long_words()))
+                compare.compare(name, "code points", ours, theirs, ["a" + chr(c) + " B" for c in range(0, 0x110000, 5) if not 0xD800 <= c < 0xE000])
         return compare.bad_total != 0
     lines = compare.read_lines(os.path.join(args.data, "tatoeba.train.en.txt.zst"))[::12] + compare.read_lines(os.path.join(args.data, "tatoeba.train.de.txt.zst"))[::12]
     os.makedirs(args.out, exist_ok=True)
