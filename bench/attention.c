@@ -294,6 +294,8 @@ static struct bench_case cases[] = {
     { .name = "hedgehog", .kind = "hedgehog", .scope = "core" },
     { .name = "adaptive_1e-3", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f } },
     { .name = "adaptive_1e-3_subjects", .kind = "adaptive", .scope = "core", .attr = { .eps = 1e-3f }, .subjects = true },
+    { .name = "multipole_0.02", .kind = "multipole", .scope = "core", .attr = { .eps = 0.02f } },
+    { .name = "multipole_0.02_subjects", .kind = "multipole", .scope = "core", .attr = { .eps = 0.02f }, .subjects = true },
     { .name = "longformer_w512", .kind = "longformer", .scope = "core", .attr = { .window = 256, .global_first = 1 } },
     { .name = "longformer_w512_spans", .kind = "longformer", .scope = "core", .attr = { .window = 256, .global_first = 1 }, .extra = add_spans },
     { .name = "longformer_w512_global", .kind = "longformer", .scope = "block", .attr = { .window = 256, .global_first = 1 }, .extra = add_globals },

@@ -36,7 +36,7 @@ static const struct cli_opt table[] = {
     CLI_LIST(struct compress_opts, prune, 0, "prune", "KIND=AMOUNT", "before that, cut: magnitude, wanda or obs = a share of the weights (0.5), N:M kept (2:4), or a share of blocks (0.75@16x4); speedup = times fewer multiply-adds by heads and "
              "neurons; layers = how many to keep; vocabulary = least count of a token; may be repeated"),
     CLI_STRING(struct compress_opts, attention, 0, "attention", "KIND", NULL, "after that and before --quantize, another attention, its options behind a colon: adaptive:eps=1e-3 leaves out blocks of keys that have at most that "
-               "share of a query's attention together; longformer, linformer, reformer or synthesizer, such as longformer:window=128, is pass swap_attention"),
+               "share of a query's attention together, multipole:eps=0.02 takes like keys together; longformer, linformer, reformer or synthesizer, such as longformer:window=128, is pass swap_attention"),
     CLI_BOOL(struct compress_opts, static_ranges, 0, "static", "activations by one calibrated scale a layer instead of one a row; needs --calibrate"),
     CLI_LIST(struct compress_opts, targets, 0, "target", "WORD", "treat only this: an op (linear), a node, a tensor, or re:PATTERN; may be repeated"),
     CLI_LIST(struct compress_opts, ignore, 0, "ignore", "WORD", "leave this as it is; may be repeated"),
@@ -310,16 +310,16 @@ static enum xc_status set_number(struct xc_recipe *r, const char *option, double
     return xc_recipe_set(r, option, text, err);
 }
 
-/* --attention KIND[:OPTION=VALUE,...]: pass adaptive, or swap_attention to that kind. */
+/* --attention KIND[:OPTION=VALUE,...]: pass adaptive for its two kinds, or swap_attention to that kind. */
 static enum xc_status add_attention(struct xc_recipe *r, const char *text, struct xc_err *err)
 {
-    static const char *const kinds[] = { "adaptive", "longformer", "linformer", "reformer", "synthesizer" };
+    static const char *const kinds[] = { "adaptive", "multipole", "longformer", "linformer", "reformer", "synthesizer" };
     const size_t kind = strcspn(text, ":");
     size_t k = 0;
 
     while (k < XC_ARRAY_LEN(kinds) && (strlen(kinds[k]) != kind || strncmp(kinds[k], text, kind) != 0)) k++;
-    if (k == XC_ARRAY_LEN(kinds)) return xc_fail(err, XC_E_ARG, "--attention '%s' is not KIND or KIND:OPTION=VALUE,... with KIND one of adaptive, longformer, linformer, reformer, synthesizer", text);
-    XC_TRY(xc_recipe_add(r, k ? "swap_attention" : "adaptive", err));
+    if (k == XC_ARRAY_LEN(kinds)) return xc_fail(err, XC_E_ARG, "--attention '%s' is not KIND or KIND:OPTION=VALUE,... with KIND one of adaptive, multipole, longformer, linformer, reformer, synthesizer", text);
+    XC_TRY(xc_recipe_add(r, k > 1 ? "swap_attention" : "adaptive", err));
     if (k) XC_TRY(xc_recipe_set(r, "kind", kinds[k], err));
     for (const char *at = text + kind; *at;) {
         const size_t n = strcspn(at + 1, ",");

@@ -58,7 +58,7 @@ static const char *in_the_way(const struct xc_graph *g, int32_t n)
     const struct xc_attr_attention *a = node->attr;
     const char *kind = xc_attention_kinds[a->kind]->name;
 
-    if (strcmp(kind, "dense") && strcmp(kind, "adaptive")) return "goes by the places of tokens";
+    if (strcmp(kind, "dense") && strcmp(kind, "adaptive") && strcmp(kind, "multipole")) return "goes by the places of tokens";
     if (a->causal) return "is causal";
     for (int32_t i = 3; i < node->n_in; i++)
         if (node->in[i].kind != XC_REF_NONE) return "has a position bias";

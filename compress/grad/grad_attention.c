@@ -3,10 +3,10 @@
 
 #include "compress/grad/grad_attention.h"
 
-extern const struct xc_grad_attention xc_grad_attention_adaptive, xc_grad_attention_dense, xc_grad_attention_hedgehog, xc_grad_attention_linformer, xc_grad_attention_longformer, xc_grad_attention_reformer, xc_grad_attention_synthesizer;
+extern const struct xc_grad_attention xc_grad_attention_adaptive, xc_grad_attention_dense, xc_grad_attention_hedgehog, xc_grad_attention_linformer, xc_grad_attention_longformer, xc_grad_attention_multipole, xc_grad_attention_reformer, xc_grad_attention_synthesizer;
 
 static const struct xc_grad_attention *const kinds[] = { &xc_grad_attention_dense, &xc_grad_attention_linformer, &xc_grad_attention_longformer, &xc_grad_attention_reformer,
-                                                           &xc_grad_attention_synthesizer, &xc_grad_attention_adaptive, &xc_grad_attention_hedgehog };
+                                                           &xc_grad_attention_synthesizer, &xc_grad_attention_adaptive, &xc_grad_attention_hedgehog, &xc_grad_attention_multipole };
 
 static const struct xc_grad_attention *find(const struct xc_attr_attention *attr)
 {

@@ -230,6 +230,7 @@ static int64_t what_to_leave_out(const struct xc_node *node)
     return -1;
 }
 
-/* What adaptive leaves out is little: its derivative is that of the whole attention. */
+/* What adaptive leaves out and what multipole takes together changes little: their derivative is that of the whole attention. */
 const struct xc_grad_attention xc_grad_attention_adaptive = { .kind = "adaptive", .backward = dense_backward, .forward_dropped = dense_dropped, .decisions = what_to_leave_out };
+const struct xc_grad_attention xc_grad_attention_multipole = { .kind = "multipole", .backward = dense_backward, .forward_dropped = dense_dropped, .decisions = what_to_leave_out };
 const struct xc_grad_attention xc_grad_attention_dense = { .kind = "dense", .backward = dense_backward, .forward_dropped = dense_dropped };

@@ -39,6 +39,16 @@ run "$XC_BIN" selftest adaptive.xc
 expect_code 0
 run "$XC_BIN" compress "$tiny" -o no.xc --attention adaptive:eps=0.9
 expect_failure "'eps' of pass 'adaptive' is '0.9'"
+run "$XC_BIN" compress "$tiny" -o multipole.xc --quantize int8 --attention multipole:eps=0.25
+expect_code 0
+run "$XC_BIN" inspect multipole.xc --graph
+expect_code 0
+out_has 'kind=multipole'
+out_has "eps=0.25"
+run "$XC_BIN" selftest multipole.xc
+expect_code 0
+run "$XC_BIN" compress "$tiny" -o no.xc --attention multipole:eps=nan
+expect_failure "'eps' of pass 'adaptive' is 'nan'"
 run "$XC_BIN" compress "$tiny" -o no.xc --attention sparse
 expect_failure "--attention 'sparse' is not KIND"
 run "$XC_BIN" compress "$tiny" --plan --attention longformer:window=8

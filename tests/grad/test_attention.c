@@ -399,6 +399,10 @@ static void test_refused(void **state)
     refused("hedgehog", "qqqq", (struct xc_attr_attention){ 0 }, "must be a tensor");
     refused("hedgehog", "qqq-q", (struct xc_attr_attention){ 0 }, "takes q, k, v and a feature map");
     refused("adaptive", "qqqq", (struct xc_attr_attention){ 0 }, "takes q, k and v");
+    refused("multipole", "qqqq", (struct xc_attr_attention){ 0 }, "takes q, k and v");
+    refused("multipole", "qqq", (struct xc_attr_attention){ .causal = true }, "not causal");
+    refused("multipole", "qqq", (struct xc_attr_attention){ .eps = 0.6f }, "'eps' is 0.6");
+    refused("multipole", "qqq", (struct xc_attr_attention){ .eps = NAN }, "'eps' is");
     refused("longformer", "qqq", (struct xc_attr_attention){ .window = -1 }, "'window' is -1");
 }
 
