@@ -195,6 +195,24 @@ stages:
 R
 expect_code 0
 
+# ---- a checkpoint without such a head gets one, and is a checkpoint of that class ----
+printf 'question\tcontext\tanswer\nwho ran?\tTwo dogs ran home.\tdogs\n' >few.tsv
+printf 'label\ttext\tchoice0\tchoice1\n1\tone cat\tran\tsat\n' >fewc.tsv
+for task in answer choice; do
+    [ $task = answer ] && data=few.tsv class=BertForQuestionAnswering || data=fewc.tsv class=BertForMultipleChoice
+    run "$XC_BIN" finetune "$XC_SOURCE_ROOT/tests/data/tiny-bert" -t $task -d $data -o new.xc --max-steps 2 --threads 1 --no-golden -q --json
+    expect_code 0
+    [ "$(json '["new_head"]')" = True ] || fail "the head is new"
+    rm -rf new
+    run "$XC_BIN" convert new.xc -o new -q
+    expect_code 0
+    grep -q $class new/config.json || fail "the class of the checkpoint"
+    run "$XC_BIN" eval new -t $task -d $data -q --json
+    json '["metrics"]' >want
+    run "$XC_BIN" eval new.xc -t $task -d $data -q --json
+    json '["metrics"]' | cmp -s want - || fail "the directory answers otherwise"
+done
+
 # ---- mistakes ----
 run "$XC_BIN" eval bert.xc -t tag -d dev.tsv -q
 expect_failure "task 'tag' needs a tagger; this is a model for 'answer'"
