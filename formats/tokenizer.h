@@ -37,7 +37,7 @@ enum xc_status xc_tokenizer_decompile(char **json, size_t *size, struct xc_buf *
 enum xc_status xc_tokenizer_subset(struct xc_buf **out, struct xc_buf *section, const int32_t *new_id, struct xc_err *err);
 
 /* Adds to keep (by id) what any subset needs: added and special tokens, the template's, the bytes of BPE and the parts that its tokens are merged
- * of; with `characters` the single characters of a WordPiece too, so that a word whose pieces are gone falls to smaller ones. Texts whose
+ * of; with `characters` the single characters too (but of byte-level BPE), so that a word whose pieces are gone falls to smaller ones. Texts whose
  * tokens are all kept are then encoded as before. */
 enum xc_status xc_tokenizer_close_set(uint8_t *keep, struct xc_buf *section, bool characters, struct xc_err *err);
 

@@ -166,7 +166,7 @@ enum xc_status xc_tokenizer_close_set(uint8_t *keep, struct xc_buf *section, boo
         if (tok->pieces[i].what == XC_TOK_PIECE_SPECIAL) keep[tok->pieces[i].id] = 1;
     for (int c = 0; (h->model == XC_TOK_BPE || h->flags & XC_TOK_BYTE_FALLBACK) && c < 256; c++)
         if (tok->byte_ids[c] >= 0) keep[tok->byte_ids[c]] = 1;
-    for (uint32_t i = 0; h->model != XC_TOK_BPE && characters && i < (uint32_t)h->n_tokens; i++) {
+    for (uint32_t i = 0; h->split != XC_TOK_SPLIT_GPT2 && characters && i < (uint32_t)h->n_tokens; i++) {
         const uint8_t *prefix = tok->section->data + h->array[XC_TOK_PREFIX].offset;
         const size_t n = h->array[XC_TOK_PREFIX].size;
         size_t len;
