@@ -248,6 +248,16 @@ struct xc_attn_runs_f32 {
     int64_t ldq;
 };
 
+/* Attention over more keys: answers o (n, D) of attn_runs with their stat (n,2) join those that rows row[i] of y have by now, with stat all (2 at 2 row[i]), into one softmax. */
+struct xc_join {
+    float *y;            /* (rows, ldy) */
+    int64_t ldy, D;
+    float *all;
+    const int32_t *row;  /* (n) */
+    const float *o, *stat;
+    bool log2, first;    /* stat is of int8; rows have none yet */
+};
+
 /* Layer norm of x (+ residual), optionally quantized in the same pass. Biased variance, as PyTorch. */
 struct xc_norm {
     const float *x;         /* (R, ldx) */
@@ -312,6 +322,9 @@ struct xc_kernels {
     void (*attn_f32)(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
     void (*attn_runs_s8)(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1);
     void (*attn_runs_f32)(const struct xc_attn_runs_f32 *a, int64_t row0, int64_t row1);
+    /* Buckets of hashes: at (R) = the place of the largest of row r of x (R, ldx; n each) and of its negatives behind them; of equals the first. */
+    void (*argmax_signs)(int32_t *at, const float *x, int64_t ldx, int64_t R, int64_t n);
+    void (*join_rows)(const struct xc_join *j, int64_t n);
     void (*norm_f32)(const struct xc_norm *n, int64_t row0, int64_t row1);
 
     /* q = rint(x * (127 / absmax)), scale = absmax / 127, sum = sum of q; columns C..round_up(C,4) of q become zero. With gain (C), x is

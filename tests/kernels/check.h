@@ -61,6 +61,7 @@ void check_gemm_f32(const struct xc_kernels *k);
 void check_gemm_bf16(const struct xc_kernels *k);
 void check_attn(const struct xc_kernels *k);
 void check_attn_runs(const struct xc_kernels *k);
+void check_lsh(const struct xc_kernels *k);
 void check_norm(const struct xc_kernels *k);
 void check_quantize(const struct xc_kernels *k);
 void check_elementwise(const struct xc_kernels *k);

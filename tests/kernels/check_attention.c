@@ -127,3 +127,42 @@ void check_attn_runs(const struct xc_kernels *k)
         free_blocks();
     }
 }
+
+/* Buckets, with equals among the numbers and their negatives; and answers of several rounds. */
+void check_lsh(const struct xc_kernels *k)
+{
+    for (int i = 0; i < 60; i++) {
+        const int64_t R = 1 + (int64_t)(rnd() % 40), n = 1 + (int64_t)(rnd() % 70), ldx = n + (int64_t)(rnd() % 9), D = 1 + (int64_t)(rnd() % 90), rows = R + 7, ldy = D + 3;
+        float *x = floats((R - 1) * ldx + n, RANDOM), *o = floats(R * D, RANDOM), *stat = floats(2 * R, RANDOM);
+        int32_t *row = block((size_t)R * 4);
+        struct out at[2], y[2], all[2];
+        char name[100];
+
+        if (i % 2)
+            for (int64_t j = 0; j < (R - 1) * ldx + n; j++) x[j] = (float)(int)(rnd() % 5) - 2.0f;
+        for (int64_t j = 0; j < R; j++) {
+            row[j] = (int32_t)((j * 5 + i) % R); /* a token comes once */
+            if (R % 5 == 0) row[j] = (int32_t)(rows - 1 - j);
+            stat[2 * j] = rnd() % 8 ? stat[2 * j] * 40.0f : -1e30f;
+            stat[2 * j + 1] = rnd() % 8 ? 1.0f + fabsf(stat[2 * j + 1]) : 0.0f;
+        }
+        for (int s = 0; s < 2; s++) {
+            const struct xc_kernels *K = s ? k : ref;
+
+            at[s] = output((size_t)R * 4);
+            y[s] = output((size_t)((rows - 1) * ldy + D) * 4);
+            all[s] = output((size_t)rows * 8);
+            K->argmax_signs(data(at[s]), x, ldx, R, n);
+            for (int round = 0; round < 3; round++) {
+                const struct xc_join j = {.y = data(y[s]), .ldy = ldy, .D = D, .all = data(all[s]), .row = row, .o = o, .stat = round < 2 ? stat : x, .log2 = i % 3, .first = round == 0};
+
+                if (round == 0 || 2 * R <= (R - 1) * ldx + n) K->join_rows(&j, R);
+            }
+        }
+        snprintf(name, sizeof name, "argmax_signs R %d n %d", (int)R, (int)n);
+        check(same(at[0], at[1]), k->isa, name);
+        snprintf(name, sizeof name, "join_rows n %d D %d", (int)R, (int)D);
+        check(same(y[0], y[1]) && same(all[0], all[1]), k->isa, name);
+        free_blocks();
+    }
+}

@@ -34,6 +34,7 @@ static void check_level(const struct xc_kernels *k)
     check_gemm_bf16(k);
     check_attn(k);
     check_attn_runs(k);
+    check_lsh(k);
     check_norm(k);
     check_quantize(k);
     check_elementwise(k);

@@ -38,19 +38,6 @@ int64_t xc_lsh_room(const struct xc_lsh *l, int64_t n)
     return l->panels ? l->rounds * n + xc_lsh_buckets(l->attr) + 1 + xc_round_up(ROWS * l->rounds * l->half, 16) + 16 : 0;
 }
 
-/* The place of the largest of p and -p; of equals the first. */
-static int32_t argmax(const float *p, int64_t half)
-{
-    float best = p[0];
-    int32_t at = 0;
-
-    for (int64_t i = 1; i < half; i++)
-        if (p[i] > best) best = p[i], at = (int32_t)i;
-    for (int64_t i = 0; i < half; i++)
-        if (-p[i] > best) best = -p[i], at = (int32_t)(half + i);
-    return at;
-}
-
 /* bucket (rounds, n) of the n rows of a sequence */
 static void hash(const struct xc_lsh *l, int32_t *bucket, float *p, int64_t seq, int64_t head, int64_t n, int64_t rounds)
 {
@@ -62,13 +49,17 @@ static void hash(const struct xc_lsh *l, int32_t *bucket, float *p, int64_t seq,
         const struct xc_gemm_f32 g = { .x = xc_seq_data(q, seq, head * l->D) + r0 * q->cols, .ldx = q->cols, .w = l->panels + head * l->panel, .N = N, .K = l->D,
                                        .ep = { .out = p, .ld_out = N } };
 
+        for (int64_t i = ROWS; i < 2 * ROWS && r0 + i < n; i++) /* the next ones: a token apart, which no hardware foresees */
+            for (int64_t d = 0; d < l->D; d += XC_ALIGN / (int64_t)sizeof *p) __builtin_prefetch(g.x + i * q->cols + d);
         l->c->kern->gemm_f32(&g, 0, rows, 0, N);
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t r = 0; r < rounds; r++) {
-                const float *x = p + i * N + r * l->half;
+        for (int64_t r = 0; r < rounds; r++) {
+            int32_t *at = bucket + r * n + r0, second[ROWS];
 
-                bucket[r * n + r0 + i] = argmax(x, b1 / 2) + (b2 ? (int32_t)b1 * argmax(x + b1 / 2, b2 / 2) : 0);
-            }
+            l->c->kern->argmax_signs(at, p + r * l->half, N, rows, b1 / 2);
+            if (b2 == 0) continue;
+            l->c->kern->argmax_signs(second, p + r * l->half + b1 / 2, N, rows, b2 / 2);
+            for (int64_t i = 0; i < rows; i++) at[i] += (int32_t)b1 * second[i];
+        }
     }
 }
 

@@ -19,7 +19,6 @@
 
 #include "runtime/graph/attention/attention.h"
 #include "runtime/graph/attention/lsh.h"
-#include "runtime/kernels/scalar/math.h"
 
 #define OWN_SCORE (-1e5f)
 #define LONGEST (1 << 24) /* positions are exact floats */
@@ -218,29 +217,6 @@ static const struct slot *chunk_at(const struct reformer *r, struct work *w, int
     return s;
 }
 
-/* Joins one chunk's answer with those of the rounds before. */
-static void join(const struct reformer *r, const struct work *w, float *out, const int32_t *row, int64_t n, bool first)
-{
-    for (int64_t i = 0; i < n; i++) {
-        if (i + 8 < n) fetch(out + row[i + 8] * r->q->cols, r->D);
-        float *y = out + row[i] * r->q->cols, *all = w->all + 2 * row[i];
-        const float *o = w->out + i * r->D, max = w->stat[2 * i], sum = w->stat[2 * i + 1];
-
-        if (first) {
-            memcpy(y, o, (size_t)r->D * sizeof *y);
-            all[0] = max, all[1] = sum;
-            continue;
-        }
-        const float top = xc_max_f32(max, all[0]);
-        const float a = all[1] * (r->attr->quantized ? xc_exp2_f32(all[0] - top) : xc_exp_f32(all[0] - top));
-        const float b = sum * (r->attr->quantized ? xc_exp2_f32(max - top) : xc_exp_f32(max - top));
-        const float inv = a + b > 0.0f ? 1.0f / (a + b) : 0.0f;
-
-        for (int64_t d = 0; d < r->D; d++) y[d] = y[d] * (a * inv) + o[d] * (b * inv);
-        all[0] = top, all[1] = a + b;
-    }
-}
-
 /* Item: (sequence, head). */
 static void attend(void *arg, int64_t item, int thread)
 {
@@ -263,7 +239,9 @@ static void attend(void *arg, int64_t item, int thread)
 
         for (int64_t k = i - before; k <= i + after; k++) {
             const struct slot *s = chunk_at(r, &w, seq, head, n, rounds, k);
-            const struct xc_key_run see = { .n = s->n, .pos = s->pos, .low = -INFINITY, .high = r->attr->causal ? 0.0f : 1e9f };
+            /* of one round, two chunks have no token in common: who comes later decides alone */
+            const bool all = !r->attr->causal && (!a.own || (s->chunk != own->chunk && s->chunk / each == own->chunk / each));
+            const struct xc_key_run see = { .n = s->n, .pos = all ? NULL : s->pos, .low = -INFINITY, .high = r->attr->causal ? 0.0f : 1e9f };
 
             w.s8[runs] = (struct xc_key_run_s8){ .see = see, .k = s->k8, .k_scale = s->k_scale, .v = s->v8, .v_scale = s->v_scale };
             w.f32[runs++] = (struct xc_key_run_f32){ .see = see, .k = s->k, .v = s->v, .ldk = D, .ldv = D };
@@ -276,7 +254,7 @@ static void attend(void *arg, int64_t item, int thread)
             gather(w.q, r->q, seq, head * D, row, count, D);
             r->c->kern->attn_runs_f32(&(struct xc_attn_runs_f32){ .a = a, .run = w.f32, .q = w.q, .ldq = D }, 0, count);
         }
-        join(r, &w, out, row, count, i < each);
+        r->c->kern->join_rows(&(struct xc_join){ .y = out, .ldy = r->q->cols, .D = D, .all = w.all, .row = row, .o = w.out, .stat = w.stat, .log2 = r->attr->quantized, .first = i < each }, count);
     }
 }
 

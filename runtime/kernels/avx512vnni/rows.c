@@ -2,6 +2,7 @@
 #include "runtime/kernels/avx512vnni/isa.h"
 #include "runtime/kernels/avx512vnni/lanes.h"
 #include "runtime/kernels/lanes/encode.h"
+#include "runtime/kernels/lanes/lsh.h"
 #include "runtime/kernels/lanes/rows.h"
 #include "runtime/kernels/lanes/train.h"
 
@@ -10,4 +11,5 @@ void xc_init_rows__avx512vnni(struct xc_kernels *k)
     lanes_init_rows(k);
     lanes_init_train(k);
     lanes_init_encode(k);
+    lanes_init_lsh(k);
 }

@@ -191,3 +191,37 @@ void xc_attn_runs_f32__scalar(const struct xc_attn_runs_f32 *a, int64_t row0, in
         }
     }
 }
+
+void xc_argmax_signs__scalar(int32_t *at, const float *x, int64_t ldx, int64_t R, int64_t n)
+{
+    for (int64_t r = 0; r < R; r++, x += ldx) {
+        float best = x[0];
+
+        at[r] = 0;
+        for (int64_t i = 1; i < n; i++)
+            if (x[i] > best) best = x[i], at[r] = (int32_t)i;
+        for (int64_t i = 0; i < n; i++)
+            if (-x[i] > best) best = -x[i], at[r] = (int32_t)(n + i);
+    }
+}
+
+void xc_join_rows__scalar(const struct xc_join *j, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float *y = j->y + j->row[i] * j->ldy, *all = j->all + 2 * j->row[i];
+        const float *o = j->o + i * j->D, max = j->stat[2 * i], sum = j->stat[2 * i + 1];
+
+        if (j->first) {
+            memcpy(y, o, (size_t)j->D * sizeof *y);
+            all[0] = max, all[1] = sum;
+            continue;
+        }
+        const float top = xc_max_f32(max, all[0]);
+        const float a = all[1] * (j->log2 ? xc_exp2_f32(all[0] - top) : xc_exp_f32(all[0] - top));
+        const float b = sum * (j->log2 ? xc_exp2_f32(max - top) : xc_exp_f32(max - top));
+        const float inv = a + b > 0.0f ? 1.0f / (a + b) : 0.0f;
+
+        for (int64_t d = 0; d < j->D; d++) y[d] = y[d] * (a * inv) + o[d] * (b * inv);
+        all[0] = top, all[1] = a + b;
+    }
+}

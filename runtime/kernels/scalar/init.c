@@ -20,6 +20,8 @@ void xc_kernels_init__scalar(struct xc_kernels *k)
         .attn_f32 = xc_attn_f32__scalar,
         .attn_runs_s8 = xc_attn_runs_s8__scalar,
         .attn_runs_f32 = xc_attn_runs_f32__scalar,
+        .argmax_signs = xc_argmax_signs__scalar,
+        .join_rows = xc_join_rows__scalar,
         .norm_f32 = xc_norm_f32__scalar,
         .quantize_rows_s8 = xc_quantize_rows_s8__scalar,
         .quantize_rows_affine = xc_quantize_rows_affine__scalar,

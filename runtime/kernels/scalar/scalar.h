@@ -18,6 +18,8 @@ void xc_attn_s8__scalar(const struct xc_attn_s8 *a, int64_t row0, int64_t row1);
 void xc_attn_f32__scalar(const struct xc_attn_f32 *a, int64_t row0, int64_t row1);
 void xc_attn_runs_s8__scalar(const struct xc_attn_runs_s8 *a, int64_t row0, int64_t row1);
 void xc_attn_runs_f32__scalar(const struct xc_attn_runs_f32 *a, int64_t row0, int64_t row1);
+void xc_argmax_signs__scalar(int32_t *at, const float *x, int64_t ldx, int64_t R, int64_t n);
+void xc_join_rows__scalar(const struct xc_join *j, int64_t n);
 void xc_norm_f32__scalar(const struct xc_norm *n, int64_t row0, int64_t row1);
 void xc_quantize_rows_s8__scalar(int8_t *q, int64_t ldq, float *scale, int32_t *sum, const float *x, int64_t ldx, const float *gain, int64_t R, int64_t C,
                                  float static_scale);
