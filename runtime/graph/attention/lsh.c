@@ -49,8 +49,6 @@ static void hash(const struct xc_lsh *l, int32_t *bucket, float *p, int64_t seq,
         const struct xc_gemm_f32 g = { .x = xc_seq_data(q, seq, head * l->D) + r0 * q->cols, .ldx = q->cols, .w = l->panels + head * l->panel, .N = N, .K = l->D,
                                        .ep = { .out = p, .ld_out = N } };
 
-        for (int64_t i = ROWS; i < 2 * ROWS && r0 + i < n; i++) /* the next ones: a token apart, which no hardware foresees */
-            for (int64_t d = 0; d < l->D; d += XC_ALIGN / (int64_t)sizeof *p) __builtin_prefetch(g.x + i * q->cols + d);
         l->c->kern->gemm_f32(&g, 0, rows, 0, N);
         for (int64_t r = 0; r < rounds; r++) {
             int32_t *at = bucket + r * n + r0, second[ROWS];

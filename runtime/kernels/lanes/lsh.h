@@ -34,6 +34,9 @@ LANES_INLINE void join_fetch(const float *y, int64_t D)
     for (int64_t d = 0; d < D; d += 16) __builtin_prefetch(y + d, 1);
 }
 
+/* e to the x, or 2: one copy of each. */
+static __attribute__((noinline)) void join_powers(float *x, bool log2) { v_store(x, log2 ? v_exp2(v_load(x)) : v_exp(v_load(x))); }
+
 static void lanes_join_rows(const struct xc_join *j, int64_t n)
 {
     const int64_t D = j->D, whole = D / 16 * 16;
@@ -50,8 +53,13 @@ static void lanes_join_rows(const struct xc_join *j, int64_t n)
             max[i] = j->stat[2 * (i0 + i)], sum[i] = j->stat[2 * (i0 + i) + 1];
         }
         if (!j->first) {
-            const v16f top = v_max(v_load(max), v_load(old_max)), x = v_sub(v_load(old_max), top), z = v_sub(v_load(max), top);
-            const v16f a = v_mul(v_load(old_sum), j->log2 ? v_exp2(x) : v_exp(x)), b = v_mul(v_load(sum), j->log2 ? v_exp2(z) : v_exp(z)), both = v_add(a, b);
+            const v16f top = v_max(v_load(max), v_load(old_max));
+
+            v_store(keep, v_sub(v_load(old_max), top));
+            v_store(add, v_sub(v_load(max), top));
+            join_powers(keep, j->log2);
+            join_powers(add, j->log2);
+            const v16f a = v_mul(v_load(old_sum), v_load(keep)), b = v_mul(v_load(sum), v_load(add)), both = v_add(a, b);
             const v16f inv = v_lt(v_zero(), both, v_div(v_set1(1.0f), both), v_zero());
 
             v_store(keep, v_mul(a, inv));

@@ -205,6 +205,8 @@ void xc_argmax_signs__scalar(int32_t *at, const float *x, int64_t ldx, int64_t R
     }
 }
 
+static __attribute__((noinline)) float power(float x, bool log2) { return log2 ? xc_exp2_f32(x) : xc_exp_f32(x); }
+
 void xc_join_rows__scalar(const struct xc_join *j, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -217,8 +219,7 @@ void xc_join_rows__scalar(const struct xc_join *j, int64_t n)
             continue;
         }
         const float top = xc_max_f32(max, all[0]);
-        const float a = all[1] * (j->log2 ? xc_exp2_f32(all[0] - top) : xc_exp_f32(all[0] - top));
-        const float b = sum * (j->log2 ? xc_exp2_f32(max - top) : xc_exp_f32(max - top));
+        const float a = all[1] * power(all[0] - top, j->log2), b = sum * power(max - top, j->log2);
         const float inv = a + b > 0.0f ? 1.0f / (a + b) : 0.0f;
 
         for (int64_t d = 0; d < j->D; d++) y[d] = y[d] * (a * inv) + o[d] * (b * inv);
