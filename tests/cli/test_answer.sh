@@ -98,7 +98,7 @@ learn longformer long.xc --epochs 14
 [ "$(json '["new_head"]')" = False ] || fail "the head was there"
 reached 0.95 1
 cp out with
-learn blind blind.xc
+learn blind blind.xc --epochs 5
 reached 0 0.7
 run "$XC_BIN" inspect long.xc --graph
 out_has 'segment.1(%ids) end_id=3 second=false'
@@ -142,7 +142,7 @@ expect_code 0
 [ "$(json '["metrics"]["exact_match"]["value"]')" = 1.0 ] || fail "exact match of the JSON"
 awk -F'\t' 'NR > 1 && NR % 3 == 0 { $2 = "and then it was."; $3 = "" } { print $1 "\t" $2 "\t" $3 }' train.tsv >train2.tsv
 awk -F'\t' 'NR > 1 && NR % 3 == 0 { $2 = "and then it was."; $3 = "" } { print $1 "\t" $2 "\t" $3 }' dev.tsv >dev2.tsv
-run "$XC_BIN" finetune bert.xc -t answer -d train2.tsv --dev dev2.tsv -o two.xc --epochs 4 --batch-tokens 256 --lr 2e-3 --threads 1 -q --json
+run "$XC_BIN" finetune bert.xc -t answer -d train2.tsv --dev dev2.tsv -o two.xc --epochs 3 --batch-tokens 256 --lr 2e-3 --threads 1 -q --json
 expect_code 0
 [ "$(json '["new_head"]')" = False ] || fail "the head was there"
 reached 0.97 1
