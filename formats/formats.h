@@ -12,6 +12,7 @@ struct xc_load_opts {
     bool random;         /* weights are drawn, not read: a directory of config.json and a tokenizer is enough. As BERT begins: normal with deviation 0.02, gains of norms 1, biases 0 */
     uint64_t seed;       /* of random and new_head */
     bool new_head;       /* a head "answer" or "choice" that the checkpoint lacks is drawn, with seed */
+    bool first_global;   /* Longformer: the first token sees all and is seen by all, as under a classifier's head: one is going to stand on the encoder */
     bool all_tensors;    /* keep weights that no graph uses (an unused pooler), for convert; false = they are named in meta "unused_tensors" */
 };
 

@@ -195,9 +195,10 @@ static enum xc_status add_head(struct xc_model *m, int32_t hidden, const struct 
 }
 
 /* The checkpoint as an encoder, with its unused weights (a pooler); a .xc that has a head is cut. */
-static enum xc_status load_encoder(struct xc_model **out, const char *path, int32_t *hidden, struct xc_err *err)
+static enum xc_status load_encoder(struct xc_model **out, const char *path, const char *task, int32_t *hidden, struct xc_err *err)
 {
-    const struct xc_load_opts encoder = { .head = "encode", .all_tensors = true }, any = { .all_tensors = true };
+    const bool of_text = !strcmp(task, "classify") || !strcmp(task, "pair") || !strcmp(task, "regress");
+    const struct xc_load_opts encoder = { .head = "encode", .all_tensors = true, .first_global = of_text }, any = { .all_tensors = true };
     const struct xc_load_opts embed = { .head = "embed" };
     struct xc_model *sentence = NULL;
     const char *pooling;
@@ -231,7 +232,7 @@ enum xc_status xc_head_load(struct xc_model **out, const char *path, const struc
     }
     if (*out) xc_model_free(out);
     *is_new = true;
-    XC_TRY_GOTO(load_encoder(out, path, &hidden, err), out);
+    XC_TRY_GOTO(load_encoder(out, path, o->task, &hidden, err), out);
     XC_TRY_GOTO(add_head(*out, hidden, o, err), out);
     status = xc_model_verify(*out, err);
 out:

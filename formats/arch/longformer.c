@@ -36,11 +36,10 @@ static enum xc_status build(struct xc_model *m, const struct xc_hf_config *cfg, 
 {
     struct xc_bert_shape s = { 0 };
 
-    (void)opts;
     XC_TRY(xc_bert_read_shape(&s, cfg, err));
     XC_TRY(xc_bert_read_padding(&s, cfg, err));
     XC_TRY(xc_longformer_windows(&s, cfg, err));
-    s.global_first = !strcmp(cfg->head, "classify") || !strcmp(cfg->head, "regress");
+    s.global_first = !strcmp(cfg->head, "classify") || !strcmp(cfg->head, "regress") || opts->first_global;
     if (!strcmp(cfg->head, "answer") || !strcmp(cfg->head, "choice")) {
         int64_t end;
 

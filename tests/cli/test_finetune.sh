@@ -341,6 +341,14 @@ expect_failure 'is not finite at step'
 err_has "the first layer with such a number is '"
 run "$XC_BIN" finetune a8.xc -t classify -d train.tsv -o x.xc -q
 expect_failure 'quantized'
+# ---- a bare Longformer under a new head: the first token is global, as in transformers' classifier ----
+cp -r "$XC_SOURCE_ROOT/tests/vectors/arch/longformer" long
+awk 'BEGIN { print "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]"; for (i = 5; i < 60; i++) print "w" i }' >long/vocab.txt
+printf 'label\ttext\n0\tw5 w6\n1\tw7 w8 w9\n' >long.tsv
+run "$XC_BIN" finetune long -t classify -d long.tsv -o long.xc --max-steps 1 -q
+expect_code 0
+run "$XC_BIN" inspect long.xc --graph
+out_has 'global_first=1'
 run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv
 expect_usage "xcompress finetune: give -o; see 'xcompress finetune --help'"
 run "$XC_BIN" finetune "$tiny" -t classify -d train.tsv -o x.xc --patience 2
