@@ -27,6 +27,10 @@
 #define GROUP 16 /* keys: a panel */
 #define MOST_D 512
 
+/* log(n): constants, since libraries' logf differ in the last bit. */
+static const float log_of[GROUP + 1] = { 0.0f, 0.0f, 0.693147182f, 1.09861231f, 1.38629436f, 1.60943794f, 1.79175949f, 1.9459101f, 2.07944155f,
+                                         2.19722462f, 2.30258512f, 2.39789534f, 2.48490667f, 2.56494927f, 2.6390574f, 2.70805025f, 2.77258873f };
+
 static enum xc_status multipole_infer(const struct xc_infer *c, struct xc_err *err)
 {
     const struct xc_attr_attention *attr = c->node->attr;
@@ -186,7 +190,7 @@ static void pack_item(void *arg, int64_t item, int thread)
     memset((void *)at, 0, m->keys_each);
     cut_key_head(&to, m, &at);
     memset(p.mq, 0, (size_t)(2 * D * D) * sizeof *p.mq);
-    for (int64_t j = 0; j < m->means; j++) to.weight[j] = j < m->groups ? logf((float)xc_min_i64(GROUP, m->n_k - j * GROUP)) : -INFINITY;
+    for (int64_t j = 0; j < m->means; j++) to.weight[j] = j < m->groups ? log_of[xc_min_i64(GROUP, m->n_k - j * GROUP)] : -INFINITY;
     for (int64_t j = m->n_k; j < m->groups * GROUP; j++) to.one[j] = -INFINITY;
     for (int64_t h = g * group; h < (g + 1) * group; h++) xc_tree_moments(p.mq, p.room, xc_seq_data(m->q, m->s, h * D), m->q->cols, m->n_q, D, 0.0f);
     copy_rows(p.rows, xc_seq_data(m->k, m->s, g * D), m->k->cols, NULL, m->n_k, D);
