@@ -1,39 +1,9 @@
 /* Multipole attention against double precision: with everything opened it is dense attention; where groups hold equal keys their means are exact; between,
  * every key counts once in every tile (the keys, weights and values that the kernel is given add up to those of the text), and the error is near what was
  * asked for. eps 0 and short texts are dense to the bit and call its kernel; the same bits for any batch, number of threads and kernel level. */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+enum { HEADS = 4, KV = 2, D = 20 };
 
-#include <cmocka.h>
-
-#include "runtime/graph/attention/attention.h"
-#include "runtime/graph/run.h"
-
-enum { HEADS = 4, KV = 2, D = 20, W = HEADS * D, KW = KV * D, N_SEQ = 4 };
-static const int lengths[N_SEQ] = { 2100, 0, 40, 2048 };
-static const int starts[N_SEQ + 1] = { 0, 2100, 2100, 2140, 4188 };
-enum { ROWS = 4188 };
-
-static struct xc_err err;
-static struct xc_pool *threads;
-static float *q, *k, *v;
-
-static void ok_at(enum xc_status status, int line)
-{
-    if (status != XC_OK) fail_msg("line %d: %s", line, err.msg);
-}
-#define OK(call) ok_at(call, __LINE__)
-
-static float uniform(uint32_t *seed)
-{
-    *seed = *seed * 1664525u + 1013904223u;
-    return (float)(*seed >> 8) / 8388608.0f - 1.0f;
-}
+#include "tests/unit/long_texts.h"
 
 /* Tokens of 40 sorts, mixed; with `same`, 128 sorts whose keys are alike to the bit, sixteen times each in the last text. */
 static void make_texts(bool same)
@@ -50,62 +20,6 @@ static void make_texts(bool same)
             v[i * KW + d] = uniform(&own) + uniform(&seed);
         }
     }
-}
-
-struct fix {
-    struct xc_model *m;
-    struct xc_graph *g;
-};
-
-static int32_t kind_named(const char *name)
-{
-    int32_t kind = 0;
-
-    while (strcmp(xc_attention_kinds[kind]->name, name)) kind++;
-    return kind;
-}
-
-static void build(struct fix *f, const char *kind, float eps, bool quantized)
-{
-    const struct xc_attr_attention attr = { .kind = kind_named(kind), .heads = HEADS, .kv_heads = KV, .eps = eps, .quantized = quantized };
-    static const char *const names[] = { "q", "k", "v" };
-    struct xc_ref in[3];
-    int32_t space, id, y;
-
-    OK(xc_model_new(&f->m, &err));
-    OK(xc_model_add_graph(f->m, &f->g, "g", &err));
-    OK(xc_graph_add_space(f->g, &space, &(struct xc_space){ .name = "tokens", .map = XC_MAP_INPUT }, &err));
-    for (int i = 0; i < 3; i++) {
-        OK(xc_graph_add_input(f->g, &id, names[i], space, i ? KW : W, XC_DTYPE_F32, &err));
-        in[i] = xc_val(id);
-    }
-    OK(xc_graph_add_node(f->g, &y, "attention", "node", in, 3, &attr, &err));
-    OK(xc_graph_add_output(f->g, y, &err));
-    OK(xc_model_verify(f->m, &err));
-}
-
-/* The output of sequences s0 to s0 + n - 1 alone, to be freed. */
-static float *run(const struct fix *f, const struct xc_kernels *kern, struct xc_pool *pool, int s0, int n)
-{
-    const int row0 = starts[s0], rows = starts[s0 + n] - row0;
-    int32_t at[N_SEQ + 1];
-    const struct xc_ragged rag = { .start = at, .n_seq = n };
-    float *const data[] = { q, k, v }, *y = malloc(((size_t)rows * W + 1) * sizeof *y);
-    struct xc_view in[3], out;
-    struct xc_run *r;
-
-    for (int i = 0; i <= n; i++) at[i] = starts[s0 + i] - row0;
-    for (int i = 0; i < 3; i++) in[i] = (struct xc_view){ .data = data[i] + row0 * (i ? KW : W), .rows = rows, .cols = i ? KW : W };
-    OK(xc_run_new(&r, f->m, kern, pool, &err));
-    OK(xc_run_graph(r, f->g, in, &rag, 1, &out, &err));
-    memcpy(y, out.data, (size_t)rows * W * sizeof *y);
-    xc_run_free(&r);
-    return y;
-}
-
-static void same(const float *a, const float *b, int row0, int rows, const char *what)
-{
-    if (memcmp(a, b + row0 * W, (size_t)rows * W * sizeof *a)) fail_msg("%s: other bits", what);
 }
 
 /* The distance of y from dense attention in double precision, relative to its norm, over every 83rd query of texts s0 on (the long ones). */
@@ -196,7 +110,7 @@ static double measure(float eps, bool quantized, double *share)
     float *y;
     double far;
 
-    build(&f, "multipole", eps, quantized);
+    build(&f, "multipole", eps, quantized, false);
     y = run(&f, NULL, NULL, 0, N_SEQ);
     far = distance(y, 0);
     free(y);
@@ -229,12 +143,12 @@ static void test_distance(void **state)
         struct fix f, dense;
         float *y;
 
-        build(&f, "multipole", 0.5f, quantized);
+        build(&f, "multipole", 0.5f, quantized, false);
         y = run(&f, NULL, NULL, 0, N_SEQ);
         far = distance(y, 3);
         printf("# equal keys%s: %.3g from dense\n", quantized ? ", int8" : "", far);
         free(y);
-        build(&dense, "dense", 0, quantized);
+        build(&dense, "dense", 0, quantized, false);
         y = run(&dense, NULL, NULL, 0, N_SEQ);
         assert_true(far < 1e-6 + 1.5 * distance(y, 3));
         xc_model_free(&dense.m);
@@ -252,39 +166,9 @@ static void test_same_bits(void **state)
     make_texts(false);
     for (int quantized = 0; quantized < 2; quantized++) {
         struct fix f;
-        float *y, *other;
 
-        build(&f, "multipole", 0.03f, quantized);
-        y = run(&f, NULL, NULL, 0, N_SEQ);
-        other = run(&f, NULL, threads, 0, N_SEQ);
-        same(other, y, 0, ROWS, "three threads");
-        free(other);
-        for (const char *const *level = xc_kernels_levels(); *level; level++) {
-            if (!xc_kernels_for(*level)) continue;
-            other = run(&f, xc_kernels_for(*level), NULL, 0, 1);
-            same(other, y, 0, lengths[0], *level);
-            free(other);
-        }
-        for (int s = 0; s < N_SEQ; s++) {
-            other = run(&f, NULL, NULL, s, 1);
-            same(other, y, starts[s], lengths[s], "a text alone");
-            free(other);
-        }
-        xc_model_free(&f.m);
-
-        build(&f, "dense", 0, quantized);
-        other = run(&f, NULL, NULL, 2, 1);
-        same(other, y, starts[2], lengths[2], "a short text, dense");
-        free(other);
-        free(y);
-        other = run(&f, NULL, NULL, 0, N_SEQ);
-        xc_model_free(&f.m);
-        build(&f, "multipole", 0, quantized);
-        y = run(&f, NULL, NULL, 0, N_SEQ);
-        same(other, y, 0, ROWS, "eps 0, dense");
-        free(y);
-        free(other);
-        xc_model_free(&f.m);
+        build(&f, "multipole", 0.03f, quantized, false);
+        same_everywhere(&f, run(&f, NULL, NULL, 0, N_SEQ), "multipole", quantized, false);
     }
 }
 
@@ -299,7 +183,7 @@ static void test_hostile(void **state)
         make_texts(false);
         for (int i = 0; i < ROWS * KW; i++) k[i] = kind == 0 ? 0.25f : kind == 1 ? NAN : i % 3 ? 3e38f : -INFINITY;
         for (int i = 0; kind && i < ROWS * KW; i += 7) v[i] = NAN;
-        build(&f, "multipole", 0.03f, kind == 2);
+        build(&f, "multipole", 0.03f, kind == 2, false);
         y = run(&f, NULL, NULL, 0, N_SEQ);
         if (kind == 0) assert_true(distance(y, 0) < 1e-5);
         free(y);
