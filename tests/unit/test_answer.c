@@ -29,7 +29,7 @@ struct score_vector {
 };
 #include "tests/vectors/answer_vectors.h"
 
-static char folder[] = "/tmp/xc_answer_XXXXXX";
+static char folder[256];
 static struct xc_err err;
 
 static bool white(const char *s, size_t n)
@@ -491,21 +491,6 @@ static void test_out_of_memory(void **state)
     xc_subject_close(&s);
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[128];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -513,5 +498,6 @@ int main(void)
         cmocka_unit_test(test_run), cmocka_unit_test(test_task), cmocka_unit_test(test_targets), cmocka_unit_test(test_choices), cmocka_unit_test(test_out_of_memory),
     };
 
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    if (scratch_open(folder, sizeof folder, "answer")) return 1;
+    return scratch_close(folder, cmocka_run_group_tests(tests, NULL, NULL));
 }

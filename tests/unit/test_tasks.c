@@ -15,7 +15,7 @@
 #include "compress/tasks/task.h"
 #include "tests/unit/scratch.h"
 
-static char folder[] = "/tmp/xc_tasks_XXXXXX";
+static char folder[256];
 
 static const char *put_bytes(const char *name, const char *text, size_t n)
 {
@@ -498,21 +498,6 @@ static void test_out_of_memory(void **state)
     assert_in_range(failures, 50, 100000);
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    char command[128];
-
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,5 +505,6 @@ int main(void)
         cmocka_unit_test(test_regress), cmocka_unit_test(test_tag), cmocka_unit_test(test_probe), cmocka_unit_test(test_threads), cmocka_unit_test(test_out_of_memory),
     };
 
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    if (scratch_open(folder, sizeof folder, "tasks")) return 1;
+    return scratch_close(folder, cmocka_run_group_tests(tests, NULL, NULL));
 }
