@@ -28,6 +28,7 @@ float rndf(float limit); /* -limit to limit */
 float *floats(int64_t n, enum fill fill);
 /* Rows of int8 with zeros from K to the row's multiple of 4 and garbage beyond. */
 int8_t *rows_s8(int64_t R, int64_t K, int64_t ld, enum fill fill);
+int32_t *row_sums(const int8_t *x, int64_t R, int64_t K, int64_t ld);
 /* Weights whose squares may be summed in 16 bits: 4 * 45 <= 254, 8 * 45^2 <= 128^2. */
 void sum16_weights(int8_t *w, int64_t n);
 uint16_t *halves(int64_t n);   /* f16 */

@@ -13,6 +13,15 @@ static void extreme_sum16(int8_t *w, int64_t n, int64_t K)
     for (int64_t i = 0; i < n; i++) w[i] = groups[i / K % 2][i % K % 16];
 }
 
+/* What comes behind the bias: any activation, a residual or none, and where outputs go. */
+static void end_with(struct xc_epilogue *ep, int64_t R, int64_t N, int64_t ld_out)
+{
+    ep->act = (enum xc_act)(rnd() % XC_ACT_COUNT);
+    ep->ld_residual = N + 3;
+    ep->residual = rnd() % 2 && R > 0 ? floats((R - 1) * ep->ld_residual + N, RANDOM) : NULL;
+    ep->ld_out = ld_out;
+}
+
 void check_gemm_s8(const struct xc_kernels *k)
 {
     static const int64_t Ns[] = {1, 16, 17, 48, 80, 312, 400}, Ks[] = {1, 4, 26, 77, 312, 384, 1200, 1536, 3000};
@@ -28,7 +37,6 @@ void check_gemm_s8(const struct xc_kernels *k)
                 const int64_t ldx = xc_round_up(K, 4) + 4 * (int64_t)(rnd() % 3), ld = N + (int64_t)(rnd() % 5);
                 int8_t *w = rows_s8(N, K, K, fill == SPIKY ? RANDOM : fill), *panel = block(xc_panel_s8_bytes(N, K));
                 struct xc_gemm_s8 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .w = panel, .w_sum16 = sum16, .N = N, .K = K};
-                int32_t *sums = block((size_t)R * sizeof *sums);
                 struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
                 char name[160];
                 /* a sub-range of rows and columns, or everything */
@@ -41,11 +49,7 @@ void check_gemm_s8(const struct xc_kernels *k)
                 if (sum16 && fill == ALTERNATE) extreme_sum16(w, N * K, K);
                 xc_pack_panel_s8(panel, w, N, K);
                 if (sum16) check(xc_sum16_ok(panel, N, K), "pack", "sum16 weights obey the rule");
-                for (int64_t r = 0; r < R; r++) {
-                    sums[r] = 0;
-                    for (int64_t i = 0; i < K; i++) sums[r] += g.x[r * ldx + i];
-                }
-                g.x_sum = sums;
+                g.x_sum = row_sums(g.x, R, K, ldx);
                 g.ep.row_scale = floats(R, RANDOM);
                 g.ep.col_scale = floats(N16, RANDOM);
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
@@ -56,10 +60,7 @@ void check_gemm_s8(const struct xc_kernels *k)
                     g.ep.row_mid = floats(R, RANDOM);
                     g.ep.col_sum = col_sum;
                 }
-                g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
-                g.ep.ld_residual = N + 3;
-                g.ep.residual = rnd() % 2 && R > 0 ? floats((R - 1) * g.ep.ld_residual + N, RANDOM) : NULL;
-                g.ep.ld_out = ld;
+                end_with(&g.ep, R, N, ld);
                 g.ep.out = data(a);
                 ref->gemm_s8(&g, row0, row1, col0, col1);
                 g.ep.out = data(b);
@@ -97,10 +98,7 @@ void check_gemm_s4(const struct xc_kernels *k)
                     g.ep.row_mid = floats(R, RANDOM);
                 }
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
-                g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
-                g.ep.ld_residual = N + 3;
-                g.ep.residual = rnd() % 2 && R > 0 ? floats((R - 1) * g.ep.ld_residual + N, RANDOM) : NULL;
-                g.ep.ld_out = ld;
+                end_with(&g.ep, R, N, ld);
                 g.ep.out = data(a);
                 ref->gemm_s4(&g, row0, row1, col0, col1);
                 g.ep.out = data(b);
@@ -129,10 +127,7 @@ void check_gemm_f32(const struct xc_kernels *k)
 
                 xc_pack_panel_f32(panel, floats(N * K, RANDOM), N, K);
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;
-                g.ep.act = (enum xc_act)(rnd() % XC_ACT_COUNT);
-                g.ep.ld_residual = N + 3;
-                g.ep.residual = rnd() % 2 && R > 0 ? floats((R - 1) * g.ep.ld_residual + N, RANDOM) : NULL;
-                g.ep.ld_out = ld;
+                end_with(&g.ep, R, N, ld);
                 g.ep.out = data(a);
                 ref->gemm_f32(&g, row0, R, col0, N);
                 if (variant > 2) { /* the same numbers, transposed */

@@ -130,7 +130,6 @@ void check_gemm_sparse(const struct xc_kernels *k)
                 struct xc_gemm_s8 g = {.x = rows_s8(R, K, ldx, rnd() % 4 ? fill : RANDOM), .ldx = ldx, .N = N, .K = K};
                 struct out a = output((size_t)(R * ld) * 4), b = output((size_t)(R * ld) * 4);
                 const int64_t row0 = rnd() % 3 || R == 0 ? 0 : (int64_t)(rnd() % (uint32_t)R), col0 = rnd() % 3 ? 0 : N16 - 16;
-                int32_t *sums = block((size_t)R * sizeof *sums);
                 char name[160];
 
                 if (sum16) sum16_weights(w, N * K);
@@ -145,11 +144,7 @@ void check_gemm_sparse(const struct xc_kernels *k)
                     else xc_unpack_block_row(back, panel, index, n, N, K);
                     check(memcmp(back, w + n * K, (size_t)K) == 0, "pack", "sparse rows come back");
                 }
-                for (int64_t r = 0; r < R; r++) {
-                    sums[r] = 0;
-                    for (int64_t i = 0; i < K; i++) sums[r] += g.x[r * ldx + i];
-                }
-                g.x_sum = sums;
+                g.x_sum = row_sums(g.x, R, K, ldx);
                 g.ep.row_scale = floats(R, RANDOM);
                 g.ep.col_scale = floats(N16, RANDOM);
                 g.ep.bias = rnd() % 4 ? floats(N16, RANDOM) : NULL;

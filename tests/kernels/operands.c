@@ -89,6 +89,17 @@ int8_t *rows_s8(int64_t R, int64_t K, int64_t ld, enum fill fill)
     return p;
 }
 
+int32_t *row_sums(const int8_t *x, int64_t R, int64_t K, int64_t ld)
+{
+    int32_t *sums = block((size_t)R * sizeof *sums);
+
+    for (int64_t r = 0; r < R; r++) {
+        sums[r] = 0;
+        for (int64_t k = 0; k < K; k++) sums[r] += x[r * ld + k];
+    }
+    return sums;
+}
+
 #define GUARD 64
 
 struct out output(size_t bytes)
