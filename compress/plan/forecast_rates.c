@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/calibrate/hessian.h"
 #include "compress/calibrate/blas.h"
+#include "compress/calibrate/hessian.h"
 #include "compress/calibrate/replay.h"
 #include "compress/plan/forecast.h"
 #include "compress/plan/predict.h"
