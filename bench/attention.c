@@ -215,7 +215,7 @@ static void time_case(struct bench_case *c, int at, int64_t n, double seconds, f
     int32_t tokens, v, y;
     int n_in = 3, n_views = 0;
 
-    for (c->attr.kind = 0; strcmp(xc_attention_kinds[c->attr.kind]->name, c->kind);) c->attr.kind++;
+    c->attr.kind = xc_attention_kind_named(c->kind);
     c->attr.heads = HEADS;
     c->attr.quantized = true;
     if (c->extra == add_random) {

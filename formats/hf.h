@@ -56,11 +56,10 @@ enum xc_status xc_hf_layer_norm(struct xc_graph *g, const struct xc_hf_config *c
                                 struct xc_err *err);
 enum xc_status xc_hf_unary(struct xc_graph *g, int32_t *out, const char *name, int32_t x, enum xc_act fn, struct xc_err *err);
 
-/* A table "<name>.weight" read by ids; a sum; the kind by its name (kinds are never removed). */
+/* A table "<name>.weight" read by ids; a sum. */
 enum xc_status xc_hf_embedding(struct xc_graph *g, const struct xc_hf_config *cfg, const char *prefix, const char *name, int32_t ids, int64_t rows, int64_t cols, int32_t *out,
                                struct xc_err *err);
 enum xc_status xc_hf_add(struct xc_graph *g, int32_t *out, const char *name, int32_t a, int32_t b, struct xc_err *err);
-int32_t xc_hf_attention_kind(const char *name);
 
 /* The first token of each sequence; a linear and its activation, whose node is named after it ("x.dense" or "x", then "x.act"); the pooling and
  * what follows it, as cfg->modules say, as the graph's output. */

@@ -4,7 +4,6 @@
 
 #include "formats/hf.h"
 #include "runtime/base/rng.h"
-#include "runtime/graph/attention/attention.h"
 
 #define MAX_NAME 512
 
@@ -189,13 +188,6 @@ enum xc_status xc_hf_add(struct xc_graph *g, int32_t *out, const char *name, int
     const struct xc_ref in[] = { xc_val(a), xc_val(b) };
 
     return xc_graph_add_node(g, out, "add", name, in, 2, NULL, err);
-}
-
-int32_t xc_hf_attention_kind(const char *name)
-{
-    for (int32_t i = 0; i < xc_attention_n_kinds; i++)
-        if (!strcmp(xc_attention_kinds[i]->name, name)) return i;
-    return 0;
 }
 
 /* ---- heads ---- */

@@ -11,20 +11,12 @@ static const struct xc_pass_option options[] = {
     { .name = NULL },
 };
 
-static int32_t kind_named(const char *name)
-{
-    int32_t kind = 0;
-
-    while (strcmp(xc_attention_kinds[kind]->name, name)) kind++;
-    return kind;
-}
-
 /* What stands against it; NULL. */
 static const char *obstacle(const struct xc_node *node, bool multipole)
 {
     const struct xc_attr_attention *attr = node->attr;
 
-    if (strcmp(node->op->name, "attention") || attr->kind != kind_named("dense") || (node->n_in > 3 && node->in[3].kind != XC_REF_NONE)) return "is no dense attention without a bias";
+    if (strcmp(node->op->name, "attention") || attr->kind != xc_attention_kind_named("dense") || (node->n_in > 3 && node->in[3].kind != XC_REF_NONE)) return "is no dense attention without a bias";
     return multipole && attr->causal ? "is causal, which multipole cannot be" : NULL;
 }
 
@@ -32,7 +24,7 @@ static enum xc_status prepare(const struct xc_prepare *p, struct xc_err *err)
 {
     static const char *const ops[] = { "attention", NULL };
     const bool multipole = xc_recipe_is(p->spec, "kind", "multipole");
-    const int32_t kind = kind_named(xc_recipe_get(p->spec, "kind"));
+    const int32_t kind = xc_attention_kind_named(xc_recipe_get(p->spec, "kind"));
     const float eps = xc_recipe_is(p->spec, "eps", "auto") ? (multipole ? 0.02f : 0.001f) : (float)xc_recipe_number(p->spec, "eps");
     struct xc_scope scope;
     int32_t n_changed = 0;

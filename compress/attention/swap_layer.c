@@ -16,13 +16,6 @@
 
 #define STREAM (uint64_t)0x73776170 /* "swap": of the generator */
 
-static int32_t kind_of(const char *name)
-{
-    for (int32_t i = 0; i < xc_attention_n_kinds; i++)
-        if (!strcmp(xc_attention_kinds[i]->name, name)) return i;
-    return 0;
-}
-
 bool xc_swap_possible(const char **why, const struct xc_graph *g, int32_t n)
 {
     const struct xc_node *node = &g->nodes[n];
@@ -30,7 +23,7 @@ bool xc_swap_possible(const char **why, const struct xc_graph *g, int32_t n)
     const char *reason = NULL;
 
     if (strcmp(node->op->name, "attention")) return false;
-    if (a->kind != kind_of("dense")) reason = "is not dense";
+    if (a->kind != xc_attention_kind_named("dense")) reason = "is not dense";
     else if (a->quantized) reason = "is int8: swap before quantization";
     else if (a->causal) reason = "is causal";
     else if (a->kv_heads && a->kv_heads != a->heads) reason = "has fewer heads of keys than of queries";
@@ -45,7 +38,7 @@ bool xc_swap_hashed(const struct xc_graph *g, int32_t n)
 {
     const struct xc_node *node = &g->nodes[n];
 
-    if (strcmp(node->op->name, "attention") || ((const struct xc_attr_attention *)node->attr)->kind != kind_of("reformer")) return false;
+    if (strcmp(node->op->name, "attention") || ((const struct xc_attr_attention *)node->attr)->kind != xc_attention_kind_named("reformer")) return false;
     return node->n_in > 3 && node->in[3].kind == XC_REF_TENSOR && xc_surgery_tensor_uses(g->model, node->in[3].id) == 1;
 }
 
@@ -89,7 +82,7 @@ static enum xc_status as_linformer(struct xc_graph *g, struct xc_node *node, con
     const int64_t rows = (int64_t)s->slots * (s->each_head ? a->heads : 1);
     float *x;
 
-    a->kind = kind_of("linformer");
+    a->kind = xc_attention_kind_named("linformer");
     a->slots = s->slots;
     for (int part = 0; part < 2; part++) {
         int32_t id;
@@ -120,7 +113,7 @@ static enum xc_status as_synthesizer(struct xc_graph *g, struct xc_node *node, c
 
     if (rows * cols > (int64_t)1 << 28)
         return xc_fail(err, XC_E_LIMIT, "the random matrices of node '%s' have %.1f billion numbers for %d positions: give a rank, such as 16", s->node, (double)rows * (double)cols / 1e9, positions);
-    a->kind = kind_of("synthesizer");
+    a->kind = xc_attention_kind_named("synthesizer");
     a->positions = positions;
     a->rank = (int32_t)rank;
     a->dot = s->dot;
@@ -200,7 +193,7 @@ static enum xc_status as_reformer(struct xc_graph *g, struct xc_node *node, cons
         return status;
     }
     status = s->query || plan_only ? XC_OK : share_projections(g, node, err);
-    a->kind = kind_of("reformer");
+    a->kind = xc_attention_kind_named("reformer");
     a->chunk = s->chunk;
     a->before = 1;
     if (s->scale > 0) a->scale = s->scale; /* keys have unit length */
@@ -220,7 +213,7 @@ static enum xc_status as_longformer(struct xc_graph *g, struct xc_node *node, co
     int32_t id;
     enum xc_status status;
 
-    a->kind = kind_of("longformer");
+    a->kind = xc_attention_kind_named("longformer");
     a->window = s->window >= 0 ? s->window : positions;
     a->global_first = s->global;
     if (a->window == 0 && a->global_first == 0) node->in[0] = node->in[1] = node->in[2]; /* a token sees itself alone */

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "formats/hf.h"
+#include "runtime/graph/attention/attention.h"
 #include "runtime/graph/attention/synthesizer.h"
 
 /* ---- config.json ---- */
@@ -82,7 +83,7 @@ enum xc_status xc_bert_read_attention(struct xc_bert_shape *s, const struct xc_h
     XC_TRY(xc_json_object_or(&a, cfg->json, "attention", err));
     if (!a) return XC_OK;
     XC_TRY(xc_json_str(&kind, a, "kind", err));
-    s->kind = xc_hf_attention_kind(kind);
+    s->kind = xc_attention_kind_named(kind);
     if (!strcmp(kind, "dense")) return xc_hf_known_keys(a, (const char *const[]){ "kind" }, 1, "'attention' of kind dense", err);
     if (!strcmp(kind, "linformer")) return read_linformer(s, a, err);
     if (!strcmp(kind, "synthesizer")) return read_synthesizer(s, a, err);
@@ -185,7 +186,7 @@ enum xc_status xc_bert_attention(struct xc_graph *g, const struct xc_hf_config *
     struct xc_attr_attention attr = { .kind = s->kind, .heads = (int32_t)s->heads };
     struct place p = { .g = g, .cfg = cfg, .names = names, .s = s };
     const int64_t P = s->positions - s->position_offset;
-    const bool made = s->kind == xc_hf_attention_kind("synthesizer");
+    const bool made = s->kind == xc_attention_kind_named("synthesizer");
     struct xc_ref in[9];
     char name[256];
     int n_in = 3;

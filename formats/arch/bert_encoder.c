@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/hf.h"
+#include "runtime/graph/attention/attention.h"
 
 enum xc_status xc_bert_read_shape(struct xc_bert_shape *s, const struct xc_hf_config *cfg, struct xc_err *err)
 {
@@ -83,7 +84,7 @@ static enum xc_status attention(struct xc_graph *g, const struct xc_hf_config *c
         XC_TRY(xc_hf_linear(g, cfg, &qkv[k], names->prefix, name, x, s->hidden, err));
         in[k] = xc_val(qkv[k]);
     }
-    if (names->qg) attr.kind = xc_hf_attention_kind("longformer"), attr.window = s->window[i], attr.global_first = s->global_first;
+    if (names->qg) attr.kind = xc_attention_kind_named("longformer"), attr.window = s->window[i], attr.global_first = s->global_first;
     snprintf(name, sizeof name, "%s%d.attention", names->layer, i);
     if (global >= 0) in[6] = xc_val(g->nodes[global].out[0]);
     return xc_graph_add_node(g, y, "attention", name, in, n_parts + (global >= 0), &attr, err);

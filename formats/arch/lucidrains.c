@@ -14,6 +14,7 @@
 #include "formats/hf.h"
 #include "formats/rotations.h"
 #include "formats/transpose.h"
+#include "runtime/graph/attention/attention.h"
 
 #define PREFIX "net."
 #define EPS 1e-5f /* torch.nn.LayerNorm */
@@ -138,7 +139,7 @@ static enum xc_status projection(const struct lucid *l, const char *base, const 
 static enum xc_status linformer_attention(const struct lucid *l, const char *base, int32_t x, int32_t *y, struct xc_err *err)
 {
     const int64_t kv = l->one_kv ? 1 : l->heads;
-    const struct xc_attr_attention attr = { .kind = xc_hf_attention_kind("linformer"), .heads = (int32_t)l->heads, .kv_heads = (int32_t)kv, .slots = (int32_t)l->slots };
+    const struct xc_attr_attention attr = { .kind = xc_attention_kind_named("linformer"), .heads = (int32_t)l->heads, .kv_heads = (int32_t)kv, .slots = (int32_t)l->slots };
     int32_t q, k, v, e, f;
     char name[160];
 
@@ -265,7 +266,7 @@ static enum xc_status axial_positions(const struct lucid *l, int32_t ids, int32_
 
 static enum xc_status lsh_attention(const struct lucid *l, const char *base, int layer, int32_t x, int32_t *y, struct xc_err *err)
 {
-    const struct xc_attr_attention attr = { .kind = xc_hf_attention_kind("reformer"), .heads = (int32_t)l->heads, .causal = l->causal, .chunk = (int32_t)l->bucket_size, .before = 1,
+    const struct xc_attr_attention attr = { .kind = xc_attention_kind_named("reformer"), .heads = (int32_t)l->heads, .causal = l->causal, .chunk = (int32_t)l->bucket_size, .before = 1,
                                             .rounds = (int32_t)l->rounds, .buckets = (int32_t)l->n_buckets };
     int64_t dim[2] = { l->heads * l->head_dim, l->rounds * l->n_buckets / 2 };
     int32_t qk, v, rotations;

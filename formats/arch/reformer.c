@@ -13,6 +13,7 @@
 
 #include "formats/hf.h"
 #include "formats/rotations.h"
+#include "runtime/graph/attention/attention.h"
 
 #define PREFIX "reformer."
 #define MAX_LAYERS 1024
@@ -183,7 +184,7 @@ static enum xc_status attention(const struct reformer *r, struct xc_graph *g, co
 {
     static const char *const parts[2][3] = { { "query", "key", "value" }, { "query_key", "query_key", "value" } };
     const struct chunking *c = lsh ? &r->lsh : &r->local;
-    struct xc_attr_attention attr = { .kind = xc_hf_attention_kind("reformer"), .heads = (int32_t)r->heads, .causal = r->causal, .chunk = (int32_t)c->chunk,
+    struct xc_attr_attention attr = { .kind = xc_attention_kind_named("reformer"), .heads = (int32_t)r->heads, .causal = r->causal, .chunk = (int32_t)c->chunk,
                                       .before = (int32_t)c->before, .after = (int32_t)c->after };
     struct xc_ref in[4];
     int32_t qkv[3], id;

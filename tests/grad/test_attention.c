@@ -70,7 +70,7 @@ static void build(struct fix *f, const struct attention_vector *v, bool quantize
     int32_t space, y;
 
     memset(f, 0, sizeof *f);
-    for (attr.kind = 0; strcmp(xc_attention_kinds[attr.kind]->name, v->kind);) attr.kind++;
+    attr.kind = xc_attention_kind_named(v->kind);
     attr.quantized = quantized;
     OK(xc_model_new(&f->m, &err));
     OK(xc_model_add_graph(f->m, &f->g, "g", &err));
@@ -324,14 +324,6 @@ static void test_too_long(void **state)
 }
 
 /* ---- what is refused ---- */
-static int32_t kind_named(const char *name)
-{
-    int32_t kind = 0;
-
-    while (strcmp(xc_attention_kinds[kind]->name, name)) kind++;
-    return kind;
-}
-
 /* Builds one node over values x of `cols` columns in two spaces, inputs chosen by letters: q (tokens), m (memory), w (wider), i (flags), t (a tensor of 2), T (of 3), - none. */
 static void refused(const char *kind, const char *inputs, struct xc_attr_attention attr, const char *words)
 {
@@ -361,7 +353,7 @@ static void refused(const char *kind, const char *inputs, struct xc_attr_attenti
         OK(xc_graph_add_input(g, &id, name, inputs[i] == 'm' ? memory : tokens, inputs[i] == 'w' ? 12 : inputs[i] == 'i' ? 1 : 8, inputs[i] == 'i' ? XC_DTYPE_I32 : XC_DTYPE_F32, &err));
         in[i] = xc_val(id);
     }
-    attr.kind = kind_named(kind);
+    attr.kind = xc_attention_kind_named(kind);
     if (attr.heads == 0) attr.heads = 2;
     if (xc_graph_add_node(g, &y, "attention", "node", in, n, &attr, &err) == XC_OK) fail_msg("%s of '%s' is accepted", kind, inputs);
     if (!strstr(err.msg, words)) fail_msg("'%s' does not say '%s'", err.msg, words);

@@ -31,14 +31,6 @@ static void test_attention(void **state)
     check(&f, node(&f, "attention", "n", REFS(xc_val(x), xc_val(x), xc_val(x)), 3, &attr), "attention of itself");
 }
 
-static int32_t kind_named(const char *name)
-{
-    int32_t kind = 0;
-
-    while (strcmp(xc_attention_kinds[kind]->name, name)) kind++;
-    return kind;
-}
-
 static void test_attention_longformer(void **state)
 {
     static const struct { int heads, kv, D, own; struct xc_attr_attention attr; } cases[] = {
@@ -56,7 +48,7 @@ static void test_attention_longformer(void **state)
         struct xc_ref in[6];
         char what[80];
 
-        attr.kind = kind_named("longformer"), attr.heads = heads, attr.kv_heads = kv;
+        attr.kind = xc_attention_kind_named("longformer"), attr.heads = heads, attr.kv_heads = kv;
         begin(&f);
         f.step = 0.04;
         for (int k = 0; k < (cases[i].own ? 6 : 3); k++) {
@@ -68,7 +60,7 @@ static void test_attention_longformer(void **state)
         check(&f, node(&f, "attention", "n", in, cases[i].own ? 6 : 3, &attr), what);
     }
     for (int causal = 0; causal < 2; causal++) { /* soft spans, between whole tokens: masks bend where a span is one */
-        const struct xc_attr_attention attr = { .kind = kind_named("longformer"), .heads = 2, .kv_heads = 1, .window = causal ? 3 : 6, .ramp = 5, .global_first = 1, .causal = causal };
+        const struct xc_attr_attention attr = { .kind = xc_attention_kind_named("longformer"), .heads = 2, .kv_heads = 1, .window = causal ? 3 : 6, .ramp = 5, .global_first = 1, .causal = causal };
         struct xc_ref in[8];
 
         begin(&f);
@@ -87,7 +79,7 @@ static void test_attention_linformer(void **state)
 
     (void)state;
     for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
-        const struct xc_attr_attention attr = { .kind = kind_named("linformer"), .heads = cases[i].heads, .kv_heads = cases[i].kv, .slots = cases[i].slots };
+        const struct xc_attr_attention attr = { .kind = xc_attention_kind_named("linformer"), .heads = cases[i].heads, .kv_heads = cases[i].kv, .slots = cases[i].slots };
         struct xc_ref in[5];
         char what[80];
 
@@ -109,7 +101,7 @@ static void test_attention_hedgehog(void **state)
 
     (void)state;
     for (size_t i = 0; i < XC_ARRAY_LEN(cases); i++) {
-        const struct xc_attr_attention attr = { .kind = kind_named("hedgehog"), .heads = cases[i].heads, .kv_heads = cases[i].kv, .slots = cases[i].slots, .causal = cases[i].causal };
+        const struct xc_attr_attention attr = { .kind = xc_attention_kind_named("hedgehog"), .heads = cases[i].heads, .kv_heads = cases[i].kv, .slots = cases[i].slots, .causal = cases[i].causal };
         struct xc_ref in[4];
         struct fix f;
         char what[64];
@@ -136,7 +128,7 @@ static void test_attention_reformer(void **state)
         struct xc_attr_attention attr = cases[i];
         char what[80];
 
-        attr.kind = kind_named("reformer");
+        attr.kind = xc_attention_kind_named("reformer");
         begin(&f);
         const int32_t q = input(&f, "q", f.tokens, 10), k = input(&f, "k", f.tokens, 10), v = input(&f, "v", f.tokens, 10);
 
@@ -151,7 +143,7 @@ static void test_attention_synthesizer(void **state)
 
     (void)state;
     for (int causal = 0; causal < 2; causal++) {
-        struct xc_attr_attention attr = { .kind = kind_named("synthesizer"), .heads = 2, .kv_heads = 1 + causal, .positions = 80, .factor = 8, .dot = true, .rank = causal ? 3 : 0, .causal = causal };
+        struct xc_attr_attention attr = { .kind = xc_attention_kind_named("synthesizer"), .heads = 2, .kv_heads = 1 + causal, .positions = 80, .factor = 8, .dot = true, .rank = causal ? 3 : 0, .causal = causal };
 
         begin(&f);
         f.step = 0.04; /* the mixture's four numbers move every score */

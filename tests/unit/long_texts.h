@@ -41,17 +41,9 @@ struct fix {
     struct xc_graph *g;
 };
 
-static int32_t kind_named(const char *name)
-{
-    int32_t kind = 0;
-
-    while (strcmp(xc_attention_kinds[kind]->name, name)) kind++;
-    return kind;
-}
-
 static void build(struct fix *f, const char *kind, float eps, bool quantized, bool causal)
 {
-    const struct xc_attr_attention attr = { .kind = kind_named(kind), .heads = HEADS, .kv_heads = KV, .eps = eps, .quantized = quantized, .causal = causal };
+    const struct xc_attr_attention attr = { .kind = xc_attention_kind_named(kind), .heads = HEADS, .kv_heads = KV, .eps = eps, .quantized = quantized, .causal = causal };
     static const char *const names[] = { "q", "k", "v" };
     struct xc_ref in[3];
     int32_t space, id, y;

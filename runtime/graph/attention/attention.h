@@ -25,6 +25,8 @@ struct xc_attention_kind {
 
 extern const struct xc_attention_kind *const xc_attention_kinds[];
 extern const int xc_attention_n_kinds;
+/* The number of the kind of this name; -1 = there is none. */
+int32_t xc_attention_kind_named(const char *name);
 
 /* adaptive.c: sequences of fewer keys are dense. */
 #define XC_ADAPTIVE_LEAST 2048

@@ -3,6 +3,8 @@
  *   in    q (Rq, heads*D), k (Rk, kv*D), v (Rk, kv*D), then what the kind takes. k and v share a row space, or are the rows of two states,
  *         which must then hold as many at run time
  *   out   y (Rq, heads*D) */
+#include <string.h>
+
 #include "runtime/graph/attention/attention.h"
 
 #define KIND(name) extern const struct xc_attention_kind xc_attention_##name;
@@ -15,6 +17,13 @@ const struct xc_attention_kind *const xc_attention_kinds[] = {
 #undef KIND
 };
 const int xc_attention_n_kinds = (int)XC_ARRAY_LEN(xc_attention_kinds);
+
+int32_t xc_attention_kind_named(const char *name)
+{
+    for (int32_t i = 0; i < xc_attention_n_kinds; i++)
+        if (!strcmp(xc_attention_kinds[i]->name, name)) return i;
+    return -1;
+}
 
 static const char *const kind_names[] = {
 #define KIND(name) #name,
